@@ -1,0 +1,137 @@
+"""Train the shipped model: Krizhevsky's CIFAR-10 net of 18 % test error.
+
+    python examples/train_cifar10.py cifar10 --output runs/cifar10
+
+`cifar10` is a folder of pictures, `{train,test}/<class>/*.jpg` (or .png).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from tfalexnet import architectures
+from tfalexnet.model import build
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
+flags.DEFINE_integer("epochs", 90, "Passes through the training pictures.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 0.05, "Rate after the warm-up; falls as a cosine.")
+flags.DEFINE_integer("seed", 2012, "Seed of weights, order and augmentation.")
+
+flags.DEFINE_integer("shift", 3, "Pixels that a picture may move each way.", lower_bound=0)
+flags.DEFINE_float("weight_decay", 1e-3, "Added to a kernel's gradient as a share of the kernel.")
+
+UNIT = 64.0  # Grey levels; a power of two, so that changing units is exact.
+
+
+def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Pictures (uint8), class numbers and class names of a folder of class folders."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    files = [(path, i) for i, name in enumerate(names) for path in sorted((folder / name).iterdir())]
+    pictures = np.stack([keras.utils.img_to_array(keras.utils.load_img(f), dtype="uint8") for f, _ in files])
+    return pictures, np.array([i for _, i in files], np.int32), names
+
+
+def training_table() -> architectures.Architecture:
+    """The published net in units of `UNIT` grey levels, where one learning rate fits every layer.
+
+    A net of ReLUs is homogeneous, so that pictures divided by UNIT, with alpha times UNIT² in the
+    normalisations, are the same function; `published_units` changes the weights back.
+    """
+    net = architectures.CIFAR10_18PCT
+    changed = {}
+    for row in net.layers:
+        if isinstance(row, architectures.Norm):
+            changed[row.name] = dataclasses.replace(row, alpha=row.alpha * UNIT**2)
+        elif row in net.weighted:
+            changed[row.name] = dataclasses.replace(row, kernel_init="he_normal")
+    return net.changed(**changed)
+
+
+def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The weights for pictures in grey levels: activations grow by UNIT, logits stay."""
+    weights = {layer.name: tuple(map(np.array, layer.get_weights())) for layer in model.layers if layer.weights}
+    last = architectures.CIFAR10_18PCT.classifier.name
+    return {
+        name: (kernel / UNIT, bias) if name == last else (kernel, bias * UNIT)
+        for name, (kernel, bias) in weights.items()
+    }
+
+
+def shift_and_mirror(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Crop padded pictures to 32×32 at random and mirror half of them, each on its own."""
+    count = tf.shape(pictures)[0]
+    pixels = tf.range(32)
+
+    def offset() -> tf.Tensor:
+        return tf.random.uniform((count, 1), 0, 2 * FLAGS.shift + 1, tf.int32)
+
+    mirrored = tf.random.uniform((count, 1)) < 0.5
+    rows = offset() + pixels
+    columns = offset() + tf.where(mirrored, 31 - pixels, pixels)
+    pictures = tf.gather(pictures, rows, axis=1, batch_dims=1)
+    return tf.gather(pictures, columns, axis=2, batch_dims=1), labels
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("expected one argument, the folder with train/ and test/")
+    source, output = Path(argv[1]), Path(FLAGS.output)
+    output.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(FLAGS.seed)
+    # Weights stay in float32; products run in bfloat16, twice as fast where the processor has it.
+    keras.config.set_dtype_policy("mixed_bfloat16")
+
+    pictures, labels, names = read_folder(source / "train")
+    test_pictures, test_labels, _ = read_folder(source / "test")
+    mean = pictures.mean(axis=0, dtype=np.float64).astype(np.float32)
+    test = (test_pictures - mean) / UNIT
+    padding = [(0, 0), (FLAGS.shift, FLAGS.shift), (FLAGS.shift, FLAGS.shift), (0, 0)]
+    padded = np.pad((pictures - mean) / UNIT, padding)
+
+    steps = len(pictures) // FLAGS.batch_size
+    batches = (
+        tf.data.Dataset.from_tensor_slices((padded, labels))
+        .shuffle(len(pictures), seed=FLAGS.seed)
+        .batch(FLAGS.batch_size, drop_remainder=True)
+        .map(shift_and_mirror)
+        .prefetch(4)
+    )
+    schedule = keras.optimizers.schedules.CosineDecay(
+        FLAGS.learning_rate / 20,
+        steps * (FLAGS.epochs - 1),
+        warmup_target=FLAGS.learning_rate,
+        warmup_steps=steps,
+    )
+    model = build(training_table(), classifier_activation=None)
+    for layer in model.layers:
+        if layer.weights:
+            layer.kernel_regularizer = keras.regularizers.L2(FLAGS.weight_decay / 2)
+            layer.kernel.regularizer = layer.kernel_regularizer
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(
+        batches,
+        epochs=FLAGS.epochs,
+        validation_data=(test, test_labels),
+        validation_batch_size=500,
+        callbacks=[
+            keras.callbacks.BackupAndRestore(str(output / "checkpoint"), delete_checkpoint=False),
+            keras.callbacks.CSVLogger(str(output / "log.csv"), append=True),
+        ],
+        verbose=2,
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

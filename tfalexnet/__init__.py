@@ -1,0 +1,54 @@
+"""AlexNet exactly as published, in Keras 3 on TensorFlow, with the published weights.
+
+The public API is the names below. Importing the package does not import TensorFlow: the first use of
+a name imports what it needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfalexnet.alexnet import AlexNet
+    from tfalexnet.architectures import ARCHITECTURES, Architecture
+    from tfalexnet.conversion import convert
+    from tfalexnet.formats import CheckpointError
+    from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
+    from tfalexnet.preprocessing import PictureError
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AlexNet": "alexnet",
+    "predict": "prediction",
+    "Prediction": "prediction",
+    "preprocess_input": "prediction",
+    "decode_predictions": "prediction",
+    "convert": "conversion",
+    "ARCHITECTURES": "architectures",
+    "Architecture": "architectures",
+    "CheckpointError": "formats",
+    "PictureError": "preprocessing",
+}
+
+__all__ = [
+    "ARCHITECTURES",
+    "AlexNet",
+    "Architecture",
+    "CheckpointError",
+    "PictureError",
+    "Prediction",
+    "convert",
+    "decode_predictions",
+    "predict",
+    "preprocess_input",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"tfalexnet.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'tfalexnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,78 @@
+"""The constructor: a table, its devices, its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+
+from tfalexnet import architectures, model, towers, weights as checkpoints
+from tfalexnet.architectures import Architecture
+
+
+def AlexNet(
+    architecture: str | Architecture = "bvlc_alexnet",
+    weights: str | os.PathLike | None = None,
+    classes: int | None = None,
+    devices: Sequence[str] | None = None,
+    include_top: bool = True,
+    classifier_activation: str | Callable | None = "softmax",
+    dropout: float | None = None,
+) -> keras.Model:
+    """A network of the table as a functional `keras.Model`, its layers named conv1 … fc8.
+
+    Input: float32, (batch, height, width, channels) as the table says, preprocessed as the weights
+    expect (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last
+    feature map.
+
+    Args:
+        architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own.
+        weights: None for fresh ones as the source draws them; a known name; a `.weights.h5` or
+            `.npy` file. Checked against the network before anything is copied.
+        classes: number of classes; None for that of the weights, or as published.
+        devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its
+            tower's kernels, activations, gradients and momentum; a layer of two towers gives a list
+            of two tensors. The weights file is the same as for one device.
+        include_top: whether to include the fully connected layers.
+        classifier_activation: of the last layer; None gives the logits. With weights, "softmax" or
+            None.
+        dropout: rate of all dropout layers; None as published.
+
+    Raises:
+        ValueError: an argument out of its range, or a device that does not exist.
+        CheckpointError: the weights do not fit; the message shows both sides.
+        WeightsNotFoundError: the weights are not on this machine; the message says how to get them.
+    """
+    net = architectures.find(architecture)
+    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
+        raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "Expected Keras' image_data_format to be 'channels_last', the order of every weights "
+            "file here. Call keras.config.set_image_data_format('channels_last')."
+        )
+    parameters = None
+    if weights is not None:
+        if include_top and classifier_activation not in ("softmax", None):
+            raise ValueError(
+                "Expected `classifier_activation` 'softmax' or None with `weights`. "
+                f"Received: {classifier_activation!r}"
+            )
+        checkpoint = checkpoints.read(weights, net)
+        parameters, net = checkpoint.parameters, checkpoint.architecture
+        if include_top and classes not in (None, net.classes):
+            raise ValueError(
+                f"Expected classes={net.classes}, as in {os.fspath(weights)!r}. Received: "
+                f"classes={classes}. To keep all layers but the last: model = AlexNet(classes="
+                f"{classes}, …); model.load_weights('….weights.h5', skip_mismatch=True)."
+            )
+    elif classes is not None:
+        net = net.with_classes(classes)
+    options = (include_top, classifier_activation, dropout)
+    built = model.build(net, *options) if devices is None else towers.build(net, devices, *options)
+    if parameters is not None:
+        checkpoints.fill(built, parameters)
+    return built

@@ -1,0 +1,35 @@
+"""Names of classes, in the order of a network's outputs."""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from typing import NamedTuple
+
+
+class Class(NamedTuple):
+    """One class: its WordNet id where it has one, and its name."""
+
+    wnid: str | None
+    label: str
+
+
+@functools.cache
+def imagenet() -> tuple[Class, ...]:
+    """The 1000 classes of ILSVRC 2012, in the order of the sorted WordNet ids.
+
+    Two classes are called "crane" (134, 517), so that a name alone identifies none.
+    """
+    text = (resources.files("tfalexnet") / "imagenet_classes.tsv").read_text("utf-8")
+    rows = (line.split("\t") for line in text.splitlines()[1:])
+    return tuple(Class(wnid, label) for _, wnid, label in rows)
+
+
+def named(labels: list[str]) -> tuple[Class, ...]:
+    """Classes known by their names alone."""
+    return tuple(Class(None, label) for label in labels)
+
+
+def numbered(count: int) -> tuple[Class, ...]:
+    """Classes of which nothing is known but how many they are."""
+    return named([f"class {index}" for index in range(count)])

@@ -1,0 +1,112 @@
+"""Keras' own `.weights.h5`, read and written without Keras.
+
+A layer's variables are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`,
+whose attribute `name` is the layer's name. What belongs to the weights besides, so that a file
+needs nothing beside it to be used, are attributes of the root (text and integers) and datasets of
+the group `tfalexnet`; Keras reads neither.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import h5py
+import numpy as np
+
+from tfalexnet.formats import CheckpointError, Parameters, atomic
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+EXTRAS = "tfalexnet"
+
+
+def write(
+    path: str | os.PathLike,
+    parameters: Parameters,
+    attributes: Mapping[str, str | int],
+    extras: Mapping[str, np.ndarray],
+) -> None:
+    """Write kernels and biases where `keras.Model.load_weights` looks for them.
+
+    Raises:
+        OSError: the file cannot be written; whatever was there before still is.
+    """
+    counts = {"conv2d": 0, "dense": 0}
+    with atomic.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(attributes)
+        for name, (kernel, bias) in parameters.items():
+            kind = "conv2d" if kernel.ndim == 4 else "dense"
+            number = f"_{counts[kind]}" if counts[kind] else ""
+            counts[kind] += 1
+            group = file.create_group(f"layers/{kind}{number}/vars")
+            group.attrs["name"] = name
+            group["0"] = kernel
+            group["1"] = bias
+        for name, array in extras.items():
+            file[f"{EXTRAS}/{name}"] = array
+
+
+def read(path: str | os.PathLike) -> Parameters:
+    """Kernels and biases by layer; read-only float32 arrays, paged in from the file when used.
+
+    Raises:
+        CheckpointError: the file is damaged or holds no layers.
+        OSError: the file cannot be opened.
+    """
+    with _open(path) as file:
+        layers = file.get("layers")
+        groups = [layer.get("vars") for layer in layers.values()] if isinstance(layers, h5py.Group) else []
+        parameters = {}
+        for group in groups:
+            if not isinstance(group, h5py.Group) or not len(group):
+                continue
+            if set(group) != {"0", "1"} or "name" not in group.attrs:
+                raise CheckpointError(
+                    f"{os.fspath(path)}: expected a kernel and a bias in {group.name}; received {sorted(group)}"
+                )
+            parameters[str(group.attrs["name"])] = (_array(path, group, "0"), _array(path, group, "1"))
+    if not parameters:
+        raise CheckpointError(
+            f"{os.fspath(path)}: expected weights of Keras 3 (a group `layers`); found none. "
+            "Save them with model.save_weights('NAME.weights.h5')."
+        )
+    return parameters
+
+
+def attributes(path: str | os.PathLike) -> dict[str, str | int]:
+    """The attributes of the root."""
+    with _open(path) as file:
+        return dict(file.attrs)
+
+
+def extras(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays that travel with the weights."""
+    with _open(path) as file:
+        return {name: _array(path, file[EXTRAS], name) for name in file.get(EXTRAS, ())}
+
+
+def _open(path: str | os.PathLike) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{os.fspath(path)}: expected an HDF5 file; {error}") from None
+
+
+def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
+    """A dataset: mapped from the file where it lies in one piece, as it does in Keras' files."""
+    # An external or soft link could name any other file of the machine.
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise CheckpointError(f"{os.fspath(path)}: {group.name}/{name} is a link; refused")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise CheckpointError(f"{os.fspath(path)}: {group.name}/{name} lies outside the file; refused")
+    if dataset.nbytes > os.path.getsize(path):
+        raise CheckpointError(f"{os.fspath(path)}: {dataset.name} claims {dataset.nbytes} bytes, more than the file")
+    if dataset.dtype != np.float32:
+        raise CheckpointError(f"{os.fspath(path)}: {dataset.name} holds {dataset.dtype}, not float32")
+    offset = dataset.id.get_offset()
+    if offset is None or not dataset.size:
+        return dataset[()]
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)

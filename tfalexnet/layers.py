@@ -1,0 +1,152 @@
+"""What Keras lacks: grouped convolution by splitting, and local response normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+ACROSS_CHANNELS = "across_channels"
+WITHIN_CHANNEL = "within_channel"
+
+
+@keras.saving.register_keras_serializable(package="tfalexnet")
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose groups are computed by `tf.split` and `tf.concat`.
+
+    The channels of the input and the filters of the kernel are cut into `groups` equal parts; part
+    g of the output is the convolution of part g of the input with part g of the kernel, which has
+    the shape (height, width, in / groups, filters). Same function, same arguments and same weights
+    as the layer of Keras, whose grouped kernel is slower on CPU and cannot be run by ONNX Runtime.
+
+    The class carries Keras' name because Keras addresses weights in a file by class name.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if self.groups == 1:
+            return super().convolution_op(inputs, kernel)
+        pairs = zip(
+            tf.split(inputs, self.groups, axis=-1),
+            tf.split(tf.convert_to_tensor(kernel), self.groups, axis=-1),
+            strict=True,
+        )
+        return tf.concat([super(Conv2D, self).convolution_op(x, w) for x, w in pairs], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfalexnet")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Local response normalisation, `b = a / (k + c·Σ a²)^beta`.
+
+    Across channels the sum runs over the `size` channels around a's own, at a's place; with
+    `groups`, it stays inside a's group of channels. Within a channel it runs over the `size`×`size`
+    window around a. Beyond the border there are zeros.
+
+    `c` is what every implementation calls alpha and few define alike. With `divide_alpha=True`, as
+    in Caffe and in cuda-convnet, `c = alpha / size` across channels and `c = alpha / size²` within
+    one. With `divide_alpha=False`, as in TensorFlow and in the paper's equation, `c = alpha`.
+
+    Args:
+        size: odd number of channels, or side of the window.
+        alpha: scale of the sum, positive; see above.
+        beta: exponent, positive.
+        k: the constant added to the sum, positive.
+        divide_alpha: whether alpha is divided by the number of summed terms.
+        region: "across_channels" or "within_channel".
+        groups: number of equal groups of channels that do not see each other.
+
+    Input and output: (batch, height, width, channels), any float dtype; computed in float32, since
+    TensorFlow has no other kernel on GPU.
+
+    Raises:
+        ValueError: an argument out of its range, or channels that `groups` does not divide.
+        TypeError: an integer argument that is none.
+
+    Sources: Krizhevsky et al. 2012, section 3.3; Caffe's layer LRN; cuda-convnet's rnorm and cmrnorm.
+    """
+
+    def __init__(
+        self,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        k: float = 1.0,
+        divide_alpha: bool = True,
+        region: str = ACROSS_CHANNELS,
+        groups: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value in {"size": size, "groups": groups}.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"Expected `{name}` to be an integer. Received: {name}={value!r}")
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"Expected `size` to be odd and positive. Received: size={size}")
+        if groups < 1:
+            raise ValueError(f"Expected `groups` to be positive. Received: groups={groups}")
+        for name, value in {"alpha": alpha, "beta": beta, "k": k}.items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
+        if region not in (ACROSS_CHANNELS, WITHIN_CHANNEL):
+            raise ValueError(
+                f"Expected `region` to be {ACROSS_CHANNELS!r} or {WITHIN_CHANNEL!r}. Received: region={region!r}"
+            )
+        self.size = size
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.k = float(k)
+        self.divide_alpha = bool(divide_alpha)
+        self.region = region
+        self.groups = groups
+
+    @property
+    def scale(self) -> float:
+        """`c` of the equation: what one squared neighbour is multiplied by."""
+        terms = self.size if self.region == ACROSS_CHANNELS else self.size**2
+        return self.alpha / terms if self.divide_alpha else self.alpha
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) != 4 or input_shape[-1] is None or input_shape[-1] % self.groups:
+            raise ValueError(
+                f"Expected an input of shape (batch, height, width, channels) with channels a "
+                f"multiple of groups={self.groups}. Received: {tuple(input_shape)}"
+            )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        normalize = self._across if self.region == ACROSS_CHANNELS else self._within
+        return tf.cast(normalize(tf.cast(inputs, tf.float32)), inputs.dtype)
+
+    def _across(self, a: tf.Tensor) -> tf.Tensor:
+        groups = [
+            tf.nn.local_response_normalization(
+                part, depth_radius=self.size // 2, bias=self.k, alpha=self.scale, beta=self.beta
+            )
+            for part in tf.split(a, self.groups, axis=-1)
+        ]
+        return tf.concat(groups, axis=-1)
+
+    def _within(self, a: tf.Tensor) -> tf.Tensor:
+        # An average over a zero-padded picture divides by the whole window everywhere, as Caffe
+        # and cuda-convnet do; SAME pooling would divide by what lies inside.
+        edge = [self.size // 2] * 2
+        squares = tf.pad(tf.square(a), [[0, 0], edge, edge, [0, 0]])
+        mean = tf.nn.avg_pool2d(squares, self.size, strides=1, padding="VALID")
+        base = self.k + self.scale * self.size**2 * mean
+        if self.beta == 0.75:  # Two roots are exact and four times faster than a power.
+            root = tf.math.rsqrt(base)
+            return a * root * tf.sqrt(root)
+        return a * base**-self.beta
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "k": self.k,
+            "divide_alpha": self.divide_alpha,
+            "region": self.region,
+            "groups": self.groups,
+        }

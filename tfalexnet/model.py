@@ -1,0 +1,114 @@
+"""One loop turns a table into a keras.Model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfalexnet import architectures as table
+from tfalexnet import layers
+from tfalexnet.architectures import Architecture
+
+
+def build(
+    architecture: Architecture,
+    include_top: bool = True,
+    classifier_activation: str | Callable | None = "softmax",
+    dropout: float | None = None,
+) -> keras.Model:
+    """The network of a table on one device, with fresh weights.
+
+    Args:
+        architecture: the table.
+        include_top: without it, the model ends with the last layer before `Flatten`.
+        classifier_activation: activation of the last layer; None gives the logits.
+        dropout: rate of every dropout layer; None keeps the table's.
+    """
+    x = inputs = keras.Input(architecture.input_shape, name="input")
+    for row in rows(architecture, include_top):
+        x = keras_layer(row, architecture, classifier_activation, dropout)(x)
+    return keras.Model(inputs, x, name=architecture.name)
+
+
+def rows(architecture: Architecture, include_top: bool) -> tuple[table.Layer, ...]:
+    """The rows of a table, or those before its classifier begins."""
+    if include_top:
+        return architecture.layers
+    top = [type(row) for row in architecture.layers].index(table.Flatten)
+    return architecture.layers[:top]
+
+
+def keras_layer(
+    row: table.Layer,
+    architecture: Architecture,
+    classifier_activation: str | Callable | None,
+    dropout: float | None,
+) -> keras.layers.Layer:
+    """The layer that a row describes."""
+    options: dict[str, Any] = {}
+    if row is architecture.classifier:
+        # Under a mixed policy the logits stay in float32: a softmax of bfloat16 has three digits.
+        options = {
+            "activation": classifier_activation,
+            "dtype": keras.config.dtype_policy().variable_dtype,
+        }
+    elif isinstance(row, table.Dropout) and dropout is not None:
+        options = {"rate": dropout}
+    return LAYERS[type(row)](row, **options)
+
+
+def parameters(row: table.Conv | table.Dense, **options: Any) -> dict[str, Any]:
+    """The arguments that every layer with a kernel and a bias takes."""
+    initializer = row.kernel_init
+    if isinstance(initializer, table.Normal):
+        kind = "TruncatedNormal" if initializer.truncated else "RandomNormal"
+        initializer = getattr(keras.initializers, kind)(stddev=initializer.stddev)
+    return {
+        "name": row.name,
+        "activation": row.activation,
+        "kernel_initializer": initializer,
+        "bias_initializer": keras.initializers.Constant(row.bias_init),
+    } | options
+
+
+def _conv(row: table.Conv) -> keras.layers.Layer:
+    return layers.Conv2D(
+        row.filters,
+        row.size,
+        strides=row.stride,
+        padding=row.padding,
+        groups=row.groups,
+        **parameters(row),
+    )
+
+
+def _norm(row: table.Norm) -> keras.layers.Layer:
+    return layers.LocalResponseNormalization(
+        row.size,
+        row.alpha,
+        row.beta,
+        row.k,
+        divide_alpha=row.divide_alpha,
+        region=row.region,
+        groups=row.groups,
+        name=row.name,
+    )
+
+
+def _pool(row: table.Pool) -> keras.layers.Layer:
+    pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+    return pooling[row.kind](row.size, strides=row.stride, padding=row.padding, name=row.name)
+
+
+LAYERS: dict[type, Callable[..., keras.layers.Layer]] = {
+    table.Pad: lambda row: keras.layers.ZeroPadding2D(row.size, name=row.name),
+    table.Conv: _conv,
+    table.Activation: lambda row: keras.layers.Activation(row.function, name=row.name),
+    table.Norm: _norm,
+    table.Pool: _pool,
+    table.Flatten: lambda row: keras.layers.Flatten(name=row.name),
+    table.Dense: lambda row, **options: keras.layers.Dense(row.units, **parameters(row, **options)),
+    table.Dropout: lambda row, rate=None: keras.layers.Dropout(row.rate if rate is None else rate, name=row.name),
+}

@@ -1,0 +1,181 @@
+"""Pictures in, labels out."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfalexnet import weights as checkpoints
+from tfalexnet.classes import Class
+from tfalexnet.formats import CheckpointError
+from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
+
+BATCH = 32  # Pictures a step: more make a CPU no faster.
+
+
+class Prediction(NamedTuple):
+    """One answer: class's place in the output, WordNet id where it has one, name, probability 0–1."""
+
+    index: int
+    wnid: str | None
+    label: str
+    score: float
+
+
+def predict(
+    image: Picture | list[Picture] | tuple[Picture, ...],
+    weights: str | os.PathLike = "bvlc_alexnet",
+    top: int = 5,
+) -> list[Prediction] | list[list[Prediction]]:
+    """The `top` best classes of a picture, best first; of a list of pictures, a list of such lists.
+
+    Args:
+        image: a path, the bytes of a file, a `PIL.Image`, or a uint8 array (RGB, RGBA or grey); or
+            a list or tuple of these.
+        weights: a known name (`tfalexnet list` shows them) or a file. They stay in memory, so that
+            a second call does not load them again.
+        top: how many classes; at most as many as there are.
+
+    Raises:
+        PictureError: something is not a picture; the message names it.
+        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
+    """
+    several = isinstance(image, list | tuple)
+    found = []
+    for answer in answers(image if several else [image], weights, top):
+        if isinstance(answer, PictureError):
+            raise answer
+        found.append(answer)
+    return found if several else found[0]
+
+
+def answers(
+    images: Iterable[Picture], weights: str | os.PathLike, top: int = 5
+) -> Iterator[list[Prediction] | PictureError]:
+    """For each picture in order its best classes, or what is wrong with it; computed in batches."""
+    if top < 1:
+        raise ValueError(f"Expected `top` to be positive. Received: top={top}")
+    classifier = load(weights)
+    images = iter(images)
+    while batch := [classifier.prepare(image) for image in itertools.islice(images, BATCH)]:
+        inputs = [prepared for prepared in batch if not isinstance(prepared, PictureError)]
+        scores = iter(classifier.scores(np.stack(inputs))) if inputs else iter(())
+        for prepared in batch:
+            if isinstance(prepared, PictureError):
+                yield prepared
+            else:
+                yield best(next(scores), classifier.classes, top)
+
+
+def best(scores: np.ndarray, classes: tuple[Class, ...], top: int) -> list[Prediction]:
+    """The `top` highest of one picture's scores."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [Prediction(int(index), *classes[index], float(scores[index])) for index in order]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network that is ready to answer."""
+
+    preprocessing: Preprocessing
+    classes: tuple[Class, ...]
+    network: Callable[[Any], Any]
+
+    def prepare(self, image: Picture) -> np.ndarray | PictureError:
+        try:
+            return self.preprocessing(image)
+        except PictureError as error:
+            return error
+
+    def scores(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities, (batch, classes), of preprocessed pictures."""
+        return self.network(inputs).numpy()
+
+
+def load(weights: str | os.PathLike) -> Classifier:
+    """The classifier of these weights; the last two stay in memory while their files are unchanged."""
+    path = checkpoints.locate(weights)
+    state = path.stat()
+    return _load(path.absolute(), state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(path: os.PathLike, *_: int) -> Classifier:
+    import tensorflow as tf
+
+    from tfalexnet import model
+
+    checkpoint = checkpoints.read(path)
+    if checkpoint.preprocessing is None:
+        raise CheckpointError(
+            f"{os.fspath(path)}: expected to know how {checkpoint.architecture.name} wants its "
+            "pictures; the file does not say. Preprocess them yourself and call the model of "
+            f"AlexNet({checkpoint.architecture.name!r}, weights=…)."
+        )
+    network = model.build(checkpoint.architecture)
+    checkpoints.fill(network, checkpoint.parameters)
+    # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
+    signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
+    function = tf.function(lambda x: network(x, training=False), input_signature=signature)
+    return Classifier(checkpoint.preprocessing, checkpoint.classes, function)
+
+
+def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.PathLike = "bvlc_alexnet") -> Any:
+    """Pictures of the right size to inputs, as the functions of this name in `keras.applications`.
+
+    Args:
+        x: RGB (or grey) levels 0–255, uint8 or float, (…, height, width, channels); an array or a
+            tensor. It is not changed.
+        data_format: None or "channels_last".
+        weights: whose preprocessing.
+
+    Returns:
+        float32 of the same shape, in the channel order of the weights.
+    """
+    if data_format not in (None, "channels_last"):
+        raise ValueError(f"Expected data_format='channels_last'. Received: {data_format!r}")
+    preprocessing, _ = checkpoints.describe(weights)
+    if preprocessing is None:
+        raise CheckpointError(f"{os.fspath(weights)} does not say how its pictures are preprocessed.")
+    if tuple(x.shape[-3:]) != preprocessing.shape:
+        raise ValueError(f"Expected shape (…, *{preprocessing.shape}). Received: {tuple(x.shape)}")
+    if not isinstance(x, np.ndarray):
+        import tensorflow as tf
+
+        return preprocessing.normalize(tf.cast(x, tf.float32))
+    if x.dtype.kind == "f" and x.size and 0 < x.max() <= 1:
+        warnings.warn(
+            f"Expected grey levels 0–255; the largest here is {x.max():.3g}. Multiply pictures of 0–1 by 255.",
+            stacklevel=2,
+        )
+    return preprocessing.normalize(x.astype(np.float32))
+
+
+def decode_predictions(
+    preds: Any, top: int = 5, weights: str | os.PathLike = "bvlc_alexnet"
+) -> list[list[tuple[str | None, str, float]]]:
+    """The best classes of each row as (WordNet id, name, score), as in `keras.applications`.
+
+    Args:
+        preds: (batch, classes), probabilities or logits.
+        top: how many classes of each row.
+        weights: whose classes.
+
+    Raises:
+        ValueError: the rows have another number of classes.
+    """
+    _, classes = checkpoints.describe(weights)
+    preds = np.asarray(preds)
+    if preds.ndim != 2 or preds.shape[1] != len(classes):
+        raise ValueError(
+            f"Expected predictions of shape (batch, {len(classes)}), the classes of "
+            f"{os.fspath(weights)!r}. Received: {preds.shape}"
+        )
+    return [[tuple(answer[1:]) for answer in best(row, classes, top)] for row in preds]

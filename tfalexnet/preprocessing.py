@@ -1,0 +1,217 @@
+"""From a picture file to exactly the array that the weights expect."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+"""What can be labelled: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
+grey; height × width [× channels])."""
+
+
+class PictureError(ValueError):
+    """Something that should have been a picture. `name` is the file, `reason` what is wrong."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes an input: resized, cropped, channels ordered, scaled, shifted.
+
+    The result is `(crop of the resized picture · scale − mean) / std`, float32, crop×crop×channels.
+
+    Attributes:
+        resize: "squash" makes the picture size×size; "shorter side" keeps its proportions.
+        size: pixels of the resized side.
+        crop: pixels of the side of the centre crop.
+        antialias: False is OpenCV's INTER_LINEAR, in floats; True is Pillow's BILINEAR, to whole
+            grey levels.
+        channels: order of the channels; "L" is one grey channel.
+        scale: factor for the grey levels 0–255.
+        mean: after scaling, one number a channel or a whole picture, crop×crop or larger (its
+            centre is used), in the order of `channels`.
+        std: after scaling, one number a channel.
+    """
+
+    resize: Literal["squash", "shorter side"]
+    size: int
+    crop: int
+    antialias: bool
+    channels: Literal["RGB", "BGR", "L"]
+    mean: tuple[float, ...] | np.ndarray = field(compare=False)
+    scale: float = 1.0
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.crop > self.size:
+            raise ValueError(f"Expected crop <= size. Received: crop={self.crop}, size={self.size}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one input."""
+        return self.crop, self.crop, len(self.channels)
+
+    def __call__(self, picture: Picture) -> np.ndarray:
+        """The input for one picture, float32.
+
+        Raises:
+            PictureError: it cannot be read as a picture.
+            TypeError: it is none of the kinds of `Picture`.
+        """
+        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
+        return self.normalize(_centre(self._resized(image), self.crop).astype(np.float32))
+
+    def normalize(self, pixels: Any) -> Any:
+        """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.
+
+        Takes and gives a float32 array or tensor.
+        """
+        if self.channels == "BGR":
+            pixels = pixels[..., ::-1]
+        mean = np.asarray(self.mean, np.float32)
+        if mean.ndim == 3:
+            mean = _centre(mean, self.crop)
+        return (pixels * np.float32(self.scale) - mean) / np.asarray(self.std, np.float32)
+
+    def _resized(self, image: Image.Image) -> np.ndarray:
+        width, height = image.size
+        if self.resize == "squash":
+            new = (self.size, self.size)
+        else:
+            shorter = min(image.size)
+            new = tuple(max(self.size, side * self.size // shorter) for side in (width, height))
+        if new == image.size:
+            pixels = np.asarray(image)
+        elif self.antialias:
+            pixels = np.asarray(image.resize(new, Image.Resampling.BILINEAR))
+        else:
+            import tensorflow as tf  # Here alone, so that reading pictures does not wait for it.
+
+            pixels = np.asarray(image).reshape(height, width, -1)
+            pixels = tf.image.resize(pixels, new[::-1], antialias=False).numpy()
+        return pixels.reshape(new[1], new[0], -1)
+
+
+# Caffe's mean grey levels of ILSVRC 2012, in B, G, R (BVLC/caffe, data/ilsvrc12).
+ILSVRC_MEAN_BGR = (104.00699, 116.66877, 122.67891)
+
+BVLC = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=ILSVRC_MEAN_BGR)
+
+# pytorch/vision, references/classification: levels 0–1, mean and deviation of ImageNet.
+TORCHVISION = Preprocessing(
+    "shorter side",
+    256,
+    224,
+    antialias=True,
+    channels="RGB",
+    scale=1 / 255,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+def _centre(pixels: np.ndarray, crop: int) -> np.ndarray:
+    top, left = ((side - crop) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + crop, left : left + crop]
+
+
+def decode(picture: Picture) -> Image.Image:
+    """The picture as a person sees it: upright, opaque, 8 bits, in "RGB" or "L".
+
+    EXIF orientation is applied, transparency laid on white, an animation shown by its first frame,
+    and deep grey levels scaled from their own range. Colour profiles are ignored, as they were when
+    the networks were trained.
+
+    Raises:
+        PictureError: it cannot be read as a picture.
+        TypeError: it is none of the kinds of `Picture`.
+    """
+    if isinstance(picture, np.ndarray):
+        return _opaque(_from_array(picture))
+    name, source = _source(picture)
+    with warnings.catch_warnings():
+        # Pillow warns of what it could mend; the picture is there, and the caller cannot act on it.
+        warnings.simplefilter("ignore")
+        try:
+            image = source if isinstance(source, Image.Image) else Image.open(source)
+            image = ImageOps.exif_transpose(image)
+            return _opaque(_eight_bits(image))
+        except Image.UnidentifiedImageError:
+            raise PictureError(name, "not a picture in a format that Pillow reads") from None
+        except Image.DecompressionBombError as error:
+            raise PictureError(name, f"refused: {error}") from None
+        except Exception as error:  # Pillow's readers raise nearly every kind on damaged files.
+            raise PictureError(name, f"damaged picture ({error or type(error).__name__})") from error
+
+
+def _source(picture: Any) -> tuple[str, Any]:
+    """A name for messages, and what Pillow opens."""
+    if isinstance(picture, Image.Image):
+        return getattr(picture, "filename", "") or "image", picture
+    if isinstance(picture, bytes):
+        if not picture:
+            raise PictureError("bytes", "empty")
+        return "bytes", io.BytesIO(picture)
+    if not isinstance(picture, str | os.PathLike):
+        raise TypeError(
+            f"Expected a picture as a path, bytes, a PIL.Image or a uint8 array. Received: {type(picture).__name__}"
+        )
+    name = os.fspath(picture)
+    try:
+        data = Path(name).read_bytes()
+    except IsADirectoryError:
+        raise PictureError(name, "is a folder, not a picture") from None
+    except OSError as error:
+        raise PictureError(name, (error.strerror or str(error)).lower()) from None
+    if not data:
+        raise PictureError(name, "empty file")
+    return name, io.BytesIO(data)
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise TypeError(
+            f"Expected an array of uint8, grey levels 0–255. Received: {array.dtype}. "
+            "Convert it: (array * 255).round().astype('uint8') if it holds 0–1."
+        )
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
+        raise PictureError("array", f"expected height × width [× 1, 3 or 4 channels], received shape {array.shape}")
+    return Image.fromarray(array)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Deep grey pictures scaled to 0–255; Pillow itself would clip them."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    levels = np.asarray(image, np.float64)
+    bits_per_sample = getattr(image, "tag_v2", {}).get(258)  # TIFF knows its depth, 12 bits say.
+    if image.mode == "F":
+        top = 1.0 if levels.max() <= 1 else max(255.0, levels.max())
+    elif bits_per_sample and bits_per_sample[0] < 16:
+        top = 2.0 ** bits_per_sample[0] - 1
+    else:
+        top = 65535.0 if levels.max() <= 65535 else 2.0**32 - 1
+    return Image.fromarray((levels / top * 255).clip(0, 255).round().astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """On white where it is transparent."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
