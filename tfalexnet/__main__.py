@@ -67,7 +67,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list(_: argparse.Namespace) -> int:
     from tfalexnet.architectures import ARCHITECTURES
     from tfalexnet.weights import KNOWN, WeightsNotFoundError, locate
 
@@ -80,7 +80,7 @@ def _list(arguments: argparse.Namespace) -> int:
         try:
             where = str(locate(known.name))
         except WeightsNotFoundError:
-            where = "not here; get it with: " + " && ".join(known.get)
+            where = "not on this machine; get it with: " + " && ".join(known.get)
         print(f"  {known.name:<14} {known.accuracy}")
         for line in (f"for {known.architecture}, from {known.source}", f"licence: {known.licence}", where):
             print(f"  {'':<14} {line}")
@@ -152,7 +152,7 @@ def _silence_libraries() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     terminal = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    sys.stderr = open(terminal, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Architecture:
         return max(layer.groups for layer in self.layers if isinstance(layer, Conv))
 
     def changed(self, **layers: Layer) -> Architecture:
-        """This table with the layers of the given names replaced."""
+        """The table with the layers of the given names replaced."""
         unknown = set(layers) - {layer.name for layer in self.layers}
         if unknown:
             raise ValueError(f"{self.name} has no layers named {sorted(unknown)}.")
@@ -161,7 +161,7 @@ class Architecture:
         return dataclasses.replace(self, layers=rows)
 
     def with_classes(self, classes: int) -> Architecture:
-        """This table with another number of classes."""
+        """The table with another number of classes."""
         last = dataclasses.replace(self.classifier, units=classes)
         return self.changed(**{last.name: last})
 
@@ -301,33 +301,16 @@ ONE_WEIRD_TRICK = Architecture(
     ),
 )
 
-# bvlc_alexnet's weights under a conv1 padded SAME, as the widely copied script ran them. Every later
-# shape agrees and the answers are wrong: kept to reproduce what its users saw.
-TF_ALEXNET = Architecture(
-    "tf_alexnet",
-    "M. Guerzhoy, www.cs.toronto.edu/~guerzhoy/tf_alexnet, myalexnet_forward.py",
-    input_shape=(227, 227, 3),
-    layers=(
-        Conv("conv1", 96, 11, stride=4, padding="same", kernel_init=Normal(0.01)),  # 57×57×96
-        Norm("norm1", 5, alpha=2e-5, beta=0.75, divide_alpha=False),
-        Pool("pool1"),  # 28×28×96
-        Conv("conv2", 256, 5, padding="same", groups=2, kernel_init=Normal(0.01), bias_init=0.1),  # 28×28×256
-        Norm("norm2", 5, alpha=2e-5, beta=0.75, divide_alpha=False),
-        Pool("pool2"),  # 13×13×256
-        Conv("conv3", 384, 3, padding="same", kernel_init=Normal(0.01)),  # 13×13×384
-        Conv("conv4", 384, 3, padding="same", groups=2, kernel_init=Normal(0.01), bias_init=0.1),  # 13×13×384
-        Conv("conv5", 256, 3, padding="same", groups=2, kernel_init=Normal(0.01), bias_init=0.1),  # 13×13×256
-        Pool("pool5"),  # 6×6×256
-        Flatten(),  # 9216
-        Dense("fc6", 4096, kernel_init=Normal(0.005), bias_init=0.1),  # 4096
-        Dropout("drop6"),
-        Dense("fc7", 4096, kernel_init=Normal(0.005), bias_init=0.1),  # 4096
-        Dropout("drop7"),
-        Dense("fc8", 1000, activation=None, kernel_init=Normal(0.01)),  # 1000
-    ),
+# bvlc_alexnet's weights under a conv1 padded SAME, as the widely copied script ran them: 57, 28, 13
+# and 6 pixels a side after conv1, pool1, pool2 and pool5, so that every later shape agrees and the
+# answers are wrong. Kept to reproduce what its users saw.
+TF_ALEXNET = dataclasses.replace(
+    BVLC_ALEXNET.changed(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")),
+    name="tf_alexnet",
+    source="M. Guerzhoy, www.cs.toronto.edu/~guerzhoy/tf_alexnet, myalexnet_forward.py",
 )
 
-# Two hidden layers and no towers, the size at which one graphics card of 2014 trained it on two classes.
+# One tower, no normalisation, two classes.
 SINGLE_TOWER = Architecture(
     "single_tower",
     "cats-against-dogs AlexNet in one tower: 4096-4096-2, Adam .001, batch 32, 10 epochs",

@@ -92,25 +92,30 @@ def _short(device: str) -> str:
     return device.upper().removeprefix("/").removeprefix("DEVICE:")
 
 
-def on(device: str, function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
-    """`function(*inputs)`, with its operations and those of its gradient on `device`."""
+def on(device: str, function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
+    """`function(*inputs)`, with its operations and those of its gradient on `device`.
+
+    The result is a tensor, or a list of tensors.
+    """
 
     @tf.custom_gradient
-    def placed(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        with tf.device(device), tf.GradientTape() as tape:
+    def placed(*inputs: tf.Tensor) -> tuple[Any, Callable]:
+        with tf.GradientTape() as tape:
             tape.watch(inputs)
-            output = function(*inputs)
+            outputs = function(*inputs)
 
-        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
             with tf.device(device):
-                return tape.gradient(output, inputs, output_gradients=upstream)
+                return tape.gradient(tf.nest.flatten(outputs), inputs, output_gradients=upstream)
 
-        return output, gradient
+        return outputs, gradient
 
-    return placed(*inputs)
+    # Around the call too: custom_gradient adds an identity of all inputs and outputs.
+    with tf.device(device):
+        return placed(*inputs)
 
 
-# Which channels a device receives: (source tower, first channel, past the last channel).
+# Channels of a tower: (which tower, first channel, past the last channel).
 Piece = tuple[int, int, int]
 
 
@@ -119,40 +124,22 @@ def exchange(
 ) -> Towers:
     """For each of `devices` the concatenation of its `pieces` of channels of the towers.
 
-    `homes` are the devices where the towers live. Only the pieces cross. Their gradients go back the
-    same way: each is cut where it arose and added up where its tower lives.
+    `homes` are the devices where the towers live. Pieces are cut before they cross, and so are their
+    gradients, which are added up where their tower lives.
     """
+    cuts = []
+    for tower, (home, x) in enumerate(zip(homes, towers, strict=True)):
+        wanted = [piece for device_pieces in pieces for piece in device_pieces if piece[0] == tower]
+        cuts.append(iter(on(home, _cut(wanted), x)))
+    received = []
+    for device, device_pieces in zip(devices, pieces, strict=True):
+        arriving = [next(cuts[tower]) for tower, _, _ in device_pieces]
+        received.append(on(device, lambda *parts: tf.concat(parts, axis=-1), *arriving))
+    return received
 
-    @tf.custom_gradient
-    def crossed(*towers: tf.Tensor) -> tuple[Towers, Callable]:
-        received = []
-        for device, wanted in zip(devices, pieces, strict=True):
-            cut = []
-            for source, start, stop in wanted:
-                with tf.device(homes[source]):
-                    cut.append(towers[source][..., start:stop])
-            with tf.device(device):
-                received.append(tf.concat(cut, axis=-1))
 
-        def gradient(*upstream: tf.Tensor) -> Towers:
-            sums: list[list[tf.Tensor]] = [[] for _ in towers]
-            for device, wanted, arrived in zip(devices, pieces, upstream, strict=True):
-                with tf.device(device):
-                    parts = tf.split(arrived, [stop - start for _, start, stop in wanted], axis=-1)
-                for (source, start, stop), part in zip(wanted, parts, strict=True):
-                    tower = towers[source]
-                    margins = [[0, 0]] * (len(tower.shape) - 1) + [[start, tower.shape[-1] - stop]]
-                    with tf.device(homes[source]):
-                        sums[source].append(tf.pad(part, margins))
-            back = []
-            for home, terms in zip(homes, sums, strict=True):
-                with tf.device(home):
-                    back.append(tf.add_n(terms))
-            return back
-
-        return received, gradient
-
-    return list(crossed(*towers))
+def _cut(pieces: Sequence[Piece]) -> Callable[[tf.Tensor], Towers]:
+    return lambda x: [x[..., start:stop] for _, start, stop in pieces]
 
 
 class _Placed(keras.layers.Layer):
@@ -356,12 +343,22 @@ class Join(_Placed):
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
 class PlacedModel(keras.Model):
-    """A functional model whose optimizer keeps its state beside the variables it belongs to."""
+    """A functional model whose optimizer keeps its state, and computes, where each variable is."""
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
         # Built later, inside fit's graph, every slot would land on the first device.
         self.optimizer.build(self.trainable_variables)
+        update_step = self.optimizer.update_step
+
+        def placed(gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+            with tf.device(variable.device):
+                update_step(gradient, variable, learning_rate)
+
+        self.optimizer.update_step = placed
+        # Keras sums gradients over replicas, of which there is one here, in an operation that would
+        # bring all of them to the first device.
+        self.optimizer._all_reduce_sum_gradients = list
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -64,17 +64,6 @@ KNOWN = {
             ),
         ),
         Known(
-            "bvlc_caffenet",
-            "bvlc_caffenet",
-            "http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",
-            "released for unrestricted use",
-            "57.4 % top-1, 80.4 % top-5 (ImageNet validation, centre crop; Caffe's readme)",
-            (
-                "(write the caffemodel as bvlc_caffenet.npy with caffe-tensorflow's convert.py)",
-                "tfalexnet convert bvlc_caffenet.npy",
-            ),
-        ),
-        Known(
             "cifar10",
             "cifar10_18pct",
             "trained by examples/train_cifar10.py",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,7 +29,7 @@ def read(path: str | os.PathLike) -> Parameters:
             anything beyond NumPy arrays.
         OSError: the file cannot be opened.
     """
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         try:
             entries = _unpickle(file, os.fstat(file.fileno()).st_size)
             return dict(_layer(name, entry) for name, entry in _unique(entries).items())
@@ -51,7 +52,7 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
     if version not in header:
         raise CheckpointError(f"expected .npy version 1.0 or 2.0; received {version}")
     shape, _, dtype = header[version](file)
-    if dtype != object or shape != ():
+    if dtype.kind != "O" or shape != ():
         raise CheckpointError(
             f"expected one pickled dictionary of layers; received a plain array of shape {shape} and type {dtype}"
         )

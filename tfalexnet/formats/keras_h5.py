@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -102,9 +103,9 @@ def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{os.fspath(path)}: {group.name}/{name} lies outside the file; refused")
-    if dataset.nbytes > os.path.getsize(path):
+    if dataset.nbytes > Path(path).stat().st_size:
         raise CheckpointError(f"{os.fspath(path)}: {dataset.name} claims {dataset.nbytes} bytes, more than the file")
-    if dataset.dtype != np.float32:
+    if dataset.dtype not in (np.float32, np.uint8):
         raise CheckpointError(f"{os.fspath(path)}: {dataset.name} holds {dataset.dtype}, not float32")
     offset = dataset.id.get_offset()
     if offset is None or not dataset.size:

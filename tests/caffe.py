@@ -1,0 +1,90 @@
+"""A network in Caffe's own words, for OpenCV's importer: a prototxt and a caffemodel."""
+
+import numpy as np
+
+from tfalexnet import architectures as table
+
+
+def prototxt(net: table.Architecture) -> str:
+    """The deploy.prototxt of a table, as Caffe defines its layers."""
+    height, width, channels = net.input_shape
+    text = [f'input: "data" input_dim: 1 input_dim: {channels} input_dim: {height} input_dim: {width}']
+    bottom = "data"
+
+    def layer(name: str, kind: str, parameters: str, top: str | None = None) -> str:
+        top = top or name
+        text.append(f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" {parameters} }}')
+        return top
+
+    for row in net.layers:
+        match row:
+            case table.Conv():
+                pad = row.size // 2 if row.padding == "same" else 0
+                bottom = layer(
+                    row.name,
+                    "Convolution",
+                    f"convolution_param {{ num_output: {row.filters} kernel_size: {row.size} "
+                    f"stride: {row.stride} pad: {pad} group: {row.groups} }}",
+                )
+            case table.Dense():
+                bottom = layer(row.name, "InnerProduct", f"inner_product_param {{ num_output: {row.units} }}")
+            case table.Norm():
+                region = row.region.upper()
+                bottom = layer(
+                    row.name,
+                    "LRN",
+                    f"lrn_param {{ local_size: {row.size} alpha: {row.alpha} beta: {row.beta} k: {row.k} "
+                    f"norm_region: {region} }}",
+                )
+            case table.Pool():
+                kind = {"max": "MAX", "average": "AVE"}[row.kind]
+                bottom = layer(
+                    row.name,
+                    "Pooling",
+                    f"pooling_param {{ pool: {kind} kernel_size: {row.size} stride: {row.stride} }}",
+                )
+            case table.Flatten() | table.Dropout():
+                continue  # Implied by InnerProduct; nothing at test time.
+        if getattr(row, "activation", None) == "relu":
+            bottom = layer(f"relu_{row.name}", "ReLU", "")
+    layer("prob", "Softmax", "")
+    return "\n".join(text)
+
+
+def caffemodel(parameters: dict, net: table.Architecture) -> bytes:
+    """The weights in the new layout: OIHW, (out, in), fc6 reading channel, height, width."""
+    layers = []
+    for name, (kernel, bias) in parameters.items():
+        if kernel.ndim == 4:
+            kernel = kernel.transpose(3, 2, 0, 1)
+        else:
+            kernel = channels_first(kernel, net, name).T
+        kind = b"Convolution" if kernel.ndim == 4 else b"InnerProduct"
+        blobs = b"".join(field(7, blob(array)) for array in (kernel, bias))
+        layers.append(field(100, field(1, name.encode()) + field(2, kind) + blobs))
+    return field(1, b"net") + b"".join(layers)
+
+
+def channels_first(kernel: np.ndarray, net: table.Architecture, name: str) -> np.ndarray:
+    """The rows of the first fully connected kernel in the order of Caffe's and PyTorch's flatten."""
+    first = next(row.name for row in net.layers if isinstance(row, table.Dense))
+    if name != first:
+        return kernel
+    channels = [row.filters for row in net.layers if isinstance(row, table.Conv)][-1]
+    side = round((kernel.shape[0] / channels) ** 0.5)
+    return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+
+
+def blob(array: np.ndarray) -> bytes:
+    shape = b"".join(varint(side) for side in array.shape)
+    return field(7, field(1, shape)) + field(5, np.ascontiguousarray(array, "<f4").tobytes())
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a protocol buffer."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])

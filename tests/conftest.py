@@ -1,0 +1,32 @@
+"""Two logical devices for every test, and the data where there is any."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    tf.keras.utils.set_random_seed(2012)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of pictures: photos/, hard/, cifar10/ and others."""
+    folder = os.environ.get("TFALEXNET_TEST_DATA")
+    if not folder:
+        pytest.skip("TFALEXNET_TEST_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    return ROOT / "examples" / "chelsea.png"
