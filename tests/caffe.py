@@ -55,10 +55,7 @@ def caffemodel(parameters: dict, net: table.Architecture) -> bytes:
     """The weights in the new layout: OIHW, (out, in), fc6 reading channel, height, width."""
     layers = []
     for name, (kernel, bias) in parameters.items():
-        if kernel.ndim == 4:
-            kernel = kernel.transpose(3, 2, 0, 1)
-        else:
-            kernel = channels_first(kernel, net, name).T
+        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else channels_first(kernel, net, name).T
         kind = b"Convolution" if kernel.ndim == 4 else b"InnerProduct"
         blobs = b"".join(field(7, blob(array)) for array in (kernel, bias))
         layers.append(field(100, field(1, name.encode()) + field(2, kind) + blobs))

@@ -59,14 +59,14 @@ def test_output_shapes_and_parameters(name):
     model = AlexNet(name)
     net = ARCHITECTURES[name]
     shapes = {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers[1:]}
-    expected = TF_ALEXNET_SHAPES if name == "tf_alexnet" else dict(
-        zip([row.name for row in net.layers], commented_shapes()[name], strict=True)
+    expected = (
+        TF_ALEXNET_SHAPES
+        if name == "tf_alexnet"
+        else dict(zip([row.name for row in net.layers], commented_shapes()[name], strict=True))
     )
     assert shapes == expected
     assert [layer.count_params() for layer in model.layers if layer.weights] == PARAMETERS[name]
-    built = {
-        layer.name: tuple(tuple(v.shape) for v in layer.weights) for layer in model.layers if layer.weights
-    }
+    built = {layer.name: tuple(tuple(v.shape) for v in layer.weights) for layer in model.layers if layer.weights}
     assert built == net.parameter_shapes()
 
 

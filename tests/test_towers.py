@@ -141,7 +141,7 @@ def test_every_operation_runs_on_its_tower(name, jit, tmp_path):
     operations = ran(lambda: two.fit(pictures, np.arange(3), batch_size=3, verbose=0))
     assert {kind: counted(operations, kind) for kind in TRAINING} == TRAINING
     # From the second device to the first, there and back: conv3, fc6, fc7, fc8, and the two seams.
-    assert operations["_Send", "CPU:1"] == 2 * {"krizhevsky2012": 4, "bvlc_alexnet": 6}[name]
+    assert operations["Send", "CPU:1"] == 2 * {"krizhevsky2012": 4, "bvlc_alexnet": 6}[name]
 
 
 # A step of training: five convolutions, two normalisations and three poolings on each device and

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfalexnet import architectures, model, towers, weights as checkpoints
+from tfalexnet import architectures, model, towers
+from tfalexnet import weights as checkpoints
 from tfalexnet.architectures import Architecture
 
 

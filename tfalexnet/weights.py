@@ -249,16 +249,14 @@ def _description(path: Path, net: Architecture) -> tuple[Preprocessing | None, t
 
 def _checked(parameters: Parameters, net: Architecture, source: str) -> tuple[Parameters, Architecture]:
     """The weights in the order of the network, and the network with their number of classes."""
-    last = net.classifier.name
     parameters = _renamed_classifier(parameters, net)
-    if last in parameters and parameters[last][1].ndim == 1 and parameters[last][1].size:
-        net = net.with_classes(parameters[last][1].size)
+    net = _sized(net, parameters)
     problems = _problems(parameters, net)
     if problems:
         fitting = [
             other.name
             for other in architectures.ARCHITECTURES.values()
-            if not _problems(parameters, other.with_classes(net.classes))
+            if not _problems(parameters, _sized(other, parameters))
         ]
         hint = f"\nThese weights would fit: {', '.join(fitting)}." if fitting else ""
         raise CheckpointError(f"{source} does not fit {net.name}:\n  " + "\n  ".join(problems) + hint)
@@ -271,6 +269,12 @@ def _checked(parameters: Parameters, net: Architecture, source: str) -> tuple[Pa
                     "infinity). Get the file anew, or look into the training that made it."
                 )
     return {row.name: parameters[row.name] for row in net.weighted}, net
+
+
+def _sized(net: Architecture, parameters: Parameters) -> Architecture:
+    """The network with as many classes as its classifier has biases."""
+    _, bias = parameters.get(net.classifier.name, (None, np.empty(0)))
+    return net.with_classes(bias.size) if bias.ndim == 1 and bias.size else net
 
 
 def _renamed_classifier(parameters: Parameters, net: Architecture) -> Parameters:

@@ -10,17 +10,25 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when the block ends well.
+def replacing(path: str | os.PathLike, size: int) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well.
 
-    A crash, a kill or a full disk leaves the old file as it was.
+    A crash, a kill or a full disk leaves the old file as it was. Room for `size` bytes is asked for
+    first, since the HDF5 library crashes when it finds none halfway.
+
+    Raises:
+        OSError: there is no such room, or the folder cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
     temporary = Path(name)
     try:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, size)
+        finally:
+            os.close(handle)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())

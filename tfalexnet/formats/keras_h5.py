@@ -19,6 +19,7 @@ from tfalexnet.formats import CheckpointError, Parameters, atomic
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 EXTRAS = "tfalexnet"
+METADATA = 1 << 16  # Bytes, more than all names and attributes take.
 
 
 def write(
@@ -33,7 +34,9 @@ def write(
         OSError: the file cannot be written; whatever was there before still is.
     """
     counts = {"conv2d": 0, "dense": 0}
-    with atomic.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    arrays = [*extras.values(), *(array for pair in parameters.values() for array in pair)]
+    size = sum(array.nbytes for array in arrays) + METADATA
+    with atomic.replacing(path, size) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(attributes)
         for name, (kernel, bias) in parameters.items():
             kind = "conv2d" if kernel.ndim == 4 else "dense"

@@ -1,0 +1,216 @@
+"""Caffe's weights in NumPy files: both layouts, all pickles, and nothing but weights."""
+
+import io
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from nets import random_parameters, small, write_npy
+
+from tfalexnet import CheckpointError
+from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.formats import caffe_npy
+
+PARAMETERS = random_parameters(small(BVLC_ALEXNET))
+
+
+def python2(parameters: dict, layout: str) -> bytes:
+    """A .npy as Python 2 and NumPy 1 wrote it: protocol 2, every string a str of bytes."""
+
+    def string(value: bytes) -> bytes:
+        return (
+            b"T" + struct.pack("<I", len(value)) + value if len(value) > 255 else b"U" + bytes([len(value)]) + value
+        )
+
+    def array(shape: tuple, code: bytes, order: bytes, content: bytes) -> bytes:
+        sides = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in shape) + b"t"
+        start = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + string(b"b") + b"tR"
+        last = b"J\xff\xff\xff\xff" * 2 + b"K?" if code == b"O8" else b"J\xff\xff\xff\xff" * 2 + b"K\x00"
+        dtype = b"cnumpy\ndtype\n(" + string(code) + b"K\x00K\x01tR(K\x03" + string(order) + b"NNN" + last + b"tb"
+        return start + b"(K\x01" + sides + dtype + b"\x89" + content + b"tb"
+
+    entries = b""
+    for name, arrays in parameters.items():
+        parts = [array(a.shape, b"f4", b"<", string(a.tobytes())) for a in arrays]
+        if layout == "tf_alexnet":
+            value = b"](" + b"".join(parts) + b"e"
+        else:
+            value = b"}(" + string(b"weights") + parts[0] + string(b"biases") + parts[1] + b"u"
+        entries += string(name.encode()) + value
+    body = b"\x80\x02" + array((), b"O8", b"|", b"](" + b"}(" + entries + b"u" + b"e") + b"."
+    return header() + body
+
+
+def header() -> bytes:
+    text = io.BytesIO()
+    np.lib.format.write_array_header_1_0(text, {"descr": "|O", "fortran_order": False, "shape": ()})
+    return text.getvalue()
+
+
+def equal(read: dict, expected: dict = PARAMETERS) -> None:
+    assert list(read) == list(expected)
+    for name, arrays in expected.items():
+        for have, want in zip(read[name], arrays, strict=True):
+            assert have.dtype == np.float32
+            np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("layout", ["tf_alexnet", "caffe-tensorflow"])
+def test_files_of_this_numpy(layout, tmp_path):
+    write_npy(tmp_path / "net.npy", PARAMETERS, layout)
+    equal(caffe_npy.read(tmp_path / "net.npy"))
+
+
+@pytest.mark.parametrize("layout", ["tf_alexnet", "caffe-tensorflow"])
+def test_files_of_python_2(layout, tmp_path):
+    (tmp_path / "net.npy").write_bytes(python2(PARAMETERS, layout))
+    equal(caffe_npy.read(tmp_path / "net.npy"))
+    theirs = np.load(tmp_path / "net.npy", allow_pickle=True, encoding="latin1").item()
+    assert list(theirs) == list(PARAMETERS)  # The file is one that NumPy reads too.
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("keys", [str, str.encode])
+def test_every_protocol_of_python_3(protocol, keys, tmp_path):
+    entries = np.array({keys(name): list(arrays) for name, arrays in PARAMETERS.items()}, dtype=object)
+    (tmp_path / "net.npy").write_bytes(header() + pickle.dumps(entries, protocol))
+    equal(caffe_npy.read(tmp_path / "net.npy"))
+
+
+def test_other_orders_and_precisions(tmp_path):
+    kernel, bias = PARAMETERS["conv1"]
+    entries = {"conv1": [np.asfortranarray(kernel.astype(">f8")), bias.astype("f2")]}
+    np.save(tmp_path / "net.npy", np.array(entries, dtype=object), allow_pickle=True)
+    equal(caffe_npy.read(tmp_path / "net.npy"), {"conv1": (kernel, bias.astype("f2").astype("f4"))})
+
+
+def hostile(opcodes: bytes) -> bytes:
+    return header() + b"\x80\x02" + opcodes + b"."
+
+
+class Runs:
+    def __reduce__(self):
+        return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+GLOBALS = ["os\nsystem", "builtins\neval", "numpy\nload", "numpy.core.multiarray\nscalar", "copyreg\n_reconstructor"]
+
+
+@pytest.mark.parametrize("named", GLOBALS)
+def test_a_pickle_never_runs(named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.npy").write_bytes(hostile(f"c{named}\n(U\x01.tR".encode()))
+    with pytest.raises(CheckpointError, match=rf"net\.npy: refused.*{named.split()[1]}"):
+        caffe_npy.read(tmp_path / "net.npy")
+    np.save(tmp_path / "net.npy", np.array({"conv1": [Runs(), Runs()]}, dtype=object), allow_pickle=True)
+    with pytest.raises(CheckpointError, match=r"refused.*eval"):
+        caffe_npy.read(tmp_path / "net.npy")
+    assert not (tmp_path / "ran").exists()
+    assert np.load(tmp_path / "net.npy", allow_pickle=True) is not None
+    assert (tmp_path / "ran").exists()  # The file would have run elsewhere.
+
+
+BOMBS = {
+    "bytes": b"\x8e" + struct.pack("<Q", 1 << 40),
+    "bytearray": b"\x96" + struct.pack("<Q", 1 << 40),
+    "text": b"\x8d" + struct.pack("<Q", 1 << 40),
+    "frame": b"\x95" + struct.pack("<Q", 1 << 40),
+    "memo": b"]r\xff\xff\xff\xff",
+    "long": b"\x8b" + struct.pack("<i", 1 << 30),
+    "state": b"c_codecs\nencode\n(U\x01tb",
+    "many": b"c_codecs\nencode\nq\x00X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b"q\x01U\x06latin1q\x02"
+    + b"h\x00h\x01h\x02\x86R" * 5000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_length_is_believed(name, tmp_path):
+    file = tmp_path / "net.npy"
+    file.write_bytes(hostile(BOMBS[name]))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError):
+        caffe_npy.read(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * file.stat().st_size + 200_000
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 200, 5000, -1])
+def test_truncated(keep, tmp_path):
+    whole = python2(PARAMETERS, "tf_alexnet")
+    (tmp_path / "net.npy").write_bytes(whole[:keep])
+    with pytest.raises(CheckpointError, match=r"net\.npy"):
+        caffe_npy.read(tmp_path / "net.npy")
+
+
+def test_a_shape_that_the_bytes_do_not_fill(tmp_path):
+    lie = python2({"conv1": (np.ones((2, 3), "f4"), np.ones(3, "f4"))}, "tf_alexnet")
+    lie = lie.replace(b"(J\x02\x00\x00\x00J\x03", b"(J\x00\x00\x00\x40J\x03")
+    (tmp_path / "net.npy").write_bytes(lie)
+    with pytest.raises(CheckpointError, match="expected 6 numbers"):
+        caffe_npy.read(tmp_path / "net.npy")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"conv1": [np.ones(3)]}, r"conv1: expected \[weights, biases\]"),
+        ({"conv1": {"weights": np.ones(3)}}, "expected weights and biases"),
+        ({"conv1": [1, 2]}, "expected two arrays"),
+        ({"conv1": [np.array(["a"]), np.ones(1)]}, "expected floats"),
+        ({"conv1": [np.ones(1), np.ones(1)], b"conv1": [np.ones(1), np.ones(1)]}, "same name"),
+        ({1: [np.ones(1), np.ones(1)]}, "expected a name"),
+        ([1, 2], "expected a dictionary"),
+    ],
+)
+def test_what_is_not_weights(entries, message, tmp_path):
+    array = np.empty((), dtype=object)
+    array[()] = entries
+    np.save(tmp_path / "net.npy", array, allow_pickle=True)
+    with pytest.raises(CheckpointError, match=message):
+        caffe_npy.read(tmp_path / "net.npy")
+
+
+def test_a_plain_array(tmp_path):
+    np.save(tmp_path / "net.npy", np.ones((2, 2)))
+    with pytest.raises(CheckpointError, match=r"plain array of shape \(2, 2\)"):
+        caffe_npy.read(tmp_path / "net.npy")
+
+
+@pytest.mark.parametrize("layout", ["tf_alexnet", "caffe-tensorflow"])
+def test_mutated_files_only_ever_fail_politely(layout, tmp_path):
+    tiny = {"conv1": (np.ones((2, 2), "f4"), np.ones(2, "f4")), "fc8": (np.ones((2, 3), "f4"), np.ones(3, "f4"))}
+    write_npy(tmp_path / "3.npy", tiny, layout)
+    seeds = [(tmp_path / "3.npy").read_bytes(), python2(tiny, layout)]
+    generator = random.Random(2012)
+    file = tmp_path / "net.npy"
+    for _ in range(1500):
+        data = bytearray(generator.choice(seeds))
+        for _ in range(generator.randint(1, 4)):
+            place = generator.randrange(len(data))
+            data[place : place + generator.randint(0, 2)] = generator.randbytes(generator.randint(0, 2))
+        file.write_bytes(data)
+        try:
+            caffe_npy.read(file)
+        except CheckpointError as error:
+            assert str(file) in str(error)
+
+
+def test_reading_costs_the_file_once(tmp_path):
+    """No second copy: 61 MB under a limit of twice that, beyond what the interpreter takes."""
+    big = {"fc7": (np.zeros((3900, 3900), "f4"), np.zeros(3900, "f4"))}
+    write_npy(tmp_path / "net.npy", big)
+    code = (
+        "import resource, sys; from tfalexnet.formats import caffe_npy\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "read = caffe_npy.read(sys.argv[1])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, tmp_path / "net.npy"], capture_output=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(answer.stdout) * unit < 1.5 * (tmp_path / "net.npy").stat().st_size

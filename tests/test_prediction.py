@@ -1,0 +1,170 @@
+"""Pictures in, labels out: with a network whose answers are known, and with the shipped model."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from nets import random_parameters, small
+from PIL import Image
+
+import tfalexnet
+from tfalexnet import AlexNet, PictureError, Prediction, prediction, weights
+from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.caffe_classes import class_names
+from tfalexnet.classes import imagenet, named
+from tfalexnet.formats import keras_h5
+from tfalexnet.preprocessing import BVLC
+from tfalexnet.weights import Checkpoint
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A file of a small network with three classes of its own."""
+    monkeypatch.chdir(tmp_path)
+    net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(3)
+    process = dataclasses.replace(BVLC, size=32, crop=32)
+    checkpoint = Checkpoint(random_parameters(net), net, process, named(["one", "two", "three"]))
+    attributes, extras = weights.attributes(checkpoint)
+    keras_h5.write("net.weights.h5", checkpoint.parameters, attributes, extras)
+    return "net.weights.h5"
+
+
+def pictures(count):
+    return list(np.random.default_rng(0).integers(0, 256, (count, 40, 50, 3), "uint8"))
+
+
+def test_answers_are_the_models(file):
+    net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
+    (picture,) = pictures(1)
+    model = AlexNet(net, weights=file)
+    process, _ = weights.describe(file)
+    scores = model(process(picture)[None]).numpy()[0]
+    answer = tfalexnet.predict(picture, weights=file)
+    assert [a.index for a in answer] == list(np.argsort(-scores))
+    assert [a.label for a in answer] == [["one", "two", "three"][i] for i in np.argsort(-scores)]
+    np.testing.assert_allclose([a.score for a in answer], np.sort(scores)[::-1], atol=1e-6)
+    assert all(isinstance(a, Prediction) and a.wnid is None for a in answer)
+
+
+def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
+    several = pictures(70)
+    sizes = []
+    scores = prediction.Classifier.scores
+    monkeypatch.setattr(prediction.Classifier, "scores", lambda self, x: sizes.append(len(x)) or scores(self, x))
+    together = tfalexnet.predict(several, weights=file, top=1)
+    assert sizes == [32, 32, 6]
+    alone = [tfalexnet.predict(picture, weights=file, top=1) for picture in several]
+    assert [a[0].index for a in together] == [a[0].index for a in alone]
+    assert tfalexnet.predict([], weights=file) == []
+
+
+def test_weights_are_loaded_once_and_again_when_their_file_changes(file, monkeypatch):
+    (picture,) = pictures(1)
+    first = prediction.load(file)
+    reads = []
+    read = weights.read
+    monkeypatch.setattr(weights, "read", lambda *given: reads.append(given) or read(*given))
+    for _ in range(3):
+        tfalexnet.predict(picture, weights=file)
+    assert reads == [] and prediction.load(file) is first
+    os.utime(file, (1, 1))
+    assert prediction.load(file) is not first
+
+
+def test_nothing_is_traced_again(file):
+    for count in (1, 2, 5, 32, 33, 1):
+        tfalexnet.predict(pictures(count), weights=file)
+    assert prediction.load(file).network.experimental_get_tracing_count() == 1
+
+
+def test_a_bad_picture_is_named_and_the_others_are_answered(file):
+    good = pictures(2)
+    with pytest.raises(PictureError, match=r"none\.jpg: no such file"):
+        tfalexnet.predict([good[0], "none.jpg", good[1]], weights=file)
+    kinds = [type(a) for a in prediction.answers([good[0], "none.jpg", good[1]], file)]
+    assert kinds == [list, PictureError, list]
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_top_is_positive(file, top):
+    with pytest.raises(ValueError, match="Expected `top`"):
+        tfalexnet.predict(pictures(1)[0], weights=file, top=top)
+
+
+def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path):
+    net = tfalexnet.ARCHITECTURES["mnist_28"]
+    checkpoint = Checkpoint(random_parameters(net), net, None, named([str(i) for i in range(10)]))
+    keras_h5.write(tmp_path / "n.weights.h5", checkpoint.parameters, *weights.attributes(checkpoint))
+    with pytest.raises(tfalexnet.CheckpointError, match="how mnist_28 wants its pictures"):
+        tfalexnet.predict(pictures(1)[0], weights=tmp_path / "n.weights.h5")
+
+
+def test_keras_own_file_keeps_no_preprocessing_and_needs_its_network(tmp_path):
+    model = AlexNet(small(BVLC_ALEXNET))
+    model.save_weights(tmp_path / "own.weights.h5")
+    again = AlexNet(small(BVLC_ALEXNET), weights=tmp_path / "own.weights.h5")
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_preprocess_input_is_the_end_of_the_protocol():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 227, 227, 3), "uint8")
+    expected = pixels[..., ::-1].astype("float32") - np.array(BVLC.mean, "float32")
+    before = pixels.copy()
+    np.testing.assert_array_equal(tfalexnet.preprocess_input(pixels), expected)
+    np.testing.assert_array_equal(tfalexnet.preprocess_input(pixels.astype("float32")), expected)
+    np.testing.assert_array_equal(pixels, before)
+    tf = pytest.importorskip("tensorflow")
+    dataset = tf.data.Dataset.from_tensors(pixels).map(tfalexnet.preprocess_input)
+    np.testing.assert_array_equal(next(iter(dataset)), expected)
+
+
+def test_preprocess_input_says_what_is_wrong():
+    with pytest.warns(UserWarning, match=r"Expected grey levels 0–255; the largest here is 1\."):
+        tfalexnet.preprocess_input(np.ones((1, 227, 227, 3)))
+    with pytest.raises(ValueError, match=r"Expected shape .*227, 227, 3.*Received: \(1, 224, 224, 3\)"):
+        tfalexnet.preprocess_input(np.ones((1, 224, 224, 3)))
+    with pytest.raises(ValueError, match="channels_last"):
+        tfalexnet.preprocess_input(np.ones((1, 227, 227, 3)), data_format="channels_first")
+
+
+def test_decode_predictions_as_in_keras():
+    scores = np.zeros((2, 1000))
+    scores[0, 281], scores[0, 282], scores[1, 134] = 0.6, 0.4, 1
+    rows = tfalexnet.decode_predictions(scores, top=2)
+    assert rows[0] == [("n02123045", "tabby, tabby cat", 0.6), ("n02123159", "tiger cat", 0.4)]
+    assert rows[1][0] == ("n02012849", "crane", 1.0)
+    with pytest.raises(ValueError, match=r"Expected predictions of shape \(batch, 1000\).*\(2, 10\)"):
+        tfalexnet.decode_predictions(scores[:, :10])
+
+
+def test_the_classes_are_caffes():
+    assert len(class_names) == 1000
+    assert (
+        class_names[0] == "tench, Tinca tinca" and class_names[-1] == "toilet tissue, toilet paper, bathroom tissue"
+    )
+    assert [i for i, name in enumerate(class_names) if name == "crane"] == [134, 517]
+    wnids = [wnid for wnid, _ in imagenet()]
+    assert wnids == sorted(wnids) and len(set(wnids)) == 1000
+
+
+def test_the_shipped_model_knows_a_cat(photo):
+    answer = tfalexnet.predict(photo, weights="cifar10")
+    assert answer[0].label == "cat" and len(answer) == 5
+    with Image.open(photo) as image:
+        assert tfalexnet.predict(image, weights="cifar10") == answer
+    assert tfalexnet.predict(photo.read_bytes(), weights="cifar10") == answer
+    assert os.path.getsize(weights.locate("cifar10")) < 1_000_000
+
+
+@pytest.mark.data
+def test_the_shipped_model_has_the_error_it_promises(data):
+    names = [label for _, label in prediction.load("cifar10").classes]
+    files = [(path, names.index(path.parent.name)) for path in sorted((data / "cifar10" / "test").glob("*/*"))]
+    assert len(files) == 10_000
+    wrong = sum(
+        answer[0].index != truth
+        for answer, (_, truth) in zip(prediction.answers([p for p, _ in files], "cifar10", 1), files, strict=True)
+    )
+    assert wrong / 10_000 <= 0.18
+    assert f"{wrong / 10_000:.2%}" in weights.KNOWN["cifar10"].accuracy.replace(" %", "%")
