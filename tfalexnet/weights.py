@@ -68,7 +68,7 @@ KNOWN = {
             "cifar10_18pct",
             "trained by examples/train_cifar10.py",
             "Apache-2.0",
-            "ACCURACY",
+            "CIFAR_ACCURACY",
         ),
     )
 }
@@ -232,19 +232,25 @@ def _attributes(path: Path) -> dict[str, str | int]:
 
 def _description(path: Path, net: Architecture) -> tuple[Preprocessing | None, tuple[Class, ...]]:
     """What a file says of pictures and classes, or what is published of its network."""
-    extras = keras_h5.extras(path) if _reader(path) is keras_h5.read else {}
-    process = PREPROCESSING.get(net.name)
-    if "preprocessing" in _attributes(path):
-        fields = json.loads(_attributes(path)["preprocessing"])
-        fields["std"] = tuple(fields["std"])
-        process = Preprocessing(**fields, mean=np.array(extras["mean"]))
-    if "labels" in extras:
-        labels = classes.named(json.loads(extras["labels"].tobytes()))
-    elif net.classes == len(classes.imagenet()):
-        labels = classes.imagenet()
-    else:
-        labels = classes.numbered(net.classes)
-    return process, labels
+    if _reader(path) is not keras_h5.read:
+        return PREPROCESSING.get(net.name), _published_classes(net)
+    said, extras = keras_h5.attributes(path), keras_h5.extras(path)
+    try:
+        labels = classes.named(json.loads(extras["labels"].tobytes())) if "labels" in extras else None
+        process = PREPROCESSING.get(net.name)
+        if "preprocessing" in said:
+            fields = json.loads(said["preprocessing"])
+            process = Preprocessing(**fields | {"std": tuple(fields["std"])}, mean=np.array(extras["mean"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its preprocessing or its labels are damaged ({error!r}).") from error
+    if labels is not None and len(labels) != net.classes:
+        raise CheckpointError(f"{path}: expected {net.classes} labels, as many as classes; received {len(labels)}.")
+    return process, labels or _published_classes(net)
+
+
+def _published_classes(net: Architecture) -> tuple[Class, ...]:
+    known = classes.imagenet()
+    return known if net.classes == len(known) else classes.numbered(net.classes)
 
 
 def _checked(parameters: Parameters, net: Architecture, source: str) -> tuple[Parameters, Architecture]:
