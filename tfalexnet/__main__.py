@@ -147,9 +147,8 @@ def _silence_libraries() -> None:
     They write to file descriptor 2 whatever the log level; Python's own messages keep the terminal.
     TF_CPP_MIN_LOG_LEVEL=0 in the environment brings the chatter back.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     terminal = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,26 @@
+"""Label a photo.
+
+    python examples/label_photo.py examples/chelsea.png
+    python examples/label_photo.py PHOTO --weights bvlc_alexnet
+
+Five seconds on two cores, nearly all of them TensorFlow's import. With the shipped model, which knows
+ten classes, the first line says cat.
+"""
+
+from absl import app, flags
+
+import tfalexnet
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("weights", "cifar10", "A known name or a file.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("expected one argument, the photo")
+    for prediction in tfalexnet.predict(argv[1], weights=FLAGS.weights):
+        print(f"{prediction.score:6.1%}  {prediction.label}")
+
+
+if __name__ == "__main__":
+    app.run(main)
