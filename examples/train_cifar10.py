@@ -2,7 +2,14 @@
 
     python examples/train_cifar10.py cifar10 --output runs/cifar10
 
-`cifar10` is a folder of pictures, `{train,test}/<class>/*.jpg` (or .png).
+`cifar10` is a folder of pictures, `{train,test}/<class>/*.jpg` (or .png). Started again with the same
+command after a stop, it goes on at the last whole epoch.
+
+Result with the settings below (seed 2012), of which cifar10_curve.png is the curve: 16.91 % test error on
+10,000 pictures, single view; 14.2 % training error, shifted and mirrored. Published for this network: 18 %,
+without augmentation. 90 epochs took 32 minutes on one x86 core with bfloat16 (AMX); the pictures were
+CIFAR-10 encoded again as JPEG. Two other settings were tried: 150 epochs, shifts of 2 pixels and no weight
+decay gave 19.8 %, 90 epochs with shifts of 4 and a decay of 3e-3 gave 20.5 %.
 """
 
 from __future__ import annotations
