@@ -11,6 +11,7 @@ one, and ratios are medians of paired runs. Peers: pip install torch onnx onnxru
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -27,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", str(Path(__file__).parent / "RESULTS.md"), "The table to write.")
-flags.DEFINE_integer("rounds", 15, "Paired rounds of each timing.", lower_bound=1)
+flags.DEFINE_integer("rounds", 30, "Paired rounds of each timing.", lower_bound=1)
 
 Network = Callable[[np.ndarray], np.ndarray]
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -171,12 +172,17 @@ def networks(parameters: Parameters, folder: Path) -> dict[str, Network]:
 
 
 def paired(peers: dict[str, Network], inputs: np.ndarray, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each peer in every round, each round running all in turn."""
+    """Seconds of each peer in every round, each round running all in turn.
+
+    The order is drawn anew in every round: threads of one library still spin when the next begins.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in peers}
+    order = list(peers)
     for round_ in range(rounds + 2):
-        for name, network in peers.items():
+        random.shuffle(order)
+        for name in order:
             start = time.perf_counter()
-            network(inputs)
+            peers[name](inputs)
             if round_ >= 2:  # The first rounds warm up.
                 seconds[name].append(time.perf_counter() - start)
     return seconds

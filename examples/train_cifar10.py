@@ -35,7 +35,6 @@ flags.DEFINE_integer("epochs", 90, "Passes through the training pictures.", lowe
 flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.05, "Rate after the warm-up; falls as a cosine.")
 flags.DEFINE_integer("seed", 2012, "Seed of weights, order and augmentation.")
-
 flags.DEFINE_integer("shift", 3, "Pixels that a picture may move each way.", lower_bound=0)
 flags.DEFINE_float("weight_decay", 1e-3, "Added to a kernel's gradient as a share of the kernel.")
 
@@ -68,11 +67,11 @@ def training_table() -> architectures.Architecture:
 
 def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The weights for pictures in grey levels: activations grow by UNIT, logits stay."""
-    weights = {layer.name: tuple(map(np.array, layer.get_weights())) for layer in model.layers if layer.weights}
+    trained = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     last = architectures.CIFAR10_18PCT.classifier.name
     return {
         name: (kernel / UNIT, bias) if name == last else (kernel, bias * UNIT)
-        for name, (kernel, bias) in weights.items()
+        for name, (kernel, bias) in trained.items()
     }
 
 
