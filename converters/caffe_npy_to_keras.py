@@ -2,7 +2,8 @@
 
     python converters/caffe_npy_to_keras.py bvlc_alexnet.npy
 
-244 MB take about 2 seconds and write weights/bvlc_alexnet.weights.h5. `tfalexnet convert` is the same.
+244 MB take about a second and become weights/bvlc_alexnet.weights.h5.
+`tfalexnet convert` is the same.
 """
 
 import sys

@@ -167,8 +167,10 @@ def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
 
 def plot(log: Path, picture: Path, error: float) -> None:
     """Training and test error by epoch."""
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:
+        raise SystemExit("The curve needs matplotlib: pip install 'tfalexnet[plots]', then run again.") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
