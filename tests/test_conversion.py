@@ -137,7 +137,7 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
 def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):
     output, _ = convert(npy, architecture=NET)
     caffenet = small(ARCHITECTURES["bvlc_caffenet"])
-    with pytest.warns(UserWarning, match="written for bvlc_alexnet; it is read as bvlc_caffenet"):
+    with pytest.warns(UserWarning, match="is read as bvlc_caffenet. It was written for bvlc_alexnet"):
         AlexNet(caffenet, weights=output)
 
 
@@ -225,3 +225,7 @@ def test_weights_that_are_nowhere(tmp_path, monkeypatch):
         AlexNet(weights="nothing")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         AlexNet(weights=tmp_path)
+    with pytest.raises(TypeError, match="a name or a path. Received: 3"):
+        AlexNet(weights=3)
+    with pytest.raises(CheckpointError, match="not fit bvlc_alexnet. It was written for cifar10_18pct"):
+        AlexNet(weights="cifar10")

@@ -87,7 +87,7 @@ def test_a_bad_picture_is_named_and_the_others_are_answered(file):
     assert kinds == [list, PictureError, list]
 
 
-@pytest.mark.parametrize("top", [0, -1])
+@pytest.mark.parametrize("top", [0, -1, 2.5])
 def test_top_is_positive(file, top):
     with pytest.raises(ValueError, match="Expected `top`"):
         tfalexnet.predict(pictures(1)[0], weights=file, top=top)

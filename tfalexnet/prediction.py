@@ -60,8 +60,8 @@ def answers(
     images: Iterable[Picture], weights: str | os.PathLike, top: int = 5
 ) -> Iterator[list[Prediction] | PictureError]:
     """For each picture in order its best classes, or what is wrong with it; computed in batches."""
-    if top < 1:
-        raise ValueError(f"Expected `top` to be positive. Received: top={top}")
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
     classifier = load(weights)
     images = iter(images)
     while batch := [classifier.prepare(image) for image in itertools.islice(images, BATCH)]:

@@ -189,7 +189,11 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
-        raise PictureError("array", f"expected height × width [× 1, 3 or 4 channels], received shape {array.shape}")
+        raise PictureError(
+            "array",
+            f"expected height × width [× 1, 3 or 4 channels], received shape {array.shape}; "
+            "give several pictures as a list",
+        )
     return Image.fromarray(array)
 
 

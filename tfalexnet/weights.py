@@ -118,6 +118,8 @@ def locate(weights: str | os.PathLike) -> Path:
         WeightsNotFoundError: there is none; the message says where it was looked for, and how to
             get it.
     """
+    if not isinstance(weights, str | os.PathLike):
+        raise TypeError(f"Expected `weights` to be a name or a path. Received: {weights!r}")
     known = KNOWN.get(os.fspath(weights))
     if known is None:
         path = Path(weights)
@@ -158,13 +160,13 @@ def read(weights: str | os.PathLike, architecture: str | Architecture | None = N
     if architecture is None:
         architecture = said or (_stem(path) if _stem(path) in architectures.ARCHITECTURES else "bvlc_alexnet")
     net = architectures.find(architecture)
-    if said not in (None, net.name):
+    belongs = f"It was written for {said}." if said not in (None, net.name) else ""
+    parameters, net = _checked(parameters, net, os.fspath(path), belongs)
+    if belongs:
         warnings.warn(
-            f"{path.name} was written for {said}; it is read as {net.name}. Where the shapes agree "
-            "the answers still differ.",
+            f"{path.name} is read as {net.name}. {belongs} The shapes agree; the answers will differ.",
             stacklevel=3,
         )
-    parameters, net = _checked(parameters, net, os.fspath(path))
     return Checkpoint(parameters, net, *_description(path, net))
 
 
@@ -253,7 +255,7 @@ def _published_classes(net: Architecture) -> tuple[Class, ...]:
     return known if net.classes == len(known) else classes.numbered(net.classes)
 
 
-def _checked(parameters: Parameters, net: Architecture, source: str) -> tuple[Parameters, Architecture]:
+def _checked(parameters: Parameters, net: Architecture, source: str, belongs: str) -> tuple[Parameters, Architecture]:
     """The weights in the order of the network, and the network with their number of classes."""
     parameters = _renamed_classifier(parameters, net)
     net = _sized(net, parameters)
@@ -264,8 +266,9 @@ def _checked(parameters: Parameters, net: Architecture, source: str) -> tuple[Pa
             for other in architectures.ARCHITECTURES.values()
             if not _problems(parameters, _sized(other, parameters))
         ]
-        hint = f"\nThese weights would fit: {', '.join(fitting)}." if fitting else ""
-        raise CheckpointError(f"{source} does not fit {net.name}:\n  " + "\n  ".join(problems) + hint)
+        hint = f"These weights would fit: {', '.join(fitting)}." if fitting else ""
+        lines = [f"{source} does not fit {net.name}. {belongs}".rstrip(), *problems]
+        raise CheckpointError("\n  ".join(lines) + (f"\n{hint}" if hint else ""))
     for name, arrays in parameters.items():
         for part, array in zip(("kernel", "bias"), arrays, strict=True):
             if not np.isfinite(array).all():
