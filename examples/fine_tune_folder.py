@@ -17,7 +17,7 @@ import keras
 from absl import app, flags
 
 import tfalexnet
-from tfalexnet import classes, preprocessing, weights
+from tfalexnet import checkpoints, classes, preprocessing
 from tfalexnet.architectures import BVLC_ALEXNET
 from tfalexnet.formats import keras_h5
 
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
 
     parameters = {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.weights}
     net = BVLC_ALEXNET.with_classes(len(names))
-    checkpoint = weights.Checkpoint(parameters, net, preprocessing.BVLC, classes.named(names))
-    keras_h5.write(FLAGS.output, parameters, *weights.attributes(checkpoint))
+    checkpoint = checkpoints.Checkpoint(parameters, net, preprocessing.BVLC, classes.named(names))
+    keras_h5.write(FLAGS.output, parameters, *checkpoints.attributes(checkpoint))
     print(f"Next: tfalexnet predict PHOTO --weights {FLAGS.output}")
 
 

@@ -22,12 +22,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from tfalexnet import architectures, classes, weights
+from tfalexnet import architectures, checkpoints, classes
+from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.formats import keras_h5
 from tfalexnet.model import build
 from tfalexnet.prediction import load
 from tfalexnet.preprocessing import Preprocessing
-from tfalexnet.weights import Checkpoint
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
@@ -150,7 +150,7 @@ def save(model: keras.Model, mean: np.ndarray, names: list[str], output: Path) -
     """Write the weights with all that predict needs: mean picture and class names."""
     process = Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=mean)
     checkpoint = Checkpoint(published_units(model), architectures.CIFAR10_18PCT, process, classes.named(names))
-    attributes, extras = weights.attributes(checkpoint)
+    attributes, extras = checkpoints.attributes(checkpoint)
     attributes["source"] = "examples/train_cifar10.py"
     file = output / "cifar10.weights.h5"
     keras_h5.write(file, checkpoint.parameters, attributes, extras)

@@ -17,8 +17,8 @@ from tfalexnet.architectures import (
     Norm,
     Pool,
 )
+from tfalexnet.checkpoints import fill
 from tfalexnet.preprocessing import BVLC, TORCHVISION, decode
-from tfalexnet.weights import fill
 
 cv2 = pytest.importorskip("cv2")
 

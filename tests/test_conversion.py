@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nets import random_parameters, small, write_npy
 
-from tfalexnet import AlexNet, CheckpointError, convert, weights
+from tfalexnet import AlexNet, CheckpointError, checkpoints, convert
 from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
 from tfalexnet.conversion import table
 from tfalexnet.formats import keras_h5
@@ -85,7 +85,7 @@ def test_own_class_names(npy, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {i}" for i in range(10)))
     output, _ = convert(npy, architecture=NET, labels=labels)
-    _, classes = weights.describe(output)
+    _, classes = checkpoints.describe(output)
     assert classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
@@ -131,7 +131,7 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
             convert(tmp_path / "net.npy", tmp_path / "net.weights.h5")
         convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", name)
-        assert weights.read(tmp_path / "net.weights.h5").architecture.name == name
+        assert checkpoints.read(tmp_path / "net.weights.h5").architecture.name == name
 
 
 def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):
@@ -154,17 +154,21 @@ def test_damaged_h5_files(npy):
     with h5py.File(output, "r+") as file:
         del file["layers/conv2d/vars/1"]
     with pytest.raises(CheckpointError, match="expected a kernel and a bias"):
-        weights.read(output, NET)
+        checkpoints.read(output, NET)
     with h5py.File(output, "r+") as file:
         file["layers/conv2d/vars/1"] = h5py.ExternalLink("/etc/passwd", "x")
     with pytest.raises(CheckpointError, match="is a link; refused"):
-        weights.read(output, NET)
+        checkpoints.read(output, NET)
+    with h5py.File(output, "r+") as file:
+        file["layers/dense_9"] = h5py.ExternalLink("/etc/passwd", "x")
+    with pytest.raises(CheckpointError, match="is a link; refused"):
+        checkpoints.read(output, NET)
     with h5py.File(output, "w") as file:
         file["layers/dense/vars/0"] = np.ones(3)
         file.create_dataset("layers/dense/vars/1", (1 << 40,), "f4", chunks=(1024,))
         file["layers/dense/vars"].attrs["name"] = "fc8"
     with pytest.raises(CheckpointError, match="claims|holds float64"):
-        weights.read(output, NET)
+        checkpoints.read(output, NET)
 
 
 def test_a_name_that_keras_would_not_read(npy):

@@ -10,13 +10,13 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, Prediction, prediction, weights
+from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, prediction, weights
 from tfalexnet.architectures import BVLC_ALEXNET
 from tfalexnet.caffe_classes import class_names
+from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import imagenet, named
 from tfalexnet.formats import keras_h5
 from tfalexnet.preprocessing import BVLC
-from tfalexnet.weights import Checkpoint
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def file(tmp_path, monkeypatch):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(3)
     process = dataclasses.replace(BVLC, size=32, crop=32)
     checkpoint = Checkpoint(random_parameters(net), net, process, named(["one", "two", "three"]))
-    attributes, extras = weights.attributes(checkpoint)
+    attributes, extras = checkpoints.attributes(checkpoint)
     keras_h5.write("net.weights.h5", checkpoint.parameters, attributes, extras)
     return "net.weights.h5"
 
@@ -39,7 +39,7 @@ def test_answers_are_the_models(file):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     (picture,) = pictures(1)
     model = AlexNet(net, weights=file)
-    process, _ = weights.describe(file)
+    process, _ = checkpoints.describe(file)
     scores = model(process(picture)[None]).numpy()[0]
     answer = tfalexnet.predict(picture, weights=file)
     assert [a.index for a in answer] == list(np.argsort(-scores))
@@ -64,8 +64,8 @@ def test_weights_are_loaded_once_and_again_when_their_file_changes(file, monkeyp
     (picture,) = pictures(1)
     first = prediction.load(file)
     reads = []
-    read = weights.read
-    monkeypatch.setattr(weights, "read", lambda *given: reads.append(given) or read(*given))
+    read = checkpoints.read
+    monkeypatch.setattr(checkpoints, "read", lambda *given: reads.append(given) or read(*given))
     for _ in range(3):
         tfalexnet.predict(picture, weights=file)
     assert reads == [] and prediction.load(file) is first
@@ -96,7 +96,7 @@ def test_top_is_positive(file, top):
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path):
     net = tfalexnet.ARCHITECTURES["mnist_28"]
     checkpoint = Checkpoint(random_parameters(net), net, None, named([str(i) for i in range(10)]))
-    keras_h5.write(tmp_path / "n.weights.h5", checkpoint.parameters, *weights.attributes(checkpoint))
+    keras_h5.write(tmp_path / "n.weights.h5", checkpoint.parameters, *checkpoints.attributes(checkpoint))
     with pytest.raises(tfalexnet.CheckpointError, match="how mnist_28 wants its pictures"):
         tfalexnet.predict(pictures(1)[0], weights=tmp_path / "n.weights.h5")
 

@@ -15,12 +15,12 @@ PACKAGE = Path(tfalexnet.__file__).parent
 FLOORS = [
     {"architectures", "preprocessing", "classes", "formats"},
     {"layers", "weights", "caffe_classes"},
-    {"model", "conversion"},
-    {"towers"},
+    {"model", "checkpoints"},
+    {"towers", "conversion"},
     {"alexnet", "prediction"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = FLOORS[0] | {"weights", "conversion"}
+KERAS_FREE = FLOORS[0] | {"weights", "checkpoints", "conversion"}
 
 
 def imports(path: Path) -> set[str]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfalexnet import architectures, model, towers
-from tfalexnet import weights as checkpoints
+from tfalexnet import architectures, checkpoints, model, towers
 from tfalexnet.architectures import Architecture
 
 

@@ -8,10 +8,10 @@ import math
 import os
 from pathlib import Path
 
-from tfalexnet import classes, weights
+from tfalexnet import checkpoints, classes
 from tfalexnet.architectures import Architecture
+from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.formats import CheckpointError, keras_h5
-from tfalexnet.weights import Checkpoint
 
 
 def convert(
@@ -40,10 +40,10 @@ def convert(
     output = Path("weights", f"{source.name.split('.')[0]}.weights.h5") if output is None else Path(output)
     if not output.name.endswith(".weights.h5"):
         raise ValueError(f"Expected an output named ….weights.h5, or Keras would not read it. Received: {output}")
-    checkpoint = weights.read(source, architecture)
+    checkpoint = checkpoints.read(source, architecture)
     if labels is not None:
         checkpoint = _labelled(checkpoint, Path(labels))
-    attributes, extras = weights.attributes(checkpoint)
+    attributes, extras = checkpoints.attributes(checkpoint)
     attributes["source"] = source.name
     attributes["source_sha256"] = _sha256(source)
     keras_h5.write(output, checkpoint.parameters, attributes, extras)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfalexnet import weights as checkpoints
+from tfalexnet import checkpoints
 from tfalexnet.classes import Class
 from tfalexnet.formats import CheckpointError
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
+from tfalexnet.weights import locate
 
 BATCH = 32  # Pictures a step: more make a CPU no faster.
 
@@ -101,7 +102,7 @@ class Classifier:
 
 def load(weights: str | os.PathLike) -> Classifier:
     """The classifier of these weights; the last two stay in memory while their files are unchanged."""
-    path = checkpoints.locate(weights)
+    path = locate(weights)
     state = path.stat()
     return _load(path.absolute(), state.st_mtime_ns, state.st_size)
 

@@ -57,13 +57,14 @@ def read(path: str | os.PathLike) -> Parameters:
         CheckpointError: the file is damaged or holds no layers.
         OSError: the file cannot be opened.
     """
+    parameters = {}
     with _open(path) as file:
-        layers = file.get("layers")
-        groups = [layer.get("vars") for layer in layers.values()] if isinstance(layers, h5py.Group) else []
-        parameters = {}
-        for group in groups:
-            if not isinstance(group, h5py.Group) or not len(group):
-                continue
+        layers = _child(path, file, "layers") if "layers" in file else {}
+        for name in layers:
+            layer = _child(path, layers, name)
+            group = _child(path, layer, "vars") if "vars" in layer else {}
+            if not len(group):
+                continue  # Keras lists layers without weights too.
             if set(group) != {"0", "1"} or "name" not in group.attrs:
                 raise CheckpointError(
                     f"{os.fspath(path)}: expected a kernel and a bias in {group.name}; received {sorted(group)}"
@@ -86,7 +87,8 @@ def attributes(path: str | os.PathLike) -> dict[str, str | int]:
 def extras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays that travel with the weights."""
     with _open(path) as file:
-        return {name: _array(path, file[EXTRAS], name) for name in file.get(EXTRAS, ())}
+        group = _child(path, file, EXTRAS) if EXTRAS in file else {}
+        return {name: _array(path, group, name) for name in group}
 
 
 def _open(path: str | os.PathLike) -> h5py.File:
@@ -98,12 +100,16 @@ def _open(path: str | os.PathLike) -> h5py.File:
         raise CheckpointError(f"{os.fspath(path)}: expected an HDF5 file; {error}") from None
 
 
-def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
-    """A dataset: mapped from the file where it lies in one piece, as it does in Keras' files."""
-    # An external or soft link could name any other file of the machine.
+def _child(path: str | os.PathLike, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """A member that lies in the file itself: a link could name any other file of the machine."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise CheckpointError(f"{os.fspath(path)}: {group.name}/{name} is a link; refused")
-    dataset = group[name]
+    return group[name]
+
+
+def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
+    """A dataset: mapped from the file where it lies in one piece, as it does in Keras' files."""
+    dataset = _child(path, group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{os.fspath(path)}: {group.name}/{name} lies outside the file; refused")
     if dataset.nbytes > Path(path).stat().st_size:
