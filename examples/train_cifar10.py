@@ -31,7 +31,9 @@ from tfalexnet.preprocessing import Preprocessing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
-flags.DEFINE_integer("epochs", 90, "Passes through the training pictures.", lower_bound=1)
+flags.DEFINE_integer(
+    "epochs", 90, "Passes through the training pictures, the first of them a warm-up.", lower_bound=2
+)
 flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.05, "Rate after the warm-up; falls as a cosine.")
 flags.DEFINE_integer("seed", 2012, "Seed of weights, order and augmentation.")

@@ -82,11 +82,11 @@ def describe(weights: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Cl
         if known is None:
             raise
         return PREPROCESSING[known.architecture], classes.imagenet()
-    said = _attributes(path).get("architecture")
-    if said is None:
+    said = _attributes(path)
+    if not {"architecture", "classes"} <= set(said):
         checkpoint = read(path)
         return checkpoint.preprocessing, checkpoint.classes
-    net = architectures.find(str(said)).with_classes(int(_attributes(path)["classes"]))
+    net = architectures.find(str(said["architecture"])).with_classes(int(said["classes"]))
     return _description(path, net)
 
 
