@@ -120,7 +120,7 @@ def _load(path: os.PathLike, *_: int) -> Classifier:
             "pictures; the file does not say. Preprocess them yourself and call the model of "
             f"AlexNet({checkpoint.architecture.name!r}, weights=…)."
         )
-    network = model.build(checkpoint.architecture)
+    network = model.build(checkpoint.architecture.blank())
     checkpoints.fill(network, checkpoint.parameters)
     # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
     signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
