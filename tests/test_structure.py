@@ -86,3 +86,9 @@ def test_the_public_names_are_there():
     assert set(tfalexnet.__all__) <= set(dir(tfalexnet))
     with pytest.raises(AttributeError, match="nothing"):
         _ = tfalexnet.nothing
+
+
+def test_another_backend_of_keras_is_named_with_the_way_out():
+    code = "import os; os.environ['KERAS_BACKEND'] = 'numpy'; import tfalexnet.layers"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert "ImportError: Expected Keras on TensorFlow. Received: the backend 'numpy'" in run.stderr

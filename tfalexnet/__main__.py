@@ -14,6 +14,7 @@ from absl.flags import argparse_flags
 
 def main() -> None:
     """The command `tfalexnet`."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     _silence_libraries()
     app.run(_run, flags_parser=_parse)
 
@@ -82,7 +83,7 @@ def _list(_: argparse.Namespace) -> int:
         except WeightsNotFoundError:
             where = "not on this machine; get it with: " + " && ".join(known.get)
         print(f"  {known.name:<14} {known.accuracy}")
-        for line in (f"for {known.architecture}, from {known.source}", f"licence: {known.licence}", where):
+        for line in (f"network: {known.architecture}", f"source: {known.source}", f"licence: {known.licence}", where):
             print(f"  {'':<14} {line}")
     return 0
 
@@ -112,22 +113,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     predict.add_argument("--json", action="store_true", help="a line of JSON for each photo")
 
     convert = command("convert", _convert, "Convert a checkpoint to a .weights.h5 file for Keras")
-    convert_arguments(convert)
-
-    command("list", _list, "List architectures and weights, with source and accuracy")
-    return parser.parse_args(argv[1:])
-
-
-def convert_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a conversion, the same here and in converters/."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="the checkpoint")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: weights/<name>.weights.h5")
-    parser.add_argument(
+    convert.add_argument("file", metavar="FILE", type=Path, help="the checkpoint")
+    convert.add_argument("--output", type=Path, metavar="FILE", help="default: weights/<name>.weights.h5")
+    convert.add_argument(
         "--architecture",
         metavar="NAME",
         help="default: what FILE says or is named after, or else bvlc_alexnet",
     )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line")
+    convert.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line")
+
+    command("list", _list, "List architectures and weights, with source and accuracy")
+    return parser.parse_args(argv[1:])
 
 
 def _positive(text: str) -> int:

@@ -7,6 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        f"Expected Keras on TensorFlow. Received: the backend {keras.config.backend()!r}. Set the environment "
+        "variable KERAS_BACKEND=tensorflow before Keras is imported."
+    )
+
 ACROSS_CHANNELS = "across_channels"
 WITHIN_CHANNEL = "within_channel"
 
