@@ -1,5 +1,6 @@
 """Caffe's weights in NumPy files: both layouts, all pickles, and nothing but weights."""
 
+import copyreg
 import io
 import pickle
 import random
@@ -80,6 +81,13 @@ def test_every_protocol_of_python_3(protocol, keys, tmp_path):
     entries = np.array({keys(name): list(arrays) for name, arrays in PARAMETERS.items()}, dtype=object)
     (tmp_path / "net.npy").write_bytes(header() + pickle.dumps(entries, protocol))
     equal(caffe_npy.read(tmp_path / "net.npy"))
+
+
+def test_extension_codes_are_refused_even_when_cached(tmp_path, monkeypatch):
+    monkeypatch.setitem(copyreg._extension_cache, 1, print)
+    (tmp_path / "net.npy").write_bytes(hostile(b"\x82\x01(U\x01.tR"))
+    with pytest.raises(CheckpointError, match="refused: the pickle uses an extension code"):
+        caffe_npy.read(tmp_path / "net.npy")
 
 
 def test_other_orders_and_precisions(tmp_path):

@@ -201,8 +201,15 @@ class _Unpickler(pickle._Unpickler):
             raise CheckpointError("refused: the pickle sets the state of something not an array")
         self.stack[-1].set(state)
 
+    def load_extension(self) -> None:
+        # Extension codes may be answered from a cache, past find_class.
+        raise CheckpointError("refused: the pickle uses an extension code")
+
     dispatch = pickle._Unpickler.dispatch | {
         pickle.BUILD[0]: load_build,
+        pickle.EXT1[0]: load_extension,
+        pickle.EXT2[0]: load_extension,
+        pickle.EXT4[0]: load_extension,
         # The stock opcode allocates the claimed length first; bytes serve as well.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
     }
