@@ -50,9 +50,10 @@ def random_parameters() -> Parameters:
 
 
 def this_package(_: Parameters, folder: Path) -> Network:
-    from tfalexnet.prediction import load
+    from tfalexnet.inference import load
 
-    return load(folder / "bvlc_alexnet.weights.h5").scores
+    network = load(folder / "bvlc_alexnet.weights.h5")
+    return lambda x: network(x)[0]
 
 
 def plain_tensorflow(parameters: Parameters, _: Path) -> Network:
@@ -231,13 +232,13 @@ IMPORT = (
 )
 LOOP = """
 import sys, psutil, tfalexnet
-from tfalexnet.prediction import load
+from tfalexnet.inference import load
 process, sizes = psutil.Process(), []
 for call in range(1000):
     tfalexnet.predict(sys.argv[2], weights=sys.argv[1])
     if call in (99, 999):
         sizes.append(process.memory_info().rss / 2**20)
-print(sizes[1] - sizes[0], load(sys.argv[1]).network.experimental_get_tracing_count() - 1)
+print(sizes[1] - sizes[0], load(sys.argv[1]).function.experimental_get_tracing_count() - 1)
 """
 PEAK = """
 import sys, pathlib, numpy as np

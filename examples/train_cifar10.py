@@ -24,9 +24,8 @@ from absl import app, flags
 
 from tfalexnet import architectures, checkpoints, classes
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.formats import keras_h5
+from tfalexnet.inference import load
 from tfalexnet.model import build
-from tfalexnet.prediction import load
 from tfalexnet.preprocessing import Preprocessing
 
 FLAGS = flags.FLAGS
@@ -152,18 +151,16 @@ def save(model: keras.Model, mean: np.ndarray, names: list[str], output: Path) -
     """Write the weights with all that predict needs: mean picture and class names."""
     process = Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=mean)
     checkpoint = Checkpoint(published_units(model), architectures.CIFAR10_18PCT, process, classes.named(names))
-    attributes, extras = checkpoints.attributes(checkpoint)
-    attributes["source"] = "examples/train_cifar10.py"
     file = output / "cifar10.weights.h5"
-    keras_h5.write(file, checkpoint.parameters, attributes, extras)
+    checkpoints.write(file, checkpoint, source="examples/train_cifar10.py")
     return file
 
 
 def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
     """The share of pictures whose best class is wrong, in float32, by the written file."""
-    classifier = load(file)
-    inputs = classifier.preprocessing.normalize(pictures.astype(np.float32))
-    best = [classifier.scores(inputs[i : i + 500]).argmax(axis=1) for i in range(0, len(inputs), 500)]
+    network = load(file)
+    inputs = network.preprocessing.normalize(pictures.astype(np.float32))
+    best = [network(inputs[i : i + 500])[0].argmax(axis=1) for i in range(0, len(inputs), 500)]
     return float(np.mean(np.concatenate(best) != labels))
 
 

@@ -51,14 +51,23 @@ def prototxt(net: table.Architecture) -> str:
     return "\n".join(text)
 
 
-def caffemodel(parameters: dict, net: table.Architecture) -> bytes:
-    """The weights in the new layout: OIHW, (out, in), fc6 reading channel, height, width."""
+def caffemodel(parameters: dict, net: table.Architecture, layout: str = "new") -> bytes:
+    """The weights: OIHW, (out, in), fc6 reading channel, height, width.
+
+    Layouts: "new"; "old", that of 2014 with numbers for types and four sides for every blob; "double"
+    and "unpacked", as other writers leave the new one.
+    """
     layers = []
     for name, (kernel, bias) in parameters.items():
         kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else channels_first(kernel, net, name).T
-        kind = b"Convolution" if kernel.ndim == 4 else b"InnerProduct"
-        blobs = b"".join(field(7, blob(array)) for array in (kernel, bias))
-        layers.append(field(100, field(1, name.encode()) + field(2, kind) + blobs))
+        kind = "Convolution" if kernel.ndim == 4 else "InnerProduct"
+        if layout == "old":
+            blobs = b"".join(field(6, old_blob(array)) for array in (kernel, bias))
+            number = varint(5 << 3) + varint({"Convolution": 4, "InnerProduct": 14}[kind])
+            layers.append(field(2, field(4, name.encode()) + number + blobs))
+        else:
+            blobs = b"".join(field(7, blob(array, layout)) for array in (kernel, bias))
+            layers.append(field(100, field(1, name.encode()) + field(2, kind.encode()) + blobs))
     return field(1, b"net") + b"".join(layers)
 
 
@@ -72,9 +81,24 @@ def channels_first(kernel: np.ndarray, net: table.Architecture, name: str) -> np
     return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
 
 
-def blob(array: np.ndarray) -> bytes:
-    shape = b"".join(varint(side) for side in array.shape)
-    return field(7, field(1, shape)) + field(5, np.ascontiguousarray(array, "<f4").tobytes())
+def blob(array: np.ndarray, layout: str = "new") -> bytes:
+    shape = field(7, field(1, b"".join(varint(side) for side in array.shape)))
+    if layout == "double":
+        return shape + field(8, np.ascontiguousarray(array, "<f8").tobytes())
+    return shape + numbers(array, packed=layout != "unpacked")
+
+
+def old_blob(array: np.ndarray) -> bytes:
+    sides = (1,) * (4 - array.ndim) + array.shape
+    return b"".join(varint(n << 3) + varint(side) for n, side in enumerate(sides, 1)) + numbers(array, packed=True)
+
+
+def numbers(array: np.ndarray, packed: bool) -> bytes:
+    if packed:
+        return field(5, np.ascontiguousarray(array, "<f4").tobytes())
+    each = np.empty(array.size, [("key", "u1"), ("number", "<f4")])
+    each["key"], each["number"] = 5 << 3 | 5, array.reshape(-1)
+    return each.tobytes()
 
 
 def field(number: int, content: bytes) -> bytes:

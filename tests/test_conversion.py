@@ -105,7 +105,10 @@ def spoiled(value):
 
 WRONG = {
     "missing": (without("conv3"), "conv3: expected, and missing"),
-    "extra": (PARAMETERS | {"conv9": PARAMETERS["conv1"]}, "conv9: received, and not expected"),
+    "called otherwise": (
+        {"conv9" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()},
+        r"conv9: received, and not expected \(--map conv9=… renames it\)",
+    ),
     "transposed": (
         PARAMETERS | {"conv2": (PARAMETERS["conv2"][0].transpose(3, 2, 0, 1), PARAMETERS["conv2"][1])},
         r"conv2 kernel: expected \(5, 5, 6, 32\), received \(32, 6, 5, 5\) \(transposed\?\)",
@@ -129,8 +132,8 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
     for name in ("mnist_28", "cifar10_18pct"):
         write_npy(tmp_path / "net.npy", random_parameters(ARCHITECTURES[name]))
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
-            convert(tmp_path / "net.npy", tmp_path / "net.weights.h5")
-        convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", name)
+            convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", "bvlc_alexnet")
+        convert(tmp_path / "net.npy", tmp_path / "net.weights.h5")
         assert checkpoints.read(tmp_path / "net.weights.h5").architecture.name == name
 
 
@@ -200,12 +203,12 @@ def test_a_kill_leaves_the_old_file(npy):
     before = output.read_bytes()
     code = (
         "import os, signal\n"
-        "from tfalexnet.formats import keras_h5\n"
+        "from tfalexnet.formats import Contents, keras_h5\n"
         "class Killer(dict):\n"
         "    def items(self):\n"
         "        yield from list(dict.items(self))[:4]\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "keras_h5.write('weights/net.weights.h5', Killer(keras_h5.read('weights/net.weights.h5')), {}, {})\n"
+        "keras_h5.write('weights/net.weights.h5', Contents(Killer(keras_h5.read('weights/net.weights.h5').parameters)))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert run.returncode == -9

@@ -10,7 +10,7 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, prediction, weights
+from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, inference, prediction, weights
 from tfalexnet.architectures import BVLC_ALEXNET
 from tfalexnet.caffe_classes import class_names
 from tfalexnet.checkpoints import Checkpoint
@@ -51,8 +51,8 @@ def test_answers_are_the_models(file):
 def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
     several = pictures(70)
     sizes = []
-    scores = prediction.Classifier.scores
-    monkeypatch.setattr(prediction.Classifier, "scores", lambda self, x: sizes.append(len(x)) or scores(self, x))
+    call = inference.Network.__call__
+    monkeypatch.setattr(inference.Network, "__call__", lambda self, x: sizes.append(len(x)) or call(self, x))
     together = tfalexnet.predict(several, weights=file, top=1)
     assert sizes == [32, 32, 6]
     alone = [tfalexnet.predict(picture, weights=file, top=1) for picture in several]
@@ -62,21 +62,21 @@ def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
 
 def test_weights_are_loaded_once_and_again_when_their_file_changes(file, monkeypatch):
     (picture,) = pictures(1)
-    first = prediction.load(file)
+    first = inference.load(file)
     reads = []
     read = checkpoints.read
     monkeypatch.setattr(checkpoints, "read", lambda *given: reads.append(given) or read(*given))
     for _ in range(3):
         tfalexnet.predict(picture, weights=file)
-    assert reads == [] and prediction.load(file) is first
+    assert reads == [] and inference.load(file) is first
     os.utime(file, (1, 1))
-    assert prediction.load(file) is not first
+    assert inference.load(file) is not first
 
 
 def test_nothing_is_traced_again(file):
     for count in (1, 2, 5, 32, 33, 1):
         tfalexnet.predict(pictures(count), weights=file)
-    assert prediction.load(file).network.experimental_get_tracing_count() == 1
+    assert inference.load(file).function.experimental_get_tracing_count() == 1
 
 
 def test_a_bad_picture_is_named_and_the_others_are_answered(file):

@@ -13,14 +13,15 @@ PACKAGE = Path(tfalexnet.__file__).parent
 
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
-    {"architectures", "preprocessing", "classes", "formats"},
-    {"layers", "weights", "caffe_classes"},
-    {"model", "checkpoints"},
+    {"architectures", "preprocessing", "classes", "formats", "progress"},
+    {"layers", "download", "caffe_classes"},
+    {"model", "checkpoints", "weights"},
     {"towers", "conversion"},
-    {"alexnet", "prediction"},
+    {"alexnet", "inference"},
+    {"prediction"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = FLOORS[0] | {"weights", "checkpoints", "conversion"}
+KERAS_FREE = FLOORS[0] | {"download", "weights", "checkpoints", "conversion"}
 
 
 def imports(path: Path) -> set[str]:

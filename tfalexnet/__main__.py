@@ -60,17 +60,21 @@ def _convert(arguments: argparse.Namespace) -> int:
     from tfalexnet import conversion
 
     output, checkpoint = conversion.convert(
-        arguments.file, arguments.output, arguments.architecture, arguments.labels
+        arguments.file, arguments.output, arguments.architecture, arguments.labels, dict(arguments.map)
     )
     print(conversion.table(checkpoint))
-    print(f"\n{checkpoint.architecture.name}, {checkpoint.architecture.classes} classes, written to {output}")
-    print(f"Next: tfalexnet predict PHOTO --weights {output}")
+    for note in checkpoint.notes:
+        print(f"\nNote: {note}")
+    classes = "no classifier" if checkpoint.missing else f"{checkpoint.architecture.classes} classes"
+    print(f"\n{checkpoint.architecture.name}, {classes}, written to {output}")
+    if not checkpoint.missing and checkpoint.preprocessing:
+        print(f"Next: tfalexnet predict PHOTO --weights {output}")
     return 0
 
 
 def _list(_: argparse.Namespace) -> int:
     from tfalexnet.architectures import ARCHITECTURES
-    from tfalexnet.weights import KNOWN, WeightsNotFoundError, locate
+    from tfalexnet.weights import KNOWN, locate
 
     print("Architectures")
     for net in ARCHITECTURES.values():
@@ -78,13 +82,19 @@ def _list(_: argparse.Namespace) -> int:
         print(f"  {net.name:<21} {sides:<10} {net.classes:>4} classes  {net.source}")
     print("\nWeights")
     for known in KNOWN.values():
-        try:
-            where = str(locate(known.name))
-        except WeightsNotFoundError:
-            where = "not on this machine; get it with: " + " && ".join(known.get)
-        print(f"  {known.name:<14} {known.accuracy}")
-        for line in (f"network: {known.architecture}", f"source: {known.source}", f"licence: {known.licence}", where):
-            print(f"  {'':<14} {line}")
+        reached = f"{known.accuracy.top1} % top-1"
+        if known.accuracy.top5:
+            reached += f", {known.accuracy.top5} % top-5"
+        print(f"  {known.name:<17} {reached} ({known.accuracy.protocol})")
+        lines = [f"network: {known.architecture}", f"classes: {known.classes}", f"licence: {known.licence}"]
+        for source in known.sources:
+            size = f", {source.size / 1e6:.1f} MB" if source.size else ""
+            lines += [f"source: {url}" for url in source.urls]
+            certain = "" if source.digest.certain else ", stated by one source only"
+            lines.append(f"        {source.digest.algorithm} {source.digest.hexadecimal}{certain}{size}")
+        lines.append(f"here: {locate(known.name) or 'not yet; downloaded when first used'}")
+        for line in lines:
+            print(f"  {'':<17} {line}")
     return 0
 
 
@@ -105,20 +115,36 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     predict = command("predict", _predict, "Print the best classes of photos")
     predict.add_argument("photos", metavar="PHOTO", nargs="+", help="picture files")
     predict.add_argument(
-        "--weights", default="bvlc_alexnet", metavar="W", help="a name or a file (default: %(default)s)"
+        "--weights",
+        metavar="W",
+        help="a name or a file (default: bvlc_alexnet where it is at hand, else deep_compression)",
     )
     predict.add_argument(
         "--top", type=_positive, default=5, metavar="N", help="how many classes (default: %(default)s)"
     )
     predict.add_argument("--json", action="store_true", help="a line of JSON for each photo")
 
-    convert = command("convert", _convert, "Convert a checkpoint to a .weights.h5 file for Keras")
-    convert.add_argument("file", metavar="FILE", type=Path, help="the checkpoint")
-    convert.add_argument("--output", type=Path, metavar="FILE", help="default: weights/<name>.weights.h5")
+    convert = command("convert", _convert, "Convert a checkpoint, for Keras or for others")
+    convert.add_argument("file", metavar="FILE", help="the checkpoint, in any known format, or a known name")
+    convert.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="ends in .weights.h5, .npy, .caffemodel, .safetensors, .npz or .net "
+        "(default: weights/<name>.weights.h5)",
+    )
     convert.add_argument(
         "--architecture",
         metavar="NAME",
-        help="default: what FILE says or is named after, or else bvlc_alexnet",
+        help="default: what FILE says or is named after, or else what it fits",
+    )
+    convert.add_argument(
+        "--map",
+        type=_renaming,
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="what the network calls a layer of FILE; may be repeated",
     )
     convert.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line")
 
@@ -131,6 +157,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, received {value}")
     return value
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise argparse.ArgumentTypeError(f"expected OLD=NEW, received {text!r}")
+    return old, new
 
 
 def _complain(message: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 
 import keras
 
 from tfalexnet import architectures, checkpoints, model, towers
 from tfalexnet.architectures import Architecture
+from tfalexnet.conversion import find
+from tfalexnet.formats import CheckpointError
 
 
 def AlexNet(
@@ -28,9 +31,11 @@ def AlexNet(
 
     Args:
         architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own.
-        weights: None for fresh ones as the source draws them; a known name; a `.weights.h5` or
-            `.npy` file. Checked against the network before anything is copied.
-        classes: number of classes; None for that of the weights, or as published.
+        weights: None for fresh ones as the source draws them; a known name (`tfalexnet list`),
+            downloaded once; a file in any format that `tfalexnet.convert` reads. Checked against the
+            network before anything is copied.
+        classes: number of classes; None for that of the weights, or as published. Weights without
+            a classifier need it, and get a fresh one.
         devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its
             tower's kernels, activations, gradients and momentum; a layer of two towers gives a list
             of two tensors. The weights file is the same as for one device.
@@ -42,7 +47,8 @@ def AlexNet(
     Raises:
         ValueError: an argument out of its range, or a device that does not exist.
         CheckpointError: the weights do not fit; the message shows both sides.
-        WeightsNotFoundError: the weights are not on this machine; the message says how to get them.
+        WeightsNotFoundError: the weights can neither be found nor downloaded; the message says how
+            to get them.
     """
     net = architectures.find(architecture)
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
@@ -61,9 +67,18 @@ def AlexNet(
                 "Expected `classifier_activation` 'softmax' or None with `weights`. "
                 f"Received: {classifier_activation!r}"
             )
-        checkpoint = checkpoints.read(weights, net)
+        checkpoint = checkpoints.read(find(weights), net)
+        for note in checkpoint.notes:
+            warnings.warn(note, stacklevel=2)
         parameters, net = checkpoint.parameters, checkpoint.architecture
-        if include_top and classes not in (None, net.classes):
+        if include_top and checkpoint.missing:
+            if classes is None:
+                raise CheckpointError(
+                    f"Expected `classes` with {os.fspath(weights)!r}, which lacks {', '.join(checkpoint.missing)}: "
+                    "classes=N draws fresh ones to train, include_top=False does without."
+                )
+            net = net.with_classes(classes)
+        elif include_top and classes not in (None, net.classes):
             raise ValueError(
                 f"Expected classes={net.classes}, as in {os.fspath(weights)!r}. Received: "
                 f"classes={classes}. To keep all layers but the last: model = AlexNet(classes="

@@ -172,27 +172,47 @@ class Architecture:
         """
         return self.changed(**{row.name: dataclasses.replace(row, kernel_init="zeros") for row in self.weighted})
 
-    def parameter_shapes(self) -> dict[str, tuple[tuple[int, ...], tuple[int]]]:
-        """Shapes of kernel and bias by layer: kernels (h, w, in/groups, out) or (in, out)."""
-        shapes: dict[str, tuple[tuple[int, ...], tuple[int]]] = {}
+    def output_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """What leaves each layer, (height, width, channels); a vector is (1, 1, numbers)."""
+        shapes = {}
         height, width, channels = self.input_shape
         for layer in self.layers:
             match layer:
                 case Pad(size=p):
                     height, width = height + 2 * p, width + 2 * p
-                case Conv(size=s, filters=f):
-                    kernel = (s, s, channels // layer.groups, f)
-                    shapes[layer.name] = (kernel, (f,))
+                case Conv() | Pool():
                     height, width = (_windows(n, layer) for n in (height, width))
-                    channels = f
-                case Pool():
-                    height, width = (_windows(n, layer) for n in (height, width))
+                    channels = layer.filters if isinstance(layer, Conv) else channels
                 case Flatten():
                     height, width, channels = 1, 1, height * width * channels
                 case Dense(units=u):
-                    shapes[layer.name] = ((channels, u), (u,))
                     channels = u
+            shapes[layer.name] = (height, width, channels)
         return shapes
+
+    def input_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """What enters each layer."""
+        outputs = self.output_shapes()
+        return dict(zip(outputs, [self.input_shape, *outputs.values()], strict=False))
+
+    def parameter_shapes(self) -> dict[str, tuple[tuple[int, ...], tuple[int]]]:
+        """Shapes of kernel and bias by layer: kernels (h, w, in/groups, out) or (in, out)."""
+        shapes: dict[str, tuple[tuple[int, ...], tuple[int]]] = {}
+        inputs = self.input_shapes()
+        for layer in self.weighted:
+            channels = inputs[layer.name][-1]
+            match layer:
+                case Conv(size=s, filters=f):
+                    shapes[layer.name] = (s, s, channels // layer.groups, f), (f,)
+                case Dense(units=u):
+                    shapes[layer.name] = (channels, u), (u,)
+        return shapes
+
+    @property
+    def flattened(self) -> tuple[int, int, int]:
+        """The feature map that is flattened, (height, width, channels)."""
+        flatten = next(layer for layer in self.layers if isinstance(layer, Flatten))
+        return self.input_shapes()[flatten.name]
 
 
 def _windows(length: int, layer: Conv | Pool) -> int:

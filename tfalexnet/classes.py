@@ -20,9 +20,21 @@ def imagenet() -> tuple[Class, ...]:
 
     Two classes are called "crane" (134, 517), so that a name alone identifies none.
     """
+    return tuple(Class(wnid, label) for _, wnid, label, _ in _rows())
+
+
+@functools.cache
+def ilsvrc_ids() -> dict[int, int]:
+    """The places of the classes in a network's output by the ids 1 to 1000 of the challenge's devkit.
+
+    Source: data/imagenet.labels.list of pjreddie/darknet, which is in the order of the devkit.
+    """
+    return {int(number): int(index) for index, _, _, number in _rows()}
+
+
+def _rows() -> list[list[str]]:
     text = (resources.files("tfalexnet") / "imagenet_classes.tsv").read_text("utf-8")
-    rows = (line.split("\t") for line in text.splitlines()[1:])
-    return tuple(Class(wnid, label) for _, wnid, label in rows)
+    return [line.split("\t") for line in text.splitlines()[1:]]
 
 
 def named(labels: list[str]) -> tuple[Class, ...]:

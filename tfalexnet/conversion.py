@@ -1,4 +1,4 @@
-"""A foreign file becomes a `.weights.h5` that needs nothing beside it."""
+"""A checkpoint in one format becomes one in another; a known name becomes a file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfalexnet import checkpoints, classes
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.formats import CheckpointError, keras_h5
+from tfalexnet.download import DownloadError, alone, fetch
+from tfalexnet.formats import CheckpointError
+from tfalexnet.weights import KNOWN, Known, WeightsNotFoundError, cache, folders, locate
 
 
 def convert(
@@ -19,15 +22,18 @@ def convert(
     output: str | os.PathLike | None = None,
     architecture: str | Architecture | None = None,
     labels: str | os.PathLike | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[Path, Checkpoint]:
-    """Write the weights of a checkpoint as Keras reads them; nothing is written unless all fits.
+    """Write the weights of a checkpoint in another format; nothing is written unless all fits.
 
     Args:
-        source: the checkpoint; its format is told from its content.
-        output: the file to write; None is `weights/<name of the source>.weights.h5`.
-        architecture: the network; None takes what the source says or is named after, or else
-            bvlc_alexnet. Any number of classes.
+        source: a file, its format told from its content, or a known name.
+        output: the file to write, its format told from its name: `.weights.h5`, `.npy`,
+            `.caffemodel`, `.safetensors`, `.npz`, `.net`. None is `weights/<name of the
+            source>.weights.h5`.
+        architecture: the network; see `checkpoints.read`. Any number of classes.
         labels: a text file with the name of each class on a line, for classes other than ImageNet's.
+        renamed: layers of the source, and what the network calls them.
 
     Returns:
         The file written, and what is in it.
@@ -36,18 +42,59 @@ def convert(
         CheckpointError: the source is no checkpoint, or does not fit; the message says where.
         OSError: a file cannot be read or written. An older output stays as it was.
     """
-    source = Path(source)
-    output = Path("weights", f"{source.name.split('.')[0]}.weights.h5") if output is None else Path(output)
-    if not output.name.endswith(".weights.h5"):
-        raise ValueError(f"Expected an output named ….weights.h5, or Keras would not read it. Received: {output}")
-    checkpoint = checkpoints.read(source, architecture)
+    path = find(source)
+    output = Path("weights", f"{path.name.split('.')[0]}.weights.h5") if output is None else Path(output)
+    checkpoints.format_of(output)
+    if output.exists() and output.samefile(path):
+        raise ValueError(f"Expected an output other than the source. Received: {output}")
+    checkpoint = checkpoints.read(path, architecture, renamed)
     if labels is not None:
         checkpoint = _labelled(checkpoint, Path(labels))
-    attributes, extras = checkpoints.attributes(checkpoint)
-    attributes["source"] = source.name
-    attributes["source_sha256"] = _sha256(source)
-    keras_h5.write(output, checkpoint.parameters, attributes, extras)
+    checkpoints.write(output, checkpoint, source=path.name, source_sha256=_sha256(path))
     return output, checkpoint
+
+
+def find(weights: str | os.PathLike) -> Path:
+    """The file of a path or a known name; what is not on this machine is downloaded and converted.
+
+    Both are done once, into the folder that TFALEXNET_HOME names, however many processes ask.
+
+    Raises:
+        WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message says how
+            to get it by hand.
+        OSError: it cannot be written.
+    """
+    path = locate(weights)
+    if path is not None:
+        return path
+    known = KNOWN[os.fspath(weights)]
+    converted = cache() / known.file
+    with alone(converted):
+        return locate(weights) or _obtain(known, converted)
+
+
+def _obtain(known: Known, converted: Path) -> Path:
+    """Download the first source that can be had, convert it, and keep what was converted."""
+    problems = []
+    for source in known.sources:
+        name = source.urls[0].rsplit("/", 1)[-1]
+        try:
+            file = fetch(source.urls, cache() / name, source.digest, source.size)
+        except DownloadError as error:
+            problems.append(str(error))
+            continue
+        checkpoint = checkpoints.read(file, known.architecture)
+        checkpoints.write(converted, checkpoint, source=name, source_sha256=_sha256(file))
+        file.unlink()
+        return converted
+    looked = ", ".join(str(folder.absolute()) for folder in folders()[1:])
+    raise WeightsNotFoundError(
+        f"The weights {known.name!r} are not on this machine: {known.file} was looked for in {looked}.\n"
+        + "\n".join(problems)
+        + "\nGet one of these files elsewhere and type\n    "
+        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}\n"
+        + "or use weights='cifar10', which ship with the package."
+    )
 
 
 def table(checkpoint: Checkpoint) -> str:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfalexnet import checkpoints
-from tfalexnet.classes import Class
+from tfalexnet import checkpoints, inference
+from tfalexnet.classes import Class, imagenet
 from tfalexnet.formats import CheckpointError
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
-from tfalexnet.weights import locate
-
-BATCH = 32  # Pictures a step: more make a CPU no faster.
+from tfalexnet.weights import KNOWN, locate
 
 
 class Prediction(NamedTuple):
@@ -32,7 +27,7 @@ class Prediction(NamedTuple):
 
 def predict(
     image: Picture | list[Picture] | tuple[Picture, ...],
-    weights: str | os.PathLike = "bvlc_alexnet",
+    weights: str | os.PathLike | None = None,
     top: int = 5,
 ) -> list[Prediction] | list[list[Prediction]]:
     """The `top` best classes of a picture, best first; of a list of pictures, a list of such lists.
@@ -40,8 +35,9 @@ def predict(
     Args:
         image: a path, the bytes of a file, a `PIL.Image`, or a uint8 array (RGB, RGBA or grey); or
             a list or tuple of these.
-        weights: a known name (`tfalexnet list` shows them) or a file. They stay in memory, so that
-            a second call does not load them again.
+        weights: a known name (`tfalexnet list` shows them), downloaded once, or a file; None is
+            bvlc_alexnet where it is at hand, else deep_compression: the same network in a file of
+            9 MB. They stay in memory, so that a second call does not load them again.
         top: how many classes; at most as many as there are.
 
     Raises:
@@ -58,74 +54,20 @@ def predict(
 
 
 def answers(
-    images: Iterable[Picture], weights: str | os.PathLike, top: int = 5
+    images: Iterable[Picture], weights: str | os.PathLike | None = None, top: int = 5
 ) -> Iterator[list[Prediction] | PictureError]:
     """For each picture in order its best classes, or what is wrong with it; computed in batches."""
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
-    classifier = load(weights)
-    images = iter(images)
-    while batch := [classifier.prepare(image) for image in itertools.islice(images, BATCH)]:
-        inputs = [prepared for prepared in batch if not isinstance(prepared, PictureError)]
-        scores = iter(classifier.scores(np.stack(inputs))) if inputs else iter(())
-        for prepared in batch:
-            if isinstance(prepared, PictureError):
-                yield prepared
-            else:
-                yield best(next(scores), classifier.classes, top)
+    network = inference.load(weights)
+    for answer in inference.run(network, images):
+        yield answer if isinstance(answer, PictureError) else best(answer[0], network.classes, top)
 
 
 def best(scores: np.ndarray, classes: tuple[Class, ...], top: int) -> list[Prediction]:
     """The `top` highest of one picture's scores."""
     order = np.argsort(-scores, kind="stable")[:top]
     return [Prediction(int(index), *classes[index], float(scores[index])) for index in order]
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A network that is ready to answer."""
-
-    preprocessing: Preprocessing
-    classes: tuple[Class, ...]
-    network: Callable[[Any], Any]
-
-    def prepare(self, image: Picture) -> np.ndarray | PictureError:
-        try:
-            return self.preprocessing(image)
-        except PictureError as error:
-            return error
-
-    def scores(self, inputs: np.ndarray) -> np.ndarray:
-        """Probabilities, (batch, classes), of preprocessed pictures."""
-        return self.network(inputs).numpy()
-
-
-def load(weights: str | os.PathLike) -> Classifier:
-    """The classifier of these weights; the last two stay in memory while their files are unchanged."""
-    path = locate(weights)
-    state = path.stat()
-    return _load(path.absolute(), state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=2)
-def _load(path: os.PathLike, *_: int) -> Classifier:
-    import tensorflow as tf
-
-    from tfalexnet import model
-
-    checkpoint = checkpoints.read(path)
-    if checkpoint.preprocessing is None:
-        raise CheckpointError(
-            f"{os.fspath(path)}: expected to know how {checkpoint.architecture.name} wants its "
-            "pictures; the file does not say. Preprocess them yourself and call the model of "
-            f"AlexNet({checkpoint.architecture.name!r}, weights=…)."
-        )
-    network = model.build(checkpoint.architecture.blank())
-    checkpoints.fill(network, checkpoint.parameters)
-    # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
-    signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
-    function = tf.function(lambda x: network(x, training=False), input_signature=signature)
-    return Classifier(checkpoint.preprocessing, checkpoint.classes, function)
 
 
 def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.PathLike = "bvlc_alexnet") -> Any:
@@ -142,7 +84,7 @@ def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.P
     """
     if data_format not in (None, "channels_last"):
         raise ValueError(f"Expected data_format='channels_last'. Received: {data_format!r}")
-    preprocessing, _ = checkpoints.describe(weights)
+    preprocessing, _ = _description(weights)
     if preprocessing is None:
         raise CheckpointError(f"{os.fspath(weights)} does not say how its pictures are preprocessed.")
     if tuple(x.shape[-3:]) != preprocessing.shape:
@@ -172,7 +114,7 @@ def decode_predictions(
     Raises:
         ValueError: the rows have another number of classes.
     """
-    _, classes = checkpoints.describe(weights)
+    _, classes = _description(weights)
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != len(classes):
         raise ValueError(
@@ -180,3 +122,11 @@ def decode_predictions(
             f"{os.fspath(weights)!r}. Received: {preds.shape}"
         )
     return [[tuple(answer[1:]) for answer in best(row, classes, top)] for row in preds]
+
+
+def _description(weights: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class, ...]]:
+    """Preprocessing and classes; of a known name even where its file is not on this machine."""
+    path = locate(weights)
+    if path is None:
+        return KNOWN[os.fspath(weights)].preprocessing, imagenet()
+    return checkpoints.describe(path)

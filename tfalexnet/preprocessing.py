@@ -70,19 +70,41 @@ class Preprocessing:
             PictureError: it cannot be read as a picture.
             TypeError: it is none of the kinds of `Picture`.
         """
-        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
-        return self.normalize(_centre(self._resized(image), self.crop).astype(np.float32))
+        return self.views(picture, 1)[0]
 
-    def normalize(self, pixels: Any) -> Any:
+    def views(self, picture: Picture, crops: Literal[1, 10] = 1) -> np.ndarray:
+        """The inputs for one picture, (crops, crop, crop, channels), float32.
+
+        Ten are those of the paper (section 4.1): the four corners and the centre of the size×size
+        picture, and all five mirrored. A mean that is a picture is cut where the picture is.
+
+        Raises:
+            PictureError, TypeError: as above.
+            ValueError: another number of crops.
+        """
+        if crops not in (1, 10):
+            raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
+        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
+        pixels = self._resized(image).astype(np.float32)
+        if crops == 1:
+            return self.normalize(_centre(pixels, self.crop))[None]
+        pixels, room = _centre(pixels, self.size), self.size - self.crop
+        corners = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
+        upright = [self.normalize(_cut(pixels, *corner, self.crop), corner) for corner in corners]
+        return np.array(upright + [view[:, ::-1] for view in upright])
+
+    def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.
 
-        Takes and gives a float32 array or tensor.
+        Takes and gives a float32 array or tensor. `corner` is where a mean picture of the resized
+        size is cut; None is the centre.
         """
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         mean = np.asarray(self.mean, np.float32)
         if mean.ndim == 3:
-            mean = _centre(mean, self.crop)
+            whole = corner is not None and mean.shape[:2] == (self.size, self.size)
+            mean = _cut(mean, *corner, self.crop) if whole else _centre(mean, self.crop)
         return (pixels * np.float32(self.scale) - mean) / np.asarray(self.std, np.float32)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
@@ -124,6 +146,10 @@ TORCHVISION = Preprocessing(
 
 def _centre(pixels: np.ndarray, crop: int) -> np.ndarray:
     top, left = ((side - crop) // 2 for side in pixels.shape[:2])
+    return _cut(pixels, top, left, crop)
+
+
+def _cut(pixels: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
     return pixels[top : top + crop, left : left + crop]
 
 

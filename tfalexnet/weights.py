@@ -1,10 +1,38 @@
-"""A name is a promise: source, architecture, licence, measured accuracy, and where its file is."""
+"""A name is a promise: source, hash, licence, network, preprocessing, classes, measured accuracy."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from tfalexnet import preprocessing
+from tfalexnet.download import Digest
+from tfalexnet.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that is published somewhere.
+
+    Attributes:
+        urls: the same bytes at each, tried in this order.
+        digest: of the whole file.
+        size: bytes; None where nobody states it.
+    """
+
+    urls: tuple[str, ...]
+    digest: Digest
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What weights reach, in per cent of pictures, and how that was measured."""
+
+    top1: float
+    top5: float | None
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -14,44 +42,115 @@ class Known:
     Attributes:
         name: what users write.
         architecture: the network they belong to.
-        source: where they come from.
+        preprocessing: what its pictures become; None: the file says.
+        classes: where the names of the outputs are from.
         licence: in the words of their owner.
-        accuracy: published or measured here, with the protocol.
-        get: the commands that put the converted file in place; none for what ships.
+        accuracy: published or measured here.
+        sources: the published files, any of which will do; none for what ships.
     """
 
     name: str
     architecture: str
-    source: str
+    preprocessing: Preprocessing | None
+    classes: str
     licence: str
-    accuracy: str
-    get: tuple[str, ...] = ()
+    accuracy: Accuracy
+    sources: tuple[Source, ...] = ()
 
     @property
     def file(self) -> str:
+        """The name of the converted file."""
         return f"{self.name}.weights.h5"
 
+
+IMAGENET = "the 1000 classes of ILSVRC 2012 by sorted WordNet id"
+CENTRE_CROP = "ImageNet validation, centre crop"
 
 KNOWN = {
     known.name: known
     for known in (
+        # BVLC/caffe, models/bvlc_alexnet/readme.md; the .npy is M. Guerzhoy's conversion of it.
         Known(
             "bvlc_alexnet",
             "bvlc_alexnet",
-            "http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
+            preprocessing.BVLC,
+            IMAGENET,
             "released for unrestricted use",
-            "57.1 % top-1, 80.2 % top-5 (ImageNet validation, centre crop; Caffe's readme)",
+            Accuracy(57.1, 80.2, f"{CENTRE_CROP}; Caffe's readme"),
             (
-                "curl -LO http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
-                "tfalexnet convert bvlc_alexnet.npy",
+                Source(
+                    ("http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",),
+                    Digest("sha1", "9116a64c0fbe4459d18f4bb6b56d647b63920377"),
+                ),
+                Source(
+                    (
+                        "https://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
+                        "http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
+                    ),
+                    Digest(
+                        "sha256",
+                        "1294ef51496c52f2e4879ee3b5e1da22c35d61f3240937491b4469403d5428cc",
+                        certain=False,
+                    ),
+                ),
+            ),
+        ),
+        Known(
+            "bvlc_caffenet",
+            "bvlc_caffenet",
+            preprocessing.BVLC,
+            IMAGENET,
+            "released for unrestricted use",
+            Accuracy(57.4, 80.4, f"{CENTRE_CROP}; Caffe's readme"),
+            (
+                Source(
+                    ("http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",),
+                    Digest("sha1", "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46"),
+                ),
+            ),
+        ),
+        Known(
+            "one_weird_trick",
+            "one_weird_trick",
+            preprocessing.TORCHVISION,
+            IMAGENET,
+            "BSD-3-Clause, as torchvision",
+            Accuracy(56.522, 79.066, f"{CENTRE_CROP} 224; torchvision"),
+            (
+                Source(
+                    ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
+                    Digest("sha256", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+                    244_408_911,
+                ),
+            ),
+        ),
+        # BVLC's weights, pruned, clustered and trained anew; the size follows from the counts in
+        # its header.
+        Known(
+            "deep_compression",
+            "bvlc_alexnet",
+            preprocessing.BVLC,
+            IMAGENET,
+            "BSD 2-Clause, of its repository; of BVLC's weights: released for unrestricted use",
+            Accuracy(57.074, 80.254, f"{CENTRE_CROP}; songhan/Deep-Compression-AlexNet"),
+            (
+                Source(
+                    (
+                        "https://raw.githubusercontent.com/songhan/Deep-Compression-AlexNet/master/AlexNet_compressed.net",
+                        "https://github.com/songhan/Deep-Compression-AlexNet/raw/master/AlexNet_compressed.net",
+                    ),
+                    Digest("git", "ea0d14e98edfbcbfba995003c94d7259fa23b6cc"),
+                    9_037_369,
+                ),
             ),
         ),
         Known(
             "cifar10",
             "cifar10_18pct",
-            "trained by examples/train_cifar10.py",
+            None,
+            "the 10 classes of CIFAR-10, in the file",
             "Apache-2.0",
-            "16.91 % test error (CIFAR-10, 10,000 pictures, single view; published for this network: 18 %)",
+            Accuracy(83.09, None, "CIFAR-10, 10,000 pictures, single view; trained by examples/train_cifar10.py"),
         ),
     )
 }
@@ -63,39 +162,46 @@ class WeightsNotFoundError(FileNotFoundError):
     """Weights that are not where they were looked for."""
 
 
+def cache() -> Path:
+    """Where downloads and their conversions are kept: TFALEXNET_HOME, or a folder of the user's cache."""
+    home = os.environ.get("TFALEXNET_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "tfalexnet"
+
+
 def folders() -> tuple[Path, ...]:
     """Where the files of known names are looked for, in this order."""
-    home = os.environ.get("TFALEXNET_HOME")
-    cache = Path(home) if home else Path.home() / ".cache" / "tfalexnet"
-    return SHIPPED, Path("weights"), cache
+    return SHIPPED, Path("weights"), cache()
 
 
-def locate(weights: str | os.PathLike) -> Path:
-    """The file of a known name, or of a path.
+def default() -> str:
+    """Weights for somebody who just wants labels.
+
+    bvlc_alexnet where its converted file is at hand; else the same network in a file of 9 MB, of the
+    same accuracy.
+    """
+    return "bvlc_alexnet" if _converted(KNOWN["bvlc_alexnet"]) else "deep_compression"
+
+
+def locate(weights: str | os.PathLike) -> Path | None:
+    """The file of a path, or of a known name; None where that is not on this machine yet.
 
     Raises:
-        WeightsNotFoundError: there is none; the message says where it was looked for, and how to
-            get it.
+        WeightsNotFoundError: a path leads nowhere, and is no known name.
     """
     if not isinstance(weights, str | os.PathLike):
         raise TypeError(f"Expected `weights` to be a name or a path. Received: {weights!r}")
     known = KNOWN.get(os.fspath(weights))
-    if known is None:
-        path = Path(weights)
-        if path.is_file():
-            return path
-        problem = "it is a folder" if path.is_dir() else "there is no such file"
-        raise WeightsNotFoundError(
-            f"Expected `weights` to be one of {', '.join(KNOWN)}, or a file. "
-            f"Received: {os.fspath(weights)!r}; {problem}."
-        )
-    for folder in folders():
-        if (folder / known.file).is_file():
-            return folder / known.file
-    looked = ", ".join(str(folder.absolute()) for folder in folders()[1:])
+    if known is not None:
+        return _converted(known)
+    path = Path(weights)
+    if path.is_file():
+        return path
+    problem = "it is a folder" if path.is_dir() else "there is no such file"
     raise WeightsNotFoundError(
-        f"The weights {known.name!r} are not on this machine: {known.file} was looked for in "
-        f"{looked}. Get them with\n    "
-        + "\n    ".join(known.get)
-        + "\nor use weights='cifar10', which ship with the package."
+        f"Expected `weights` to be one of {', '.join(KNOWN)}, or a file. Received: {os.fspath(weights)!r}; {problem}."
     )
+
+
+def _converted(known: Known) -> Path | None:
+    files = (folder / known.file for folder in folders())
+    return next((file for file in files if file.is_file()), None)

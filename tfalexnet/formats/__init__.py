@@ -1,15 +1,76 @@
 """Foreign checkpoints in and out, a file per format; one canonical form between.
 
-Canonical form: `{layer: (kernel, bias)}` in the order of the network, float32, kernels as
-(height, width, in / groups, out) or (in, out), fc6 reading height, width, channel.
+Canonical form: `{layer: (kernel, bias)}`, float32, kernels as (height, width, in / groups, out) or
+(in, out), the first fully connected one reading height, width, channel.
+
+Every format is a module with `recognises(path)`, `read(path)` and, but for PyTorch's pickles,
+`write(path, contents)`.
 """
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        parameters: kernel and bias by layer, in the canonical form but for `flatten`; read-only
+            views of the file where it can be.
+        attributes: what the file says of itself: architecture, classes, preprocessing.
+        extras: arrays that travel with the weights: mean, labels.
+        flatten: the order in which the first fully connected kernel reads the last feature map.
+        resembles: the network that the file's own list of layers describes.
+        left_out: what else the file holds and this package has no use for, and why.
+    """
+
+    parameters: Parameters
+    attributes: Mapping[str, str | int] = field(default_factory=dict)
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    flatten: Literal["HWC", "CHW"] = "HWC"
+    resembles: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or is not what it should be."""
+
+
+@contextmanager
+def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
+    """Whatever a damaged file provokes leaves this block as a `CheckpointError` that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+    except Exception as error:  # A damaged file can fail in any way at all.
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{os.fspath(path)}: expected {expected}; received a damaged one ({reason[:200]}). Get the file anew."
+        ) from error
+
+
+def mapped(path: str | os.PathLike) -> np.ndarray:
+    """The bytes of a file, paged in when used."""
+    if not Path(path).stat().st_size:
+        return np.empty(0, np.uint8)
+    return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def starts_with(path: Path, magic: bytes) -> bool:
+    """Whether the file begins with these bytes."""
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic

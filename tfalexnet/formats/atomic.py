@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, size: int) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well.
 
     A crash, a kill or a full disk leaves the old file as it was. Room for `size` bytes is asked for
-    first, since the HDF5 library crashes when it finds none halfway.
+    first where it is given: the HDF5 library crashes when it finds none halfway.
 
     Raises:
         OSError: there is no such room, or the folder cannot be written.
@@ -25,7 +25,7 @@ def replacing(path: str | os.PathLike, size: int) -> Iterator[Path]:
     temporary = Path(name)
     try:
         try:
-            if hasattr(os, "posix_fallocate"):
+            if size and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle, 0, size)
         finally:
             os.close(handle)

@@ -1,0 +1,482 @@
+"""Every format: its own files and those of others, in and out to the bit, and told by content."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from caffe import caffemodel as caffes_own
+from caffe import field, prototxt
+from nets import random_parameters, small
+
+from tfalexnet import CheckpointError, checkpoints, convert
+from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
+from tfalexnet.formats import (
+    Contents,
+    caffemodel,
+    deep_compression,
+    keras_h5,
+    npz,
+    orientation,
+    safetensors,
+    state_dict,
+    torch_pth,
+)
+
+NET = small(BVLC_ALEXNET)
+PARAMETERS = random_parameters(NET)
+SHAPES = NET.parameter_shapes()
+WRITTEN = [suffix for suffix, module in checkpoints.FORMATS.items() if hasattr(module, "write")]
+
+
+def equal(read: dict, expected: dict = PARAMETERS) -> None:
+    assert set(read) == set(expected)
+    for name, arrays in expected.items():
+        for have, want in zip(read[name], arrays, strict=True):
+            assert have.dtype == np.float32 and have.shape == want.shape
+            np.testing.assert_array_equal(np.ascontiguousarray(have).view("u4"), want.view("u4"))
+
+
+def few(parameters: dict) -> dict:
+    """Kernels of few numbers, half of them 0, as compression leaves them."""
+    return {
+        name: ((np.round(kernel / np.abs(kernel).max() * 6) * np.float32(0.3)), bias)
+        for name, (kernel, bias) in parameters.items()
+    }
+
+
+def odd(parameters: dict) -> dict:
+    """Numbers that arithmetic would not leave alone."""
+    kernel, bias = (array.copy() for array in parameters["fc6"])
+    kernel[:2, 0], kernel[2, 0] = (-0.0, 1e-42), 3e38
+    bias[0] = -0.0
+    return parameters | {"fc6": (kernel, bias)}
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_a_round_trip_is_exact_to_the_bit(suffix, tmp_path):
+    parameters = few(PARAMETERS) if suffix == ".net" else odd(PARAMETERS)
+    parameters = {name: tuple(np.ascontiguousarray(array) for array in pair) for name, pair in parameters.items()}
+    checkpoint = checkpoints.Checkpoint(parameters, NET, checkpoints.PREPROCESSING["bvlc_alexnet"], ())
+    checkpoints.write(tmp_path / f"net{suffix}", checkpoint)
+    (tmp_path / f"net{suffix}").rename(tmp_path / "file")  # Told by content, not by name.
+    again = checkpoints.read(tmp_path / "file", NET)
+    equal(again.parameters, parameters)
+    assert again.preprocessing == checkpoint.preprocessing
+    assert not again.notes
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
+    path = tmp_path / "file"
+    module = checkpoints.FORMATS[suffix]
+    module.write(path, Contents(few(PARAMETERS), flatten=module.FLATTEN))
+    others = {m for m in checkpoints.FORMATS.values() if m is not deep_compression and m.recognises(path)}
+    if deep_compression.classes(path, SHAPES):
+        others.add(deep_compression)
+    assert others == {module}
+
+
+@pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".npy", ".caffemodel")])
+def test_what_belongs_to_the_weights_travels_with_them(suffix, tmp_path):
+    cifar10 = checkpoints.read("tfalexnet/shipped/cifar10.weights.h5")
+    compressed = checkpoints.Checkpoint(
+        few(cifar10.parameters), cifar10.architecture, cifar10.preprocessing, cifar10.classes
+    )
+    checkpoints.write(tmp_path / f"net{suffix}", compressed, source="here")
+    again = checkpoints.read(tmp_path / f"net{suffix}")
+    assert again.architecture == cifar10.architecture and again.classes == cifar10.classes
+    assert again.preprocessing == cifar10.preprocessing
+    np.testing.assert_array_equal(again.preprocessing.mean, cifar10.preprocessing.mean)
+
+
+# Caffe.
+
+
+@pytest.mark.data
+def test_the_file_that_caffe_wrote(data):
+    found = caffemodel.read(data / "caffe" / "lenet_iter_10000.caffemodel")
+    shapes = {name: (kernel.shape, bias.shape) for name, (kernel, bias) in found.parameters.items()}
+    assert shapes == {
+        "conv1": ((5, 5, 1, 20), (20,)),
+        "conv2": ((5, 5, 20, 50), (50,)),
+        "ip1": ((800, 500), (500,)),
+        "ip2": ((500, 10), (10,)),
+    }
+    cv2 = pytest.importorskip("cv2")
+    folder = data / "caffe"
+    theirs = cv2.dnn.readNetFromCaffe(str(folder / "lenet.prototxt"), str(folder / "lenet_iter_10000.caffemodel"))
+    for name, (kernel, bias) in found.parameters.items():
+        np.testing.assert_array_equal(orientation.channels_first(kernel), theirs.getParam(name, 0))
+        np.testing.assert_array_equal(bias, theirs.getParam(name, 1).reshape(-1))
+
+
+@pytest.mark.parametrize("layout", ["new", "old", "double", "unpacked"])
+def test_every_layout_of_caffe(layout, tmp_path):
+    (tmp_path / "net.caffemodel").write_bytes(caffes_own(PARAMETERS, NET, layout))
+    equal(checkpoints.read(tmp_path / "net.caffemodel", NET).parameters)
+
+
+def test_opencv_reads_what_is_written(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    checkpoint = checkpoints.Checkpoint(PARAMETERS, NET, None, ())
+    checkpoints.write(tmp_path / "net.caffemodel", checkpoint)
+    (tmp_path / "net.prototxt").write_text(prototxt(NET))
+    theirs = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
+    picture = np.random.default_rng(0).uniform(-120, 120, (227, 227, 3)).astype("float32")
+    theirs.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    from tfalexnet import AlexNet
+
+    ours = AlexNet(NET, weights=tmp_path / "net.caffemodel")(picture[None])
+    np.testing.assert_allclose(ours, theirs.forward(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name"), [(["LRN", "Pooling"], "bvlc_alexnet"), (["Pooling", "LRN"], "bvlc_caffenet")]
+)
+def test_the_order_of_its_layers_tells_caffenet_from_alexnet(kinds, name, tmp_path):
+    weights = caffes_own(random_parameters(NET), NET)
+    others = b"".join(field(100, field(1, b"a") + field(2, kind.encode())) for kind in kinds)
+    (tmp_path / "x.caffemodel").write_bytes(weights + others)
+    assert caffemodel.read(tmp_path / "x.caffemodel").resembles == name
+    real = {name: ARCHITECTURES[name].with_classes(2)}[name]
+    (tmp_path / "x.caffemodel").write_bytes(caffes_own(random_parameters(real), real) + others)
+    checkpoint = checkpoints.read(tmp_path / "x.caffemodel")
+    assert checkpoint.architecture.name == name and not checkpoint.notes
+
+
+# PyTorch.
+
+
+def pytorch_file(path, net, parameters, **options):
+    """A state dict under torchvision's names, saved by PyTorch."""
+    torch = pytest.importorskip("torch")
+    module = torch_module(net, parameters)
+    torch.save(module.state_dict(), path, **options)
+    return module
+
+
+def torch_module(net, parameters):
+    import torch
+    from torch import nn
+
+    conv = {row.name: row for row in net.weighted if hasattr(row, "filters")}
+    dense = {row.name: row for row in net.weighted if hasattr(row, "units")}
+    (inside, _), _ = net.parameter_shapes()["fc6"]
+    hidden, hidden2, classes = (dense[name].units for name in ("fc6", "fc7", "fc8"))
+    filters = [row.filters for row in conv.values()]
+
+    class AlexNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            a, b, c, d, e = filters
+            self.features = nn.Sequential(
+                *(nn.Conv2d(3, a, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, d, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(d, e, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            )
+            self.classifier = nn.Sequential(
+                *(nn.Dropout(), nn.Linear(inside, hidden), nn.ReLU(), nn.Dropout()),
+                *(nn.Linear(hidden, hidden2), nn.ReLU(), nn.Linear(hidden2, classes)),
+            )
+
+        def forward(self, x):
+            return self.classifier(torch.flatten(self.features(x), 1)).softmax(1)
+
+    module = AlexNet().eval()
+    weighted = [layer for layer in module.modules() if hasattr(layer, "weight")]
+    for layer, (name, (kernel, bias)) in zip(weighted, parameters.items(), strict=True):
+        if name == "fc6":
+            side, _, channels = net.flattened
+            kernel = kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        layer.weight.data = torch.from_numpy(np.ascontiguousarray(kernel))
+        layer.bias.data = torch.from_numpy(bias.copy())
+    return module
+
+
+OWT = small(ONE_WEIRD_TRICK)
+OWT_PARAMETERS = random_parameters(OWT)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
+def test_pytorchs_outputs_where_torch_cannot_be_imported(zipped, tmp_path):
+    torch = pytest.importorskip("torch")
+    module = pytorch_file(tmp_path / "net.pth", OWT, OWT_PARAMETERS, _use_new_zipfile_serialization=zipped)
+    pictures = np.random.default_rng(0).normal(0, 1, (4, 224, 224, 3)).astype("float32")
+    with torch.no_grad():
+        expected = module(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())).numpy()
+    np.savez(tmp_path / "io.npz", pictures=pictures, expected=expected)
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np; from nets import small; from tfalexnet import AlexNet, ARCHITECTURES\n"
+        "io = np.load('io.npz'); net = AlexNet(small(ARCHITECTURES['one_weird_trick']), weights='net.pth')\n"
+        "print(np.abs(net(io['pictures']).numpy() - io['expected']).max())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_environment()
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 1e-5
+    assert expected.std(axis=0).max() > 1e-3
+
+
+def _environment() -> dict[str, str]:
+    import os
+    from pathlib import Path
+
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
+def test_training_checkpoints_and_other_tensors(zipped, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = torch_module(OWT, OWT_PARAMETERS).state_dict()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], momentum=0.9)
+    state = {
+        name.replace("features.", "features.module."): torch.nn.Parameter(tensor) for name, tensor in state.items()
+    }
+    state["features.module.0.weight"] = state["features.module.0.weight"].detach().double()
+    kernel = state["classifier.4.weight"].detach()
+    state["classifier.4.weight"] = torch.cat([torch.zeros(1, kernel.shape[1]), kernel]).t().contiguous().t()[1:]
+    state["classifier.bn.num_batches_tracked"] = torch.tensor(3)
+    whole = {"epoch": 9, "arch": "alexnet", "best_prec1": torch.tensor(1.0), "state_dict": state}
+    whole["optimizer"] = optimizer.state_dict()
+    torch.save(whole, tmp_path / "x.pth.tar", _use_new_zipfile_serialization=zipped)
+    checkpoint = checkpoints.read(tmp_path / "x.pth.tar", OWT)
+    equal(checkpoint.parameters, OWT_PARAMETERS)
+    assert "num_batches_tracked" in "".join(checkpoint.notes)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_halves_become_float32(kind, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {
+        name: tensor.to(getattr(torch, kind))
+        for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()
+    }
+    torch.save(state, tmp_path / "half.pth")
+    found = checkpoints.read(tmp_path / "half.pth", OWT).parameters
+    wanted = state["features.0.weight"].float().numpy().transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(found["conv1"][0], wanted)
+
+
+def test_a_pickled_module_is_refused_with_the_way_out(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*torch\.save\(model\.state_dict\(\)"):
+        torch_pth.read(tmp_path / "whole.pth")
+
+
+def test_a_pickle_of_pytorchs_never_runs(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+
+    class Runs:
+        def __reduce__(self):
+            return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+    for zipped in (True, False):
+        torch.save({"a.weight": Runs()}, "x.pth", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(CheckpointError, match="refused: .*eval"):
+            torch_pth.read("x.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_tensor_may_not_be_larger_than_its_storage(tmp_path):
+    torch = pytest.importorskip("torch")
+    many = torch.ones(1).expand(1 << 20, 1 << 10)  # A gigabyte on one number.
+    torch.save({"fc8.weight": many, "fc8.bias": torch.ones(1 << 20)}, tmp_path / "bomb.pth")
+    with pytest.raises(CheckpointError, match="within its storage"):
+        torch_pth.read(tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize("name", ["one_weird_trick", "bvlc_alexnet"])
+def test_safetensors_are_a_state_dict_of_pytorchs(name, tmp_path):
+    torch = pytest.importorskip("torch")
+    loading = pytest.importorskip("safetensors.torch")
+    net = small(ARCHITECTURES[name])
+    parameters = random_parameters(net)
+    checkpoints.write(tmp_path / "net.safetensors", checkpoints.Checkpoint(parameters, net, None, ()))
+    state = loading.load_file(tmp_path / "net.safetensors")
+    if name == "one_weird_trick":
+        wanted = torch_module(net, parameters).state_dict()
+        assert set(state) == set(wanted)
+        assert all(torch.equal(state[key], wanted[key]) for key in wanted)
+    else:
+        assert state["conv2.weight"].shape == (32, 6, 5, 5)
+    loading.save_file(state, tmp_path / "theirs.safetensors")
+    equal(checkpoints.read(tmp_path / "theirs.safetensors", net).parameters, parameters)
+
+
+# NumPy.
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("names", ["{}.kernel {}.bias", "{}/weights {}/biases", "{}/W {}/b"])
+def test_archives_of_numpy(save, names, tmp_path):
+    kernel_name, bias_name = names.split()
+    arrays = {}
+    for name, (kernel, bias) in PARAMETERS.items():
+        arrays |= {kernel_name.format(name): np.asfortranarray(kernel), bias_name.format(name): bias.astype(">f8")}
+    save(tmp_path / "net.npz", **arrays)
+    equal(checkpoints.read(tmp_path / "net.npz", NET).parameters)
+
+
+def test_numpy_reads_what_is_written(tmp_path):
+    npz.write(tmp_path / "net.npz", Contents(PARAMETERS))
+    with np.load(tmp_path / "net.npz") as archive:
+        np.testing.assert_array_equal(archive["conv2.kernel"], PARAMETERS["conv2"][0])
+    checkpoints.FORMATS[".npy"].write(tmp_path / "net.npy", Contents(PARAMETERS))
+    entries = np.load(tmp_path / "net.npy", allow_pickle=True, encoding="latin1").item()
+    for name, (kernel, bias) in PARAMETERS.items():
+        np.testing.assert_array_equal(entries[name][0], kernel)
+        np.testing.assert_array_equal(entries[name][1], bias)
+
+
+def test_objects_and_bombs_in_an_archive(tmp_path):
+    np.savez(tmp_path / "net.npz", **{"conv1.kernel": np.array({"a": 1}, dtype=object)})
+    with pytest.raises(CheckpointError, match="expected numbers; received object"):
+        npz.read(tmp_path / "net.npz")
+    np.savez_compressed(tmp_path / "net.npz", **{"conv1.kernel": np.zeros((4000, 4000))})
+    with pytest.raises(CheckpointError, match="expected at most 2 times the file.*numpy.savez"):
+        npz.read(tmp_path / "net.npz")
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("x.npy", b"hello")
+    with pytest.raises(CheckpointError):
+        npz.read(tmp_path / "net.npz")
+
+
+# Deep Compression.
+
+
+def decoded(data: bytes, shapes: dict) -> dict:
+    """The published decoder's loop, number by number."""
+    counts = np.frombuffer(data, "<u4", len(shapes)).tolist()
+    position = 4 * len(shapes)
+    found = {}
+
+    def take(count: int, kind: str) -> np.ndarray:
+        nonlocal position
+        array = np.frombuffer(data, kind, count, position)
+        position += array.nbytes
+        return array
+
+    for (name, (kernel, bias)), count in zip(shapes.items(), counts, strict=True):
+        bits = 8 if len(kernel) == 4 else 4
+        codebook, biases = take(2**bits, "<f4"), take(bias[0], "<f4")
+        codes, gaps = take((count - 1) // (8 // bits) + 1, "u1"), take((count - 1) // 2 + 1, "u1")
+        flat = np.full(np.prod(kernel), codebook[0])
+        place = -1
+        for i in range(count):
+            place += (gaps[i // 2] >> 4 * (i % 2) & 15).item() + 1
+            flat[place] = codebook[codes[i] if bits == 8 else codes[i // 2] >> 4 * (i % 2) & 15]
+        order = (3, 2, 0, 1) if len(kernel) == 4 else (1, 0)
+        found[name] = orientation.channels_last(flat.reshape([kernel[axis] for axis in order])), biases
+    return found
+
+
+def test_deep_compression_is_the_published_decoders(tmp_path):
+    generator = np.random.default_rng(0)
+    shapes = {"conv1": ((3, 3, 2, 5), (5,)), "conv2": ((1, 1, 5, 7), (7,)), "fc8": ((70, 9), (9,))}
+    for density in (0, 0.01, 0.3, 1):
+        parameters = {}
+        for name, (kernel, bias) in shapes.items():
+            values = generator.normal(size=10).astype("f4")
+            kept = generator.random(kernel) < density
+            parameters[name] = (np.where(kept, generator.choice(values, kernel), np.float32(0)), np.ones(bias, "f4"))
+        deep_compression.write(tmp_path / "x.net", Contents(parameters, flatten="CHW"))
+        equal(decoded((tmp_path / "x.net").read_bytes(), shapes), parameters)
+        equal(deep_compression.read(tmp_path / "x.net", shapes).parameters, parameters)
+
+
+def test_a_codebook_need_not_begin_with_zero(tmp_path):
+    shapes = {"fc8": ((4, 1), (1,))}
+    codebook = np.arange(16, dtype="<f4") + 0.5
+    data = np.array([2], "<u4").tobytes() + codebook.tobytes() + np.ones(1, "<f4").tobytes()
+    data += bytes([3 | 4 << 4]) + bytes([1 | 0 << 4])  # Codes 3 and 4, after 1 and 0 others.
+    (tmp_path / "x.net").write_bytes(data)
+    kernel, _ = deep_compression.read(tmp_path / "x.net", shapes).parameters["fc8"]
+    assert kernel.ravel().tolist() == [0.5, 3.5, 4.5, 0.5]
+    equal(decoded(data, shapes), deep_compression.read(tmp_path / "x.net", shapes).parameters)
+
+
+def test_too_many_numbers_are_not_rounded_in_silence(tmp_path):
+    with pytest.raises(CheckpointError, match="conv1: expected at most 255 different numbers.*tfalexnet compress"):
+        deep_compression.write(tmp_path / "x.net", Contents(PARAMETERS, flatten="CHW"))
+    assert not (tmp_path / "x.net").exists()
+
+
+@pytest.mark.parametrize("classes", [1, 10, 365])
+@pytest.mark.parametrize("described", [True, False])
+def test_any_number_of_classes_is_found_by_size(classes, described, tmp_path):
+    net = NET.with_classes(classes)
+    parameters = few(random_parameters(net))
+    attributes = {"architecture": "bvlc_alexnet"} if described else {}
+    deep_compression.write(tmp_path / "x.net", Contents(parameters, attributes, flatten="CHW"))
+    assert deep_compression.classes(tmp_path / "x.net", SHAPES) == classes
+    assert not deep_compression.classes(tmp_path / "x.net", ARCHITECTURES["mnist_28"].parameter_shapes())
+
+
+# Parts of networks.
+
+
+def test_missing_layers_at_the_end_are_said(tmp_path):
+    short = {name: PARAMETERS[name] for name in list(PARAMETERS)[:-1]}
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(short))
+    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET)
+    assert checkpoint.missing == ("fc8",) and checkpoint.classes == ()
+    assert "holds conv1 … fc7 alone; without fc8 it cannot name classes" in checkpoint.notes[-1]
+    output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "y.safetensors", NET)
+    assert checkpoints.read(output, NET).missing == ("fc8",)
+
+
+def test_extra_and_renamed_layers(tmp_path):
+    extended = PARAMETERS | {"fc9": (np.ones((10, 3), "f4"), np.ones(3, "f4"))}
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(extended))
+    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET)
+    equal(checkpoint.parameters)
+    assert checkpoint.notes == ("fc9 is left out: bvlc_alexnet has no such layer.",)
+
+    other = {"first" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()}
+    other["scenes"] = other.pop("fc8")
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(other))
+    with pytest.raises(CheckpointError, match="first: received, and not expected .--map first=… renames it"):
+        checkpoints.read(tmp_path / "x.weights.h5", NET)
+    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET, {"first": "conv1"})
+    equal(checkpoint.parameters)
+    assert checkpoint.notes == ("scenes is taken for fc8: nothing else could be.",)
+    with pytest.raises(CheckpointError, match="expected the layers to rename among first, .*received nothing"):
+        checkpoints.read(tmp_path / "x.weights.h5", NET, {"nothing": "conv1"})
+    with pytest.raises(CheckpointError, match="same name after renaming"):
+        checkpoints.read(tmp_path / "x.weights.h5", NET, {"first": "conv2"})
+
+
+def test_a_hole_is_no_network(tmp_path):
+    holed = {name: arrays for name, arrays in PARAMETERS.items() if name != "conv3"}
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(holed))
+    with pytest.raises(CheckpointError, match="conv3: expected, and missing"):
+        checkpoints.read(tmp_path / "x.weights.h5", NET)
+
+
+# Lies.
+
+
+def test_headers_that_lie(tmp_path):
+    path = tmp_path / "x"
+    header = {"fc8.weight": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(CheckpointError, match=r"x: fc8.weight: expected \[1099511627776\] numbers"):
+        safetensors.read(path)
+    path.write_bytes((1 << 50).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="truncated"):
+        safetensors.read(path)
+    path.write_bytes(field(100, field(1, b"a"))[:-1])
+    with pytest.raises(CheckpointError, match="truncated"):
+        caffemodel.read(path)
+    with pytest.raises(CheckpointError, match="expected arrays called like conv1.weight"):
+        state_dict.contents({"x": np.ones(3)})

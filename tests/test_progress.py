@@ -1,0 +1,145 @@
+"""A line that helps on a terminal, stays out of logs, and never disturbs the work."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from tfalexnet import progress
+from tfalexnet.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    return Clock(monkeypatch)
+
+
+def stderr(monkeypatch, stream):
+    """In the module only: pytest puts its own into `sys` between a fixture and its test."""
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=stream))
+    return stream
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    return stderr(monkeypatch, Terminal())
+
+
+def test_the_line_says_how_far_and_how_long(clock, terminal):
+    with Progress(244_000_000, "B", start=4_000_000, note="host file") as bar:
+        clock.now += 10
+        bar.advance(60_000_000)
+        line = terminal.getvalue().split("\r")[-1].rstrip()
+    assert line == "[=====               ]  26%  64.0/244.0 MB  6.0 MB/s  0:00:30 left  host file"
+
+
+def test_pictures_and_a_running_error(clock, terminal):
+    with Progress(50_000, "pictures") as bar:
+        clock.now += 100
+        bar.advance(25_000, note="error 42.9 %")
+        clock.now += 100
+        bar.advance(25_000)
+    halfway, last = (line.rstrip() for line in terminal.getvalue().split("\r")[-3::2])
+    assert halfway == "[==========          ]  50%  25000/50000 pictures  250 pictures/s  0:01:40 left  error 42.9 %"
+    assert last == "[====================] 100%  50000/50000 pictures  250 pictures/s  in 0:03:20  error 42.9 %"
+
+
+def test_ten_drawings_a_second_at_most(clock, terminal):
+    with Progress(1000, "pictures") as bar:
+        for _ in range(1000):
+            clock.now += 0.001
+            bar.advance(1)
+    assert terminal.getvalue().count("\r") <= 1 + 10 + 1
+    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
+
+
+def test_no_line_is_wider_than_the_terminal_or_leaves_the_one_before(clock, terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    with Progress(10, "pictures", note="a note that is longer than the terminal is wide") as bar:
+        clock.now += 1
+        bar.advance(5)
+    assert {len(line.rstrip("\n")) for line in terminal.getvalue().split("\r")[1:]} == {29}
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(9.0, 0), (11.0, 1)])
+def test_a_log_gets_one_line_of_long_work_only(clock, monkeypatch, seconds, lines):
+    log = stderr(monkeypatch, io.StringIO())
+    with Progress(100, "pictures") as bar:
+        for _ in range(100):
+            clock.now += seconds / 100
+            bar.advance(1)
+        assert log.getvalue() == ""
+    assert log.getvalue().count("\n") == log.getvalue().count("in 0:00:1") == lines
+    assert "\r" not in log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (None, "7 pictures  7.0 pictures/s"),
+        (0, "7 pictures  7.0 pictures/s"),
+        (5, "[====================] 100%  7/5"),
+    ],
+)
+def test_odd_totals(clock, terminal, total, expected):
+    with Progress(total, "pictures") as bar:
+        clock.now += 1
+        bar.advance(7)
+    assert terminal.getvalue().split("\r")[-1].startswith(expected)
+
+
+def test_a_clock_that_stands_still_and_work_that_never_ends(clock, terminal):
+    with Progress(10**30, "pictures") as bar:
+        bar.advance(1)
+        clock.now += 10.0**9
+        bar.advance(1)
+
+
+class Gone(Terminal):
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+ODD = {
+    "none": lambda: None,
+    "closed": closed,
+    "gone": Gone,
+    "ASCII": lambda: type("Ascii", (io.TextIOWrapper,), {"isatty": lambda self: True})(io.BytesIO(), "ascii"),
+    "not a file": object,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("columns", ["0", "1", "-3", "many", "80"])
+def test_a_stderr_that_takes_nothing_disturbs_nothing(clock, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    stderr(monkeypatch, ODD[name]())
+    with Progress(10, "pictures", note="è") as bar:
+        clock.now += 60
+        bar.advance(10)
+    assert bar.count == 10
+
+
+def test_an_error_of_the_work_passes_and_the_line_is_ended(clock, terminal):
+    with pytest.raises(KeyboardInterrupt), Progress(10, "pictures") as bar:
+        bar.advance(3)
+        raise KeyboardInterrupt
+    assert "3/10" in terminal.getvalue() and terminal.getvalue().endswith("\n")

@@ -1,0 +1,109 @@
+"""`.npz`: NumPy's archive of named arrays, `conv1.kernel` and `conv1.bias`, channels last.
+
+Others' names are understood as far as `state_dict` knows them. Attributes are one array of JSON text,
+extras arrays; the names of both begin with `tfalexnet.`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tfalexnet.formats import CheckpointError, Contents, atomic, mapped, reading, state_dict
+
+MAGIC = b"PK\x03\x04"
+PICKLE = b"/data.pkl"
+FLATTEN = "HWC"
+EXTRAS = "tfalexnet."
+ATTRIBUTES = "tfalexnet.attributes"
+EXPANSION = 2  # A compressed archive may grow so far; a bomb grows a thousandfold.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file is an archive, other than PyTorch's, whose first member is its pickle."""
+    with path.open("rb") as file:
+        start = file.read(1 << 12)
+    return start.startswith(MAGIC) and PICKLE not in start
+
+
+def read(path: str | os.PathLike) -> Contents:
+    """Kernels and biases by layer; views of the mapped file where it is not compressed.
+
+    Raises:
+        CheckpointError: the file is damaged, holds no layers, or objects other than arrays.
+        OSError: the file cannot be opened.
+    """
+    with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
+        data = mapped(path)
+        total = sum(member.file_size for member in archive.infolist())
+        if total > EXPANSION * data.size:
+            raise CheckpointError(
+                f"expected at most {EXPANSION} times the file's {data.size} bytes; it claims to hold {total}. "
+                "If you trust it, save it again with numpy.savez"
+            )
+        arrays = {
+            member.filename.removesuffix(".npy"): _array(member, archive, data) for member in archive.infolist()
+        }
+        attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
+        extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(EXTRAS)}
+        return state_dict.contents(arrays, attributes, extras)
+
+
+def write(path: str | os.PathLike, contents: Contents) -> None:
+    """An archive that `numpy.load` reads.
+
+    Raises:
+        OSError: the file cannot be written; whatever was there before still is.
+    """
+    text = json.dumps(dict(contents.attributes)).encode()
+    arrays = {ATTRIBUTES: np.frombuffer(text, np.uint8)}
+    arrays |= {EXTRAS + name: array for name, array in contents.extras.items()}
+    for layer, (kernel, bias) in contents.parameters.items():
+        arrays |= {f"{layer}.kernel": kernel, f"{layer}.bias": bias}
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
+    content = stored(member, data)
+    if content is None:
+        content = np.frombuffer(archive.read(member), np.uint8)
+    head = io.BytesIO(content[: 1 << 16].tobytes())
+    version = np.lib.format.read_magic(head)
+    if version not in HEADERS:
+        raise CheckpointError(f"{member.filename}: expected .npy version 1.0 or 2.0; received {version}")
+    shape, fortran, dtype = HEADERS[version](head)
+    if dtype.kind not in "fiub":
+        raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
+    content = content[head.tell() :]
+    if math.prod(shape) * dtype.itemsize != content.size:
+        raise CheckpointError(
+            f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes"
+        )
+    return content.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
+    """The bytes of a member as they lie in the archive; None where they are compressed."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    local = data[member.header_offset : member.header_offset + 30].tobytes()
+    if len(local) < 30 or not local.startswith(MAGIC):
+        raise CheckpointError(f"damaged: {member.filename} is not where the archive says")
+    start = (
+        member.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+    )
+    if start + member.file_size > data.size:
+        raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file anew")
+    return data[start : start + member.file_size]

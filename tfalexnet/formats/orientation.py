@@ -1,0 +1,31 @@
+"""Kernels of Caffe and PyTorch, which put channels first, to ours, which put them last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def channels_last(kernel: np.ndarray) -> np.ndarray:
+    """(out, in, height, width) to (height, width, in, out), (out, in) to (in, out); a view."""
+    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
+
+
+def channels_first(kernel: np.ndarray) -> np.ndarray:
+    """The other way round; a view."""
+    return kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+
+
+def flatten_hwc(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Rows that read channel, height, width to rows that read height, width, channel.
+
+    Args:
+        kernel: (height · width · channels, units).
+        shape: (height, width, channels) of the feature map that is flattened.
+    """
+    height, width, channels = shape
+    return kernel.reshape(channels, height, width, -1).transpose(1, 2, 0, 3).reshape(kernel.shape)
+
+
+def flatten_chw(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The other way round."""
+    return kernel.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)

@@ -1,0 +1,152 @@
+"""Pickles read without running them.
+
+A pickle is a program. This unpickler knows the globals it is given, all of them stand-ins, and
+nothing else; it believes no length, and takes no time that a short file could make long.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from tfalexnet.formats import CheckpointError
+
+Globals = Mapping[tuple[str, str], Callable]
+
+
+def text(value: Any) -> str:
+    """Python 2 wrote str as bytes."""
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    if not isinstance(value, str):
+        raise CheckpointError(f"expected a name; received {type(value).__name__}")
+    return value
+
+
+class Bounded:
+    """A file that refuses to read more than it holds, so that no length field is believed."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file = file
+        self.size = self.left = size
+
+    def read(self, count: int) -> bytes:
+        if count > self.left:
+            raise CheckpointError(f"truncated: expected {count} more bytes, {self.left} are left. Get the file anew")
+        self.left -= count
+        return self.file.read(count)
+
+    def readline(self) -> bytes:
+        line = self.file.readline()
+        self.left -= len(line)
+        return line
+
+
+class Discarded:
+    """Stands in for whatever a file holds besides its weights."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def set(self, state: Any) -> None:
+        pass
+
+
+class Unpickler(pickle._Unpickler):
+    """An unpickler that knows the given globals alone.
+
+    The Python unpickler, not the C one: the latter allocates what a length or a memo index claims
+    before it reads on. A checkpoint has some hundred opcodes, so that the difference is nothing.
+    """
+
+    def __init__(
+        self,
+        file: Bounded,
+        known: Globals,
+        stateful: tuple[type, ...],
+        persistent: Callable[[Any], Any] | None = None,
+    ) -> None:
+        # "bytes" leaves a Python-2 string as it is; the arrays of Python 2 are such strings.
+        super().__init__(file, encoding="bytes")
+        self.encodable = file.size
+        self.known = {**known, ("_codecs", "encode"): self.encode}
+        self.stateful = stateful
+        self.persistent = persistent
+
+    def find_class(self, module: str, name: str) -> Callable:
+        try:
+            return self.known[module, name]
+        except KeyError:
+            raise CheckpointError(
+                f"refused: the pickle asks for {module}.{name}, which weights never need. Nothing "
+                "of it was run. Do not trust this file"
+            ) from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self.persistent is None:
+            raise CheckpointError("refused: the pickle refers to objects outside itself")
+        return self.persistent(pid)
+
+    def encode(self, string: str, encoding: str | bytes) -> bytes:
+        """Python 3 writes bytes in protocol 2 as text to be encoded."""
+        self.encodable -= len(string)
+        if self.encodable < 0 or text(encoding).replace("-", "") not in ("latin1", "iso88591"):
+            raise CheckpointError("refused: expected each array to be encoded once, as latin1")
+        return string.encode("latin1")
+
+    def load_build(self) -> None:
+        # Only stand-ins take a state: the general rule would set attributes on anything.
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], self.stateful):
+            self.stack[-1].set(state)
+        elif not isinstance(self.stack[-1], OrderedDict):  # Its state are notes of PyTorch's.
+            raise CheckpointError("refused: the pickle sets the state of something not an array")
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._fill(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._fill(self.stack[-1], items)
+
+    def _fill(self, entries: Any, items: list) -> None:
+        # Tuples within tuples share their parts, so that a short pickle can hold a key whose hash
+        # takes for ever.
+        if not isinstance(entries, dict) or not all(isinstance(key, str | bytes | int) for key in items[::2]):
+            raise CheckpointError("expected dictionaries with names or numbers for keys")
+        entries.update(zip(items[::2], items[1::2], strict=True))
+
+    def refuse(self) -> None:
+        # Extension codes may be answered from a cache, past find_class; sets hash what they hold.
+        raise CheckpointError("refused: the pickle uses extension codes or sets")
+
+    dispatch = pickle._Unpickler.dispatch | {
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.EXT1[0]: refuse,
+        pickle.EXT2[0]: refuse,
+        pickle.EXT4[0]: refuse,
+        pickle.EMPTY_SET[0]: refuse,
+        pickle.ADDITEMS[0]: refuse,
+        pickle.FROZENSET[0]: refuse,
+        # The stock opcode allocates the claimed length first; bytes serve as well.
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
+    }
+
+
+def ordered(pairs: Any = ()) -> OrderedDict:
+    """Stands in for collections.OrderedDict, which older PyTorch fills from a list of pairs."""
+    entries: OrderedDict = OrderedDict()
+    for key, value in pairs:
+        entries[text(key)] = value
+    return entries
