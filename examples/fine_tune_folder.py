@@ -11,37 +11,49 @@ A minute for 1000 photos and 2 epochs on two cores. Without --weights every laye
 which shows that all runs and no more.
 """
 
+import os
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 from absl import app, flags
 
 import tfalexnet
-from tfalexnet import checkpoints, classes, preprocessing
+from tfalexnet import checkpoints, classes
 from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.formats import keras_h5
+from tfalexnet.pictures import pictures_in
+from tfalexnet.preprocessing import BVLC
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("weights", None, "Converted weights of bvlc_alexnet to start from.")
+flags.DEFINE_string("weights", None, "Weights of bvlc_alexnet to start from: a known name or a file.")
 flags.DEFINE_integer("epochs", 2, "Passes through the photos.", lower_bound=1)
 flags.DEFINE_string("output", "fine_tuned.weights.h5", "The file to write.")
+
+
+def batches(files: list[tuple[Path, int]]) -> tf.data.Dataset:
+    """Photos prepared exactly as `predict` prepares them, and their classes."""
+
+    def read(file: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = tf.numpy_function(lambda name: BVLC(os.fsdecode(name)), [file], tf.float32)
+        return tf.ensure_shape(pixels, BVLC.shape), label
+
+    paths, labels = ([str(path) for path, _ in files], [label for _, label in files])
+    return tf.data.Dataset.from_tensor_slices((paths, labels)).map(read, 2).batch(32).prefetch(2)
 
 
 def main(argv: list[str]) -> None:
     if len(argv) != 2 or not Path(argv[1]).is_dir():
         raise app.UsageError("expected one argument, a folder with one folder of photos for each class")
-    photos = keras.utils.image_dataset_from_directory(
-        argv[1], image_size=(256, 256), batch_size=32, seed=2012, validation_split=0.1, subset="both"
-    )
-    names = photos[0].class_names
+    names = sorted(path.name for path in Path(argv[1]).iterdir() if path.is_dir())
+    files = [(file, i) for i, name in enumerate(names) for file in pictures_in(Path(argv[1], name))]
+    if len(names) < 2 or len(files) < 10:
+        raise app.UsageError(f"expected at least 2 classes and 10 photos; received {len(names)} and {len(files)}")
+    np.random.default_rng(2012).shuffle(files)
+    validation, training = batches(files[: len(files) // 10]), batches(files[len(files) // 10 :])
 
-    def centre(pictures, labels):
-        return tfalexnet.preprocess_input(pictures[:, 14:241, 14:241]), labels
-
-    training, validation = (part.map(centre).prefetch(2) for part in photos)
-    model = tfalexnet.AlexNet(classes=len(names))
+    model = tfalexnet.AlexNet(weights=FLAGS.weights, classes=len(names))
     if FLAGS.weights:
-        model.load_weights(FLAGS.weights, skip_mismatch=True)
         for layer in model.layers[:-1]:
             layer.trainable = False
     rate = 1e-3 if FLAGS.weights else 1e-2
@@ -50,8 +62,7 @@ def main(argv: list[str]) -> None:
 
     parameters = {layer.name: tuple(layer.get_weights()) for layer in model.layers if layer.weights}
     net = BVLC_ALEXNET.with_classes(len(names))
-    checkpoint = checkpoints.Checkpoint(parameters, net, preprocessing.BVLC, classes.named(names))
-    keras_h5.write(FLAGS.output, parameters, *checkpoints.attributes(checkpoint))
+    checkpoints.write(FLAGS.output, checkpoints.Checkpoint(parameters, net, BVLC, classes.named(names)))
     print(f"Next: tfalexnet predict PHOTO --weights {FLAGS.output}")
 
 

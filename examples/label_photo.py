@@ -18,7 +18,11 @@ flags.DEFINE_string("weights", "cifar10", "A known name or a file.")
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, the photo")
-    for prediction in tfalexnet.predict(argv[1], weights=FLAGS.weights):
+    try:
+        predictions = tfalexnet.predict(argv[1], weights=FLAGS.weights)
+    except (tfalexnet.PictureError, tfalexnet.CheckpointError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    for prediction in predictions:
         print(f"{prediction.score:6.1%}  {prediction.label}")
 
 

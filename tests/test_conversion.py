@@ -40,6 +40,22 @@ def test_keras_and_alexnet_read_the_file(npy):
     assert checkpoint.architecture == NET
 
 
+def test_each_source_has_an_output_of_its_own(npy):
+    names = {"run.1.npy": "run.1", "run.2.npy": "run.2", ".hidden.npy": ".hidden", "plain": "plain"}
+    for name, stem in names.items():
+        Path(name).write_bytes(Path(npy).read_bytes())
+        assert convert(name, architecture=NET)[0] == Path("weights", f"{stem}.weights.h5")
+    convert(npy, "net.npz", NET)
+    convert(npy, architecture=NET)
+    convert(npy, architecture=NET)  # Again is no mistake, another source would be one.
+    with pytest.raises(
+        ValueError, match=r"net\.weights\.h5 to be free, or made from net\.npz. It was made from net\.npy"
+    ):
+        convert("net.npz", architecture=NET)
+    with pytest.raises(ValueError, match="an output other than the source"):
+        convert("net.npz", "net.npz", NET)
+
+
 def test_one_file_serves_two_devices(npy):
     output, _ = convert(npy, architecture=NET)
     picture = np.random.default_rng(0).normal(0, 60, (1, 227, 227, 3)).astype("float32")
@@ -50,7 +66,7 @@ def test_one_file_serves_two_devices(npy):
 
 def test_attributes_say_where_it_comes_from(npy):
     output, _ = convert(npy, architecture=NET)
-    said = keras_h5.attributes(output)
+    said = keras_h5.read(output).attributes
     assert said["source"] == "net.npy"
     assert said["source_sha256"] == hashlib.sha256(Path(npy).read_bytes()).hexdigest()
     assert (said["architecture"], said["classes"]) == ("bvlc_alexnet", 10)
@@ -70,8 +86,17 @@ def test_any_number_of_classes(classes, tmp_path):
     output, checkpoint = convert(tmp_path / "places.npy", tmp_path / "places.weights.h5", NET)
     assert checkpoint.architecture.classes == classes
     assert AlexNet(NET, weights=output).output_shape == (None, classes)
-    with pytest.raises(ValueError, match=f"Expected classes={classes}.*skip_mismatch"):
-        AlexNet(NET, weights=output, classes=17)
+
+
+def test_another_number_of_classes_gets_a_fresh_classifier(npy):
+    with pytest.warns(UserWarning, match="fc8 of 'net.npy' knows 10 classes; for 17 it is drawn afresh"):
+        model = AlexNet(NET, weights=npy, classes=17)
+    for name, arrays in PARAMETERS.items():
+        if name != LAST:
+            for have, want in zip(model.get_layer(name).get_weights(), arrays, strict=True):
+                np.testing.assert_array_equal(have, want)
+    kernel, bias = model.get_layer(LAST).get_weights()
+    assert kernel.shape == (64, 17) and 0 < kernel.std() < 1 and not bias.any()
 
 
 def test_a_renamed_classifier(tmp_path):
@@ -175,7 +200,7 @@ def test_damaged_h5_files(npy):
 
 
 def test_a_name_that_keras_would_not_read(npy):
-    with pytest.raises(ValueError, match=r"named ….weights.h5"):
+    with pytest.raises(ValueError, match=r"ends in one of .weights.h5.*Received: out.h5"):
         convert(npy, "out.h5", NET)
 
 
@@ -208,7 +233,8 @@ def test_a_kill_leaves_the_old_file(npy):
         "    def items(self):\n"
         "        yield from list(dict.items(self))[:4]\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "keras_h5.write('weights/net.weights.h5', Contents(Killer(keras_h5.read('weights/net.weights.h5').parameters)))\n"
+        "path = 'weights/net.weights.h5'\n"
+        "keras_h5.write(path, Contents(Killer(keras_h5.read(path).parameters)))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert run.returncode == -9
@@ -218,17 +244,19 @@ def test_a_kill_leaves_the_old_file(npy):
 def test_weights_that_are_nowhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TFALEXNET_OFFLINE", "1")
     with pytest.raises(FileNotFoundError) as caught:
         AlexNet(weights="bvlc_alexnet")
     message = str(caught.value)
     for part in (
         str(tmp_path / "weights"),
         str(tmp_path / "home"),
-        "curl -LO http",
-        "tfalexnet convert bvlc_alexnet",
+        "TFALEXNET_OFFLINE=1 forbids",
+        "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",
+        "tfalexnet convert FILE --architecture bvlc_alexnet",
     ):
         assert part in message
-    with pytest.raises(FileNotFoundError, match="bvlc_alexnet, cifar10, or a file.*no such file"):
+    with pytest.raises(FileNotFoundError, match="bvlc_alexnet, .*, cifar10, or a file.*no such file"):
         AlexNet(weights="nothing")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         AlexNet(weights=tmp_path)

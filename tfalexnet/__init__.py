@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfalexnet.activations import features
     from tfalexnet.alexnet import AlexNet
     from tfalexnet.architectures import ARCHITECTURES, Architecture
     from tfalexnet.conversion import convert
     from tfalexnet.formats import CheckpointError
     from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
     from tfalexnet.preprocessing import PictureError
+    from tfalexnet.weights import WeightsNotFoundError
 
 __version__ = "0.1.0"
 
@@ -21,6 +23,7 @@ _HOME = {
     "AlexNet": "alexnet",
     "predict": "prediction",
     "Prediction": "prediction",
+    "features": "activations",
     "preprocess_input": "prediction",
     "decode_predictions": "prediction",
     "convert": "conversion",
@@ -28,6 +31,7 @@ _HOME = {
     "Architecture": "architectures",
     "CheckpointError": "formats",
     "PictureError": "preprocessing",
+    "WeightsNotFoundError": "weights",
 }
 
 __all__ = [
@@ -37,8 +41,10 @@ __all__ = [
     "CheckpointError",
     "PictureError",
     "Prediction",
+    "WeightsNotFoundError",
     "convert",
     "decode_predictions",
+    "features",
     "predict",
     "preprocess_input",
 ]

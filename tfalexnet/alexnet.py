@@ -34,8 +34,8 @@ def AlexNet(
         weights: None for fresh ones as the source draws them; a known name (`tfalexnet list`),
             downloaded once; a file in any format that `tfalexnet.convert` reads. Checked against the
             network before anything is copied.
-        classes: number of classes; None for that of the weights, or as published. Weights without
-            a classifier need it, and get a fresh one.
+        classes: number of classes; None for that of the weights, or as published. Weights of another
+            number, or without a classifier, get a fresh classifier to train, and a warning.
         devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its
             tower's kernels, activations, gradients and momentum; a layer of two towers gives a list
             of two tensors. The weights file is the same as for one device.
@@ -71,19 +71,21 @@ def AlexNet(
         for note in checkpoint.notes:
             warnings.warn(note, stacklevel=2)
         parameters, net = checkpoint.parameters, checkpoint.architecture
-        if include_top and checkpoint.missing:
-            if classes is None:
-                raise CheckpointError(
-                    f"Expected `classes` with {os.fspath(weights)!r}, which lacks {', '.join(checkpoint.missing)}: "
-                    "classes=N draws fresh ones to train, include_top=False does without."
-                )
-            net = net.with_classes(classes)
-        elif include_top and classes not in (None, net.classes):
-            raise ValueError(
-                f"Expected classes={net.classes}, as in {os.fspath(weights)!r}. Received: "
-                f"classes={classes}. To keep all layers but the last: model = AlexNet(classes="
-                f"{classes}, …); model.load_weights('….weights.h5', skip_mismatch=True)."
+        if include_top and checkpoint.missing and classes is None:
+            raise CheckpointError(
+                f"Expected `classes` with {os.fspath(weights)!r}, which lacks {', '.join(checkpoint.missing)}: "
+                "classes=N draws fresh ones to train, include_top=False does without."
             )
+        if include_top and classes not in (None, net.classes):
+            if not checkpoint.missing:
+                last = net.classifier.name
+                warnings.warn(
+                    f"{last} of {os.fspath(weights)!r} knows {net.classes} classes; for {classes} it is drawn afresh, "
+                    "and must be trained.",
+                    stacklevel=2,
+                )
+                parameters = {name: arrays for name, arrays in parameters.items() if name != last}
+            net = net.with_classes(classes)
     elif classes is not None:
         net = net.with_classes(classes)
     options = (include_top, classifier_activation, dropout)

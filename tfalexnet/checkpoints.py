@@ -124,6 +124,14 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
     return checkpoint.preprocessing, checkpoint.classes
 
 
+def source(path: Path) -> str | None:
+    """The name of the file that a `.weights.h5` was converted from; None where it does not say."""
+    try:
+        return str(keras_h5.read(path).attributes["source"])
+    except (CheckpointError, KeyError):
+        return None
+
+
 def write(path: str | os.PathLike, checkpoint: Checkpoint, **attributes: str) -> None:
     """A file in the format that its name ends in.
 
@@ -299,15 +307,13 @@ def _attributes(checkpoint: Checkpoint) -> tuple[dict[str, str | int], dict[str,
     arrays = {}
     if not checkpoint.missing:
         said["classes"] = checkpoint.architecture.classes
-        if checkpoint.classes != classes.imagenet():
+        if checkpoint.classes and checkpoint.classes != classes.imagenet():
             labels = [label for _, label in checkpoint.classes]
             arrays["labels"] = np.frombuffer(json.dumps(labels).encode(), np.uint8)
     if checkpoint.preprocessing is not None:
-        fields = {
-            field.name: getattr(checkpoint.preprocessing, field.name) for field in dataclasses.fields(Preprocessing)
-        }
-        arrays["mean"] = np.asarray(fields.pop("mean"), np.float32)
-        said["preprocessing"] = json.dumps(fields)
+        arrays["mean"] = np.asarray(checkpoint.preprocessing.mean, np.float32)
+        fields = checkpoint.preprocessing.described()
+        said["preprocessing"] = json.dumps({name: value for name, value in fields.items() if name != "mean"})
     return said, arrays
 
 

@@ -43,14 +43,14 @@ def convert(
         OSError: a file cannot be read or written. An older output stays as it was.
     """
     path = find(source)
-    output = Path("weights", f"{path.name.split('.')[0]}.weights.h5") if output is None else Path(output)
+    output = _beside(path) if output is None else Path(output)
     checkpoints.format_of(output)
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     checkpoint = checkpoints.read(path, architecture, renamed)
     if labels is not None:
         checkpoint = _labelled(checkpoint, Path(labels))
-    checkpoints.write(output, checkpoint, source=path.name, source_sha256=_sha256(path))
+    checkpoints.write(output, checkpoint, source=path.name, source_sha256=sha256(path))
     return output, checkpoint
 
 
@@ -84,7 +84,7 @@ def _obtain(known: Known, converted: Path) -> Path:
             problems.append(str(error))
             continue
         checkpoint = checkpoints.read(file, known.architecture)
-        checkpoints.write(converted, checkpoint, source=name, source_sha256=_sha256(file))
+        checkpoints.write(converted, checkpoint, source=name, source_sha256=sha256(file))
         file.unlink()
         return converted
     looked = ", ".join(str(folder.absolute()) for folder in folders()[1:])
@@ -112,6 +112,19 @@ def table(checkpoint: Checkpoint) -> str:
     )
 
 
+def _beside(path: Path) -> Path:
+    """The usual output for a source; another source's is not overwritten."""
+    suffix = next((suffix for suffix in checkpoints.FORMATS if path.name.endswith(suffix)), path.suffix)
+    output = Path("weights", f"{path.name.removesuffix(suffix)}.weights.h5")
+    before = checkpoints.source(output) if output.exists() else None
+    if before not in (None, path.name):
+        raise ValueError(
+            f"Expected {output} to be free, or made from {path.name}. It was made from {before}. "
+            "Choose another output (--output)."
+        )
+    return output
+
+
 def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     labels = file.read_text("utf-8").splitlines()
     if len(labels) != checkpoint.architecture.classes:
@@ -122,6 +135,7 @@ def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     return dataclasses.replace(checkpoint, classes=classes.named(labels))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of the bytes of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -139,7 +139,7 @@ def _load(path: Path, layers: tuple[str, ...], *_: int) -> Network:
     checkpoints.fill(network, checkpoint.parameters)
     # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
     signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
-    function = tf.function(lambda x: network(x, training=False), input_signature=signature)
+    function = tf.function(lambda x: tf.nest.flatten(network(x, training=False)), input_signature=signature)
     return Network(net, checkpoint.preprocessing, checkpoint.classes, layers, function)
 
 

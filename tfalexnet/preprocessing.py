@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import warnings
@@ -62,6 +63,12 @@ class Preprocessing:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one input."""
         return self.crop, self.crop, len(self.channels)
+
+    def described(self) -> dict[str, Any]:
+        """The fields as JSON takes them; of a mean picture the shape."""
+        mean = np.asarray(self.mean)
+        said = mean.tolist() if mean.ndim < 3 else "a picture, " + "×".join(map(str, mean.shape))
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"mean": said}
 
     def __call__(self, picture: Picture) -> np.ndarray:
         """The input for one picture, float32.

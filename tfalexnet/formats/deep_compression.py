@@ -98,6 +98,11 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
             file.write(block.getvalue() + len(block.getvalue()).to_bytes(8, "little"))
 
 
+def values(rank: int) -> int:
+    """How many different numbers beside 0 a kernel may hold."""
+    return (1 << _bits(rank)) - 1
+
+
 def _bits(rank: int) -> int:
     return 8 if rank == 4 else 4
 

@@ -28,7 +28,7 @@ TORCHVISION = {
 KERNELS_FIRST = {"weight"}  # PyTorch's word, and PyTorch's order.
 KERNELS_LAST = {"kernel", "weights", "W"}
 BIASES = {"bias", "biases", "b"}
-FLOATS = (np.float16, np.float32, np.float64)
+FLOATS = {"f2", "f4", "f8"}  # In either order of bytes.
 
 
 def contents(
@@ -42,7 +42,7 @@ def contents(
     first = set()
     for name, array in arrays.items():
         layer, part = _split(name)
-        if part is None or array.dtype not in FLOATS:
+        if part is None or array.dtype.str[1:] not in FLOATS:
             left_out.append(f"{name} ({array.dtype}, {array.shape})")
             continue
         kind = "bias" if part in BIASES else "kernel"

@@ -77,7 +77,8 @@ def read(path: str | os.PathLike) -> Contents:
         load = _stream if starts_with(Path(path), MAGIC_STREAM) else _archive
         entries, storages = load(Path(path), data)
         tensors, rest = _state_dict(entries)
-        limit = data.size  # Tensors may share storages; a bomb would share one a thousand times.
+        # bfloat16 doubles as it is read. Tensors may share storages; a bomb would share one a thousand times.
+        limit = 2 * data.size
         arrays = {}
         for name, tensor in tensors.items():
             arrays[name] = _array(name, tensor, storages)

@@ -1,0 +1,176 @@
+"""Activations: by another network's own layers, in memory and streamed to a file."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from nets import random_parameters, small
+from PIL import Image
+
+import tfalexnet
+from tfalexnet import AlexNet, PictureError, activations, checkpoints, inference
+from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
+from tfalexnet.checkpoints import Checkpoint
+from tfalexnet.classes import numbered
+from tfalexnet.preprocessing import BVLC
+
+THIN = ARCHITECTURES["cifar10_18pct"]
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Weights of a small network, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    process = dataclasses.replace(BVLC, size=32, crop=32)
+    checkpoints.write("net.weights.h5", Checkpoint(random_parameters(THIN), THIN, process, numbered(10)))
+    return "net.weights.h5"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos" / "deep").mkdir(parents=True)
+    for name in ("b.png", "a.png", "deep/ü.png", "c.png"):
+        Image.fromarray(generator.integers(0, 256, (40, 50, 3), "uint8")).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "bad.jpg").write_text("no picture")
+    return tmp_path / "photos"
+
+
+def test_before_and_after_the_relu(file):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "uint8")
+    found = tfalexnet.features(picture, ["conv2:pre", "conv2", "pool2", "norm2", "fc4", "prob"], file)
+    process, _ = checkpoints.describe(file)
+    model = AlexNet(THIN, weights=file)
+    names = ["conv2", "pool2", "norm2", "fc4"]
+    layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    outputs = dict(zip(names, layers(process(picture)[None]), strict=True))
+    probabilities = outputs.pop("fc4").numpy()[0]
+    for name, array in outputs.items():
+        np.testing.assert_allclose(found[name], array[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.maximum(found["conv2:pre"], 0), found["conv2"])
+    assert (found["conv2:pre"] < 0).any()
+    np.testing.assert_allclose(found["prob"], probabilities, atol=1e-6)
+    exponentials = np.exp(found["fc4"] - found["fc4"].max())
+    np.testing.assert_allclose(exponentials / exponentials.sum(), probabilities, atol=1e-6)
+
+
+def test_torchvisions_names_give_what_pytorch_gives(tmp_path):
+    torch = pytest.importorskip("torch")
+    from test_formats import torch_module
+
+    net = small(ARCHITECTURES["one_weird_trick"])
+    parameters = random_parameters(net)
+    process = checkpoints.PREPROCESSING["one_weird_trick"]
+    checkpoints.write(tmp_path / "owt.weights.h5", Checkpoint(parameters, net, process, numbered(10)))
+    read = checkpoints.read
+    module = torch_module(net, parameters).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
+    inputs = process(picture)
+    asked = ["features.0", "features.10", "features.11", "features.12", "classifier.4", "classifier.5", "classifier"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "read", lambda path: read(path, net))
+        found = tfalexnet.features(picture, asked, tmp_path / "owt.weights.h5")
+    given = {}
+    for name, part in module.named_modules():
+        part.register_forward_hook(lambda _, __, output, name=name: given.setdefault(name, output.detach().clone()))
+    for part in module.modules():
+        if isinstance(part, torch.nn.ReLU):
+            part.inplace = False
+    with torch.no_grad():
+        module(torch.from_numpy(np.ascontiguousarray(inputs.transpose(2, 0, 1)))[None])
+    for name in asked:
+        wanted = given[name].numpy()[0]
+        wanted = wanted.transpose(1, 2, 0) if wanted.ndim == 3 else wanted
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_lists_and_single_pictures(file):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), "uint8"))
+    several = tfalexnet.features(pictures, "conv1", file)["conv1"]
+    assert several.shape == (3, *tfalexnet.features(pictures[0], "conv1", file)["conv1"].shape)
+    np.testing.assert_allclose(several[1], tfalexnet.features(pictures[1], "conv1", file)["conv1"], atol=1e-4)
+    assert tfalexnet.features([], "conv1", file)["conv1"].shape == (0, *several.shape[1:])
+    with pytest.raises(PictureError, match=r"none\.jpg"):
+        tfalexnet.features([pictures[0], "none.jpg"], "conv1", file)
+
+
+def test_a_layer_that_is_not_there_is_answered_with_those_that_are(file):
+    with pytest.raises(ValueError, match=r"Expected layers of cifar10_18pct: conv1, .*conv2:pre.*Received: 'fc7'"):
+        tfalexnet.features([], "fc7", file)
+    with pytest.raises(ValueError, match="Expected at least one layer"):
+        tfalexnet.features([], [], file)
+    for net in ARCHITECTURES.values():
+        exposed = {row.name for row in inference.exposed(net).layers}
+        for row in net.layers:
+            assert inference.place(net, row.name) in exposed
+        assert inference.place(net, "prob") in exposed
+    assert inference.place(BVLC_ALEXNET, "fc7:pre") == "fc7" != inference.place(BVLC_ALEXNET, "fc7")
+
+
+def test_a_folder_streams_to_a_file(file, folder):
+    failed = activations.extract(folder, "out/f.h5", ["conv2", "fc4"], file)
+    assert [error.name for error in failed] == ["bad.jpg"]
+    with h5py.File("out/f.h5") as found:
+        names = list(found["files"].asstr()[:])
+        assert names == ["a.png", "b.png", "c.png", "deep/ü.png"]
+        assert list(found["unreadable/files"].asstr()[:]) == ["bad.jpg"]
+        assert "not a picture" in found["unreadable/reasons"].asstr()[0]
+        wanted = tfalexnet.features([folder / name for name in names], ["conv2", "fc4"], file)
+        for layer in ("conv2", "fc4"):
+            np.testing.assert_allclose(found[layer], wanted[layer], rtol=1e-5, atol=1e-5)
+        assert found.attrs["architecture"] == "cifar10_18pct" and found.attrs["weights"] == "net.weights.h5"
+    assert not os.path.exists("out/f.h5.part")
+
+
+def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
+    monkeypatch.setattr(activations, "BLOCK", 2)
+    activations.extract(folder, "whole.h5", "fc4", file)
+    code = (
+        "import os, signal\n"
+        "from tfalexnet import activations\n"
+        "activations.BLOCK = 2\n"
+        "append, calls = activations._append, []\n"
+        "def killed(*given):\n"
+        "    if len(calls) == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    calls.append(1)\n"
+        "    return append(*given)\n"
+        "activations._append = killed\n"
+        f"activations.extract({str(folder)!r}, 'f.h5', 'fc4', {file!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    assert os.path.exists("f.h5.part") and not os.path.exists("f.h5")
+    with pytest.raises(ValueError, match=r"left by the same command.*layers: fc4 there, conv1 here"):
+        activations.extract(folder, "f.h5", "conv1", file)
+    seen = []
+    run = inference.run
+    monkeypatch.setattr(inference, "run", lambda *given, **more: seen.extend(given[1]) or run(*given, **more))
+    activations.extract(folder, "f.h5", "fc4", file)
+    assert len(seen) == 3
+    with h5py.File("f.h5") as again, h5py.File("whole.h5") as whole:
+        assert list(again["files"]) == list(whole["files"])
+        np.testing.assert_allclose(again["fc4"], whole["fc4"], atol=1e-5)
+        assert list(again["unreadable/files"]) == list(whole["unreadable/files"])
+
+
+def test_a_file_damaged_by_a_kill_is_begun_anew(file, folder):
+    with open("f.h5.part", "wb") as part:
+        part.write(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    activations.extract(folder, "f.h5", "fc4", file)
+    with h5py.File("f.h5") as found:
+        assert len(found["fc4"]) == 4
+
+
+def test_nothing_readable(file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        activations.extract("empty", "f.h5", "fc4", file)
+    (tmp_path / "empty" / "text.jpg").write_text("no picture")
+    with pytest.raises(ValueError, match="1 files, none of which can be read"):
+        activations.extract("empty", "f.h5", "fc4", file)
+    assert not os.path.exists("f.h5") and not os.path.exists("f.h5.part")

@@ -1,0 +1,94 @@
+"""Pruning and clustering: what is kept, what is lost, and what the layout takes."""
+
+import numpy as np
+import pytest
+from nets import random_parameters, small
+
+from tfalexnet import checkpoints, compression
+from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.checkpoints import Checkpoint
+from tfalexnet.classes import numbered
+from tfalexnet.weights import locate
+
+NET = small(BVLC_ALEXNET)
+KERNEL = np.random.default_rng(0).standard_t(4, (5, 5, 6, 32)).astype("f4")
+
+
+@pytest.mark.parametrize("energy", [0.5, 0.9, 0.999, 1.0])
+def test_the_largest_weights_hold_the_energy(energy):
+    pruned = compression.prune(KERNEL, energy)
+    kept = pruned != 0
+    np.testing.assert_array_equal(pruned[kept], KERNEL[kept])
+    assert np.abs(KERNEL[~kept]).max(initial=0) < np.abs(KERNEL[kept]).min()
+    total = np.square(KERNEL, dtype=np.float64).sum()
+    held = np.square(pruned, dtype=np.float64).sum()
+    smallest = np.square(np.abs(KERNEL[kept]).min(), dtype=np.float64)
+    assert held >= energy * total * (1 - 1e-12) > held - smallest  # And no fewer weights would.
+
+
+def test_clusters_are_those_of_plain_k_means():
+    few = compression.cluster(KERNEL, 15)
+    weights = KERNEL.reshape(-1).astype(np.float64)
+    values = np.linspace(weights.min(), weights.max(), 15)
+    for _ in range(compression.ROUNDS):
+        nearest = np.abs(weights[:, None] - values).argmin(axis=1)
+        values = np.array([weights[nearest == i].mean() if (nearest == i).any() else values[i] for i in range(15)])
+    nearest = np.abs(weights[:, None] - values).argmin(axis=1)
+    np.testing.assert_allclose(few.reshape(-1), values[nearest], rtol=1e-6)
+    assert len(np.unique(few)) <= 15
+
+
+def test_what_is_few_already_stays_as_it_is():
+    for kernel in (np.zeros((3, 4), "f4"), np.eye(5, dtype="f4"), np.sign(KERNEL)):
+        np.testing.assert_array_equal(compression.cluster(compression.prune(kernel, 1), 15), kernel)
+    zeros = compression.cluster(compression.prune(KERNEL, 0.5), 15) == 0
+    np.testing.assert_array_equal(zeros, compression.prune(KERNEL, 0.5) == 0)
+
+
+def test_the_file_holds_what_is_said(tmp_path):
+    parameters = random_parameters(NET)
+    checkpoint = Checkpoint(parameters, NET, checkpoints.PREPROCESSING["bvlc_alexnet"], numbered(10))
+    checkpoints.write(tmp_path / "net.npz", checkpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        read = checkpoints.read
+        patch.setattr(checkpoints, "read", lambda path: read(path, NET))
+        output, rows = compression.compress(tmp_path / "net.npz", tmp_path / "net.net")
+    again = checkpoints.read(output, NET)
+    assert output.stat().st_size < 0.4 * (tmp_path / "net.npz").stat().st_size
+    for row, (name, (kernel, bias)) in zip(rows, again.parameters.items(), strict=True):
+        original, same = parameters[name]
+        np.testing.assert_array_equal(bias, same)
+        assert (row.layer, row.weights) == (name, original.size)
+        assert row.kept == np.count_nonzero(kernel) / kernel.size
+        assert row.values == len(np.unique(kernel[kernel != 0])) <= (255 if kernel.ndim == 4 else 15)
+        assert row.error == pytest.approx(np.linalg.norm(kernel - original) / np.linalg.norm(original))
+    assert len(compression.table(rows).splitlines()) == 9
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match=r"`energy` in \(0, 1\]"):
+        compression.compress("cifar10", tmp_path / "x.net", 0)
+    with pytest.raises(ValueError, match=r"ends in \.net"):
+        compression.compress("cifar10", tmp_path / "x.npz")
+    (tmp_path / "bad.jpg").touch()
+    compression.compress("cifar10", tmp_path / "x.net")
+    with pytest.raises(ValueError, match="none of which can be read"):
+        compression.lost("cifar10", tmp_path / "x.net", [tmp_path / "bad.jpg"])
+
+
+def test_what_the_outputs_lost(tmp_path, photo):
+    compression.compress("cifar10", tmp_path / "same.net", 0.999)
+    compression.compress("cifar10", tmp_path / "little.net", 0.5)
+    loss = compression.lost("cifar10", tmp_path / "same.net", [photo, tmp_path / "none.jpg"])
+    assert (loss.pictures, loss.changed) == (1, 0) and 0 < loss.largest < 0.2
+    assert compression.lost("cifar10", tmp_path / "little.net", [photo]).largest > 0.2
+
+
+@pytest.mark.data
+def test_cifar10_keeps_its_error(tmp_path, data):
+    from tfalexnet.evaluation import evaluate
+
+    output, _ = compression.compress("cifar10", tmp_path / "cifar10.net")
+    assert output.stat().st_size < 0.35 * locate("cifar10").stat().st_size
+    report = evaluate(data / "cifar10" / "test", output)
+    assert report["top1_error"] == pytest.approx(16.91, abs=0.5)

@@ -1,0 +1,189 @@
+"""What the layers of a network answer to pictures, in arrays or streamed to a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfalexnet import inference
+from tfalexnet.conversion import find, sha256
+from tfalexnet.inference import BATCH, Network
+from tfalexnet.pictures import pictures_in
+from tfalexnet.preprocessing import Picture, PictureError
+from tfalexnet.progress import Progress
+from tfalexnet.weights import default
+
+BLOCK = 8 * BATCH  # Pictures between two openings of the file, which a kill hardly ever meets.
+CHUNK = 1 << 18  # Bytes that HDF5 reads at once.
+
+
+def features(
+    images: Picture | Sequence[Picture],
+    layers: str | Iterable[str] = "fc7",
+    weights: str | os.PathLike | None = None,
+) -> dict[str, np.ndarray]:
+    """Activations of pictures by layer, float32.
+
+    Args:
+        images: a picture, as `tfalexnet.predict` takes it, or a list or tuple of these.
+        layers: Caffe's names: `fc7` is what leaves the layer's ReLU, `fc7:pre` what enters it;
+            `norm1`, `pool5`, `prob`. For one_weird_trick torchvision's are known too: `features.10`
+            is before, `features.11` after the ReLU.
+        weights: as for `tfalexnet.predict`.
+
+    Returns:
+        For each layer an array, (height, width, channels) or (units,), channels last, with the number
+        of pictures in front if there is a list of them.
+
+    Raises:
+        ValueError: the network has no such layer; the message lists those it has.
+        PictureError: something is not a picture; the message names it.
+        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
+    """
+    several = isinstance(images, list | tuple)
+    network = inference.load(weights, _names(layers))
+    rows = []
+    for row in inference.run(network, images if several else [images]):
+        if isinstance(row, PictureError):
+            raise row
+        rows.append(row)
+    if not rows:
+        return {name: np.empty((0, *shape), np.float32) for name, shape in _shapes(network).items()}
+    stacked = dict(zip(network.layers, map(np.stack, zip(*rows, strict=True)), strict=True))
+    return stacked if several else {name: array[0] for name, array in stacked.items()}
+
+
+def extract(
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    layers: str | Iterable[str] = "fc7",
+    weights: str | os.PathLike | None = None,
+    batch: int = BATCH,
+) -> list[PictureError]:
+    """Activations of all pictures of a folder into an HDF5 file; memory holds `BLOCK` pictures.
+
+    The file has a float32 dataset for each layer, a row a picture, and `files`, their paths in the
+    folder; `unreadable/files` and `unreadable/reasons` for those that are no pictures. Attributes
+    say weights, hash, network and preprocessing. It grows as `<output>.part`, from which the same
+    call goes on if it was interrupted.
+
+    Returns:
+        What is wrong with those that are no pictures.
+
+    Raises:
+        ValueError: no such layer, no pictures, or the `.part` is of another call.
+        OSError: the file cannot be written.
+    """
+    folder, output = Path(folder), Path(output)
+    files = [path.relative_to(folder).as_posix() for path in pictures_in(folder)]
+    path = find(default() if weights is None else weights)
+    network = inference.load(path, _names(layers))
+    part = output.with_name(f"{output.name}.part")
+    said = _description(path, network, files)
+    done, failed = _begin(part, said, _shapes(network))
+    with Progress(len(files), "pictures", start=done) as progress:
+        for start in range(done, len(files), BLOCK):
+            block = files[start : start + BLOCK]
+            answers = inference.run(network, [folder / file for file in block], batch=batch)
+            rows: dict[str, Any] = {}
+            for file, answer in zip(block, answers, strict=True):
+                rows[file] = answer
+                progress.advance(1, f"{failed} unreadable" if failed else "")
+            failed += _append(part, network.layers, rows)
+    if failed == len(files):
+        part.unlink()
+        raise ValueError(f"Expected pictures in {folder}. Received {failed} files, none of which can be read.")
+    part.replace(output)
+    return [PictureError(file, reason) for file, reason in _unreadable(output)]
+
+
+def _names(layers: str | Iterable[str]) -> tuple[str, ...]:
+    names = (layers,) if isinstance(layers, str) else tuple(dict.fromkeys(layers))
+    if not names:
+        raise ValueError("Expected at least one layer. Received: none")
+    return names
+
+
+def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    nothing = np.zeros((1, *network.preprocessing.shape), np.float32)
+    return {name: array.shape[1:] for name, array in zip(network.layers, network(nothing), strict=True)}
+
+
+def _description(path: Path, network: Network, files: list[str]) -> dict[str, str]:
+    """What makes two extractions the same; attributes of the file."""
+    listed = hashlib.sha256("\0".join(files).encode("utf-8", "surrogateescape")).hexdigest()
+    return {
+        "weights": path.name,
+        "weights_sha256": sha256(path),
+        "architecture": network.architecture.name,
+        "preprocessing": json.dumps(network.preprocessing.described()),
+        "layers": ", ".join(network.layers),
+        "files_sha256": listed,
+    }
+
+
+def _begin(part: Path, said: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> tuple[int, int]:
+    """How many pictures an interrupted file is done with, and how many of them were unreadable."""
+    import h5py
+
+    if part.exists():
+        try:
+            with h5py.File(part) as file:
+                before = {name: file.attrs[name] for name in said}
+                rows = {len(file[layer]) for layer in before["layers"].split(", ")} | {len(file["files"])}
+                unreadable = len(file["unreadable/files"])
+        except (OSError, KeyError):
+            before, rows = said, set()
+        if before != said:
+            differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
+            raise ValueError(
+                f"Expected {part} to be left by the same command. It differs: {differing}. Delete it, or choose "
+                "another output."
+            )
+        if len(rows) == 1:
+            return rows.pop() + unreadable, unreadable
+        # Damaged by a kill while it was written to.
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(part, "w") as file:
+        file.attrs.update(said)
+        for layer, shape in shapes.items():
+            rows = max(1, CHUNK // (4 * math.prod(shape)))
+            file.create_dataset(layer, (0, *shape), "f4", maxshape=(None, *shape), chunks=(rows, *shape))
+        for name in ("files", "unreadable/files", "unreadable/reasons"):
+            file.create_dataset(name, (0,), h5py.string_dtype(), maxshape=(None,))
+    return 0, 0
+
+
+def _append(part: Path, layers: tuple[str, ...], rows: dict[str, Any]) -> int:
+    """Add a block to the file; how many of it were unreadable."""
+    import h5py
+
+    good = {name: row for name, row in rows.items() if not isinstance(row, PictureError)}
+    bad = {name: row.reason for name, row in rows.items() if isinstance(row, PictureError)}
+    columns: dict[str, Sequence[Any]] = (
+        dict(zip(layers, zip(*good.values(), strict=True), strict=True)) if good else {}
+    )
+    columns |= {"files": list(good), "unreadable/files": list(bad), "unreadable/reasons": list(bad.values())}
+    with h5py.File(part, "r+") as file:
+        for name, column in columns.items():
+            dataset = file[name]
+            start = len(dataset)
+            dataset.resize(start + len(column), axis=0)
+            if column:
+                dataset[start:] = np.stack(column) if name in layers else column
+    return len(bad)
+
+
+def _unreadable(path: Path) -> list[tuple[str, str]]:
+    import h5py
+
+    with h5py.File(path) as file:
+        names, reasons = (file[f"unreadable/{kind}"].asstr()[:] for kind in ("files", "reasons"))
+    return list(zip(names, reasons, strict=True))

@@ -1,0 +1,140 @@
+"""Weights pruned and clustered, to be kept in the layout of Deep Compression.
+
+S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016, sections 2 and 3, without their training
+between the steps: the largest weights of a kernel are kept, the others become 0, and what is kept is
+rounded to few shared values by k-means from values spread evenly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tfalexnet import checkpoints, inference
+from tfalexnet.conversion import find, sha256
+from tfalexnet.formats import deep_compression
+from tfalexnet.preprocessing import Picture
+
+ENERGY = 0.999  # The error of the shipped model grows by .1 points; at .99 by 1.5 (README).
+ROUNDS = 100  # Of k-means, which seldom needs half of them.
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """What became of one kernel: shares of its weights and values left, ‖change‖ / ‖kernel‖."""
+
+    layer: str
+    weights: int
+    kept: float
+    values: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the outputs lost: pictures with another best class, and the largest change of a probability."""
+
+    pictures: int
+    changed: int
+    largest: float
+
+
+def compress(
+    weights: str | os.PathLike, output: str | os.PathLike, energy: float = ENERGY
+) -> tuple[Path, list[Squeezed]]:
+    """Write weights in the layout of Deep Compression.
+
+    Args:
+        weights: a known name or a file in any format.
+        output: the file to write, `….net`.
+        energy: the share of ‖kernel‖² that the weights which are kept hold, in (0, 1].
+
+    Returns:
+        The file written, and what became of each kernel.
+
+    Raises:
+        ValueError: an argument out of its range.
+        CheckpointError, WeightsNotFoundError, OSError: see `tfalexnet.convert`.
+    """
+    output = Path(output)
+    if not 0 < energy <= 1:
+        raise ValueError(f"Expected `energy` in (0, 1]. Received: {energy!r}")
+    if checkpoints.format_of(output) is not deep_compression:
+        raise ValueError(f"Expected an output that ends in .net. Received: {output}")
+    source = find(weights)
+    checkpoint = checkpoints.read(source)
+    parameters, squeezed = {}, []
+    for name, (kernel, bias) in checkpoint.parameters.items():
+        few = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
+        parameters[name] = few, bias
+        kept = np.count_nonzero(few) / kernel.size
+        error = float(np.linalg.norm(few - kernel) / (np.linalg.norm(kernel) or 1))
+        squeezed.append(Squeezed(name, kernel.size, kept, len(np.unique(few[few != 0])), error))
+    checkpoints.write(
+        output, replace(checkpoint, parameters=parameters), source=source.name, source_sha256=sha256(source)
+    )
+    return output, squeezed
+
+
+def prune(kernel: np.ndarray, energy: float) -> np.ndarray:
+    """The kernel with its smallest weights 0, the others holding `energy` of its squared norm."""
+    squares = np.square(kernel, dtype=np.float64).reshape(-1)
+    ordered = np.sort(squares)
+    lost = np.cumsum(ordered)
+    smallest = np.searchsorted(lost, (1 - energy) * lost[-1], side="right")
+    if smallest == kernel.size:  # All are 0.
+        return kernel
+    return np.where(squares.reshape(kernel.shape) >= ordered[smallest], kernel, np.float32(0))
+
+
+def cluster(kernel: np.ndarray, count: int) -> np.ndarray:
+    """The kernel with each weight but 0 rounded to the nearest of at most `count` shared values.
+
+    Lloyd's iteration in one dimension, where a cluster is a piece of the sorted weights and its mean a
+    difference of two sums.
+    """
+    (places,) = np.nonzero(kernel.reshape(-1))
+    weights = kernel.reshape(-1)[places]
+    ordered = np.sort(weights)
+    distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])] if ordered.size else ordered
+    if len(distinct) <= count:
+        return kernel
+    sums = np.append(0, np.cumsum(ordered, dtype=np.float64))
+    values = np.linspace(ordered[0], ordered[-1], count)
+    for _ in range(ROUNDS):
+        before = values
+        ends = np.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
+        ends = np.concatenate([[0], ends, [len(ordered)]])
+        members = np.diff(ends)
+        values = np.where(members > 0, np.diff(sums[ends]) / np.maximum(members, 1), values)
+        if np.array_equal(values, before):
+            break
+    nearest = np.searchsorted((values[1:] + values[:-1]) / 2, weights)
+    few = np.zeros(kernel.size, np.float32)
+    few[places] = values.astype(np.float32)[nearest]
+    return few.reshape(kernel.shape)
+
+
+def lost(weights: str | os.PathLike, compressed: str | os.PathLike, pictures: Iterable[Picture]) -> Loss:
+    """What the outputs lost, on pictures that can be read."""
+    pictures = list(pictures)
+    both = [inference.run(inference.load(file), pictures) for file in (weights, compressed)]
+    pairs = [pair for pair in zip(*both, strict=True) if not any(isinstance(side, ValueError) for side in pair)]
+    if not pairs:
+        raise ValueError(f"Expected pictures. Received {len(pictures)} files, none of which can be read.")
+    before, after = (np.array([side[0] for side in sides]) for sides in zip(*pairs, strict=True))
+    changed = np.count_nonzero(before.argmax(axis=1) != after.argmax(axis=1))
+    return Loss(len(pairs), int(changed), float(np.abs(before - after).max()))
+
+
+def table(squeezed: list[Squeezed]) -> str:
+    """What became of each kernel, as lines of text."""
+    lines = [f"{'layer':<8} {'weights':>11} {'kept':>7} {'values':>7} {'error':>7}"]
+    lines += [
+        f"{row.layer:<8} {row.weights:>11,} {row.kept:>7.1%} {row.values:>7} {row.error:>7.1%}" for row in squeezed
+    ]
+    return "\n".join(lines)
