@@ -256,8 +256,12 @@ def test_weights_that_are_nowhere(tmp_path, monkeypatch):
         "tfalexnet convert FILE --architecture bvlc_alexnet",
     ):
         assert part in message
-    with pytest.raises(FileNotFoundError, match="bvlc_alexnet, .*, cifar10, or a file.*no such file"):
+    with pytest.raises(FileNotFoundError, match="a file or one of bvlc_alexnet, .*, cifar10.*no such file"):
         AlexNet(weights="nothing")
+    with pytest.raises(FileNotFoundError, match="did you mean bvlc_caffenet?"):
+        AlexNet(weights="bvlc_cafenet")
+    with pytest.raises(FileNotFoundError, match="a network for which none are published"):
+        AlexNet("mnist_28", weights="mnist_28")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         AlexNet(weights=tmp_path)
     with pytest.raises(TypeError, match="a name or a path. Received: 3"):

@@ -337,6 +337,14 @@ def test_numpy_reads_what_is_written(tmp_path):
         np.testing.assert_array_equal(entries[name][1], bias)
 
 
+def test_a_whole_keras_model_is_refused_with_the_way_out(tmp_path):
+    from tfalexnet import AlexNet
+
+    AlexNet("cifar10_18pct").save(tmp_path / "net.keras")
+    with pytest.raises(CheckpointError, match="a whole model of Keras. Save its weights alone: .*save_weights"):
+        checkpoints.read(tmp_path / "net.keras")
+
+
 def test_objects_and_bombs_in_an_archive(tmp_path):
     np.savez(tmp_path / "net.npz", **{"conv1.kernel": np.array({"a": 1}, dtype=object)})
     with pytest.raises(CheckpointError, match="expected numbers; received object"):

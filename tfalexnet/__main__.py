@@ -5,18 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
-from absl import app
-from absl.flags import argparse_flags
+from tfalexnet import __version__
+
+WEIGHTS = "a name (tfalexnet list) or a file (default: bvlc_alexnet where it is at hand, else deep_compression)"
+READ = ".npy, .caffemodel, .pth, .safetensors, .npz, .net or .weights.h5"
 
 
 def main() -> None:
     """The command `tfalexnet`."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    arguments = _parse()
+    sys.stdout.reconfigure(errors="backslashreplace")  # Names that the terminal has no letters for.
     _silence_libraries()
-    app.run(_run, flags_parser=_parse)
+    warnings.showwarning = lambda message, *_: _complain(f"note: {message}")
+    sys.exit(_run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -50,7 +58,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         else:
             print(photo)
             for prediction in answer:
-                bar = "█" * round(20 * prediction.score)
+                bar = _block() * round(20 * prediction.score)
                 wnid = f"  {prediction.wnid}" if prediction.wnid else ""
                 print(f"  {prediction.score:6.1%} {bar:<20} {prediction.index:>4}{wnid}  {prediction.label}")
     return 1 if failed else 0
@@ -68,8 +76,71 @@ def _convert(arguments: argparse.Namespace) -> int:
     classes = "no classifier" if checkpoint.missing else f"{checkpoint.architecture.classes} classes"
     print(f"\n{checkpoint.architecture.name}, {classes}, written to {output}")
     if not checkpoint.missing and checkpoint.preprocessing:
-        print(f"Next: tfalexnet predict PHOTO --weights {output}")
+        print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
     return 0
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    from tfalexnet import compression
+    from tfalexnet.conversion import find
+    from tfalexnet.pictures import pictures_in
+
+    before = find(arguments.weights)
+    output, squeezed = compression.compress(before, arguments.output, arguments.energy)
+    sizes = [file.stat().st_size for file in (before, output)]
+    print(compression.table(squeezed))
+    print(f"\n{sizes[0]:,} bytes became {sizes[1]:,} ({sizes[1] / sizes[0]:.1%}), written to {output}")
+    pictures = pictures_in(arguments.pictures) if arguments.pictures else compression.noise()
+    loss = compression.lost(before, output, pictures)
+    kind = f"pictures of {arguments.pictures}" if arguments.pictures else "pictures of noise (--pictures has others)"
+    print(
+        f"Of {loss.pictures} {kind} {loss.changed} have another best class; the largest change of a probability is "
+        f"{loss.largest:.3f}"
+    )
+    return 0
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    from tfalexnet.activations import extract
+
+    failed = extract(arguments.folder, arguments.output, arguments.layer, arguments.weights, arguments.batch)
+    for error in failed:
+        _complain(str(error))
+    print(f"{', '.join(arguments.layer)} written to {arguments.output}")
+    return 1 if failed else 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tfalexnet import evaluation
+
+    report = evaluation.evaluate(
+        arguments.folder,
+        arguments.weights,
+        arguments.crops,
+        arguments.batch,
+        arguments.truth,
+        arguments.truth_ids,
+        arguments.output,
+    )
+    print(evaluation.table(report))
+    print(f"The whole report: {arguments.output}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from tfalexnet import verification
+
+    report = verification.verify(arguments.pictures, arguments.weights)
+    print(verification.table(report))
+    return 0 if report.passed else 1
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from tfalexnet import comparison
+
+    found = comparison.diff(arguments.a, arguments.b, arguments.architecture, arguments.weights)
+    print(comparison.table(found))
+    return 0 if found.same else 1
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -98,34 +169,29 @@ def _list(_: argparse.Namespace) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
         prog="tfalexnet",
-        description="AlexNet exactly as published: label photos, convert weights.",
+        description="AlexNet exactly as published: label photos; convert, check and study weights.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, function, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name, help=text[0].lower() + text[1:], description=f"{text}.", inherited_absl_flags=None
-        )
+    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text[0].lower() + text[1:], description=f"{text}.")
         added.set_defaults(command=function)
         return added
 
     predict = command("predict", _predict, "Print the best classes of photos")
     predict.add_argument("photos", metavar="PHOTO", nargs="+", help="picture files")
+    predict.add_argument("--weights", metavar="W", help=WEIGHTS)
     predict.add_argument(
-        "--weights",
-        metavar="W",
-        help="a name or a file (default: bvlc_alexnet where it is at hand, else deep_compression)",
-    )
-    predict.add_argument(
-        "--top", type=_positive, default=5, metavar="N", help="how many classes (default: %(default)s)"
+        "--top", type=positive, default=5, metavar="N", help="how many classes (default: %(default)s)"
     )
     predict.add_argument("--json", action="store_true", help="a line of JSON for each photo")
 
     convert = command("convert", _convert, "Convert a checkpoint, for Keras or for others")
-    convert.add_argument("file", metavar="FILE", help="the checkpoint, in any known format, or a known name")
+    convert.add_argument("file", metavar="FILE", help=f"{READ}, told from its content; or a known name")
     convert.add_argument(
         "--output",
         type=Path,
@@ -136,34 +202,106 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     convert.add_argument(
         "--architecture",
         metavar="NAME",
-        help="default: what FILE says or is named after, or else what it fits",
+        help="a network of `tfalexnet list` (default: what FILE says or is named after, or else what it fits)",
     )
     convert.add_argument(
         "--map",
-        type=_renaming,
+        type=renaming,
         action="append",
         default=[],
         metavar="OLD=NEW",
         help="what the network calls a layer of FILE; may be repeated",
     )
-    convert.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line")
+    convert.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line, UTF-8")
+
+    compress = command("compress", _compress, "Prune and cluster weights into Deep Compression's layout")
+    compress.add_argument("weights", metavar="W", help="a known name or a file")
+    compress.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .net")
+    compress.add_argument(
+        "--energy",
+        type=float,
+        default=0.999,
+        metavar="E",
+        help="share of each kernel's squared norm that the weights which are kept hold (default: %(default)s)",
+    )
+    compress.add_argument("--pictures", type=Path, metavar="DIR", help="to measure what the outputs lost on")
+
+    features = command("features", _features, "Write what layers answer to the pictures of a folder")
+    features.add_argument("folder", metavar="DIR", type=Path)
+    features.add_argument(
+        "--layer",
+        action="append",
+        required=True,
+        metavar="L",
+        help="fc7 is after its ReLU, fc7:pre before; norm1, pool5, prob …; may be repeated",
+    )
+    features.add_argument("--output", type=Path, required=True, metavar="FILE", help="an HDF5 file, such as f.h5")
+    features.add_argument("--weights", metavar="W", help=WEIGHTS)
+    features.add_argument(
+        "--batch", type=positive, default=32, metavar="N", help="pictures a step (default: %(default)s)"
+    )
+
+    evaluate = command("evaluate", _evaluate, "Measure top-1 and top-5 error on labelled pictures")
+    evaluate.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, or all pictures in one")
+    evaluate.add_argument("--weights", metavar="W", help=WEIGHTS)
+    evaluate.add_argument(
+        "--crops", type=int, choices=(1, 10), default=1, help="the centre, or the paper's ten (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--batch", type=positive, default=32, metavar="N", help="pictures a step (default: %(default)s)"
+    )
+    evaluate.add_argument("--truth", type=Path, metavar="FILE", help="ground truth, where there are no class folders")
+    evaluate.add_argument(
+        "--truth-ids",
+        choices=("sorted", "ilsvrc"),
+        help="how it numbers classes: sorted WordNet ids from 0, or the devkit's from 1 (default: as it shows)",
+    )
+    evaluate.add_argument(
+        "--output",
+        type=Path,
+        default=Path("evaluation.json"),
+        metavar="FILE",
+        help="the report; an interrupted evaluation goes on from beside it (default: %(default)s)",
+    )
+
+    verify = command("verify", _verify, "Check weights by the published answers to known pictures")
+    verify.add_argument("pictures", metavar="PICTURE", nargs="+", type=Path, help="files or folders")
+    verify.add_argument("--weights", metavar="W", help=WEIGHTS)
+
+    diff = command("diff", _diff, "Compare two checkpoints, or two architectures, layer by layer")
+    diff.add_argument("a", metavar="A", help="an architecture, known weights or a file")
+    diff.add_argument("b", metavar="B", help="the same")
+    diff.add_argument("--architecture", metavar="NAME", help="the network of files that do not say")
+    diff.add_argument(
+        "--weights", action="store_true", help="names are weights, also where they are architectures too"
+    )
 
     command("list", _list, "List architectures and weights, with source and accuracy")
-    return parser.parse_args(argv[1:])
+    return parser.parse_args()
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, received {value}")
-    return value
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, received {text!r}")
+    return int(text)
 
 
-def _renaming(text: str) -> tuple[str, str]:
+def renaming(text: str) -> tuple[str, str]:
+    """OLD=NEW."""
     old, equals, new = text.partition("=")
     if not (old and equals and new):
         raise argparse.ArgumentTypeError(f"expected OLD=NEW, received {text!r}")
     return old, new
+
+
+def _block() -> str:
+    """A piece of a bar that the terminal can show."""
+    try:
+        "█".encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return "#"
+    return "█"
 
 
 def _complain(message: str) -> None:

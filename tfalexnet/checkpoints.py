@@ -127,7 +127,7 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
 def source(path: Path) -> str | None:
     """The name of the file that a `.weights.h5` was converted from; None where it does not say."""
     try:
-        return str(keras_h5.read(path).attributes["source"])
+        return str(keras_h5.attributes(path)["source"])
     except (CheckpointError, KeyError):
         return None
 

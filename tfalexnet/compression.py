@@ -131,6 +131,20 @@ def lost(weights: str | os.PathLike, compressed: str | os.PathLike, pictures: It
     return Loss(len(pairs), int(changed), float(np.abs(before - after).max()))
 
 
+def noise(count: int = 32, side: int = 256) -> list[np.ndarray]:
+    """Pictures to try outputs on where there are no real ones: noise whose amplitude falls as 1/f.
+
+    So does that of photographs (D. Field, J. Opt. Soc. Am. A 4, 1987).
+    """
+    rows, columns = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
+    amplitude = 1 / np.maximum(np.hypot(rows, columns), 1 / side)
+    white = np.random.default_rng(2012).standard_normal((count, side, side, 3))
+    spectrum = np.fft.rfft2(white, axes=(1, 2)) * amplitude[None, :, :, None]
+    pink = np.fft.irfft2(spectrum, s=(side, side), axes=(1, 2))
+    low, high = pink.min(axis=(1, 2, 3), keepdims=True), pink.max(axis=(1, 2, 3), keepdims=True)
+    return list(((pink - low) / (high - low) * 255).round().astype(np.uint8))
+
+
 def table(squeezed: list[Squeezed]) -> str:
     """What became of each kernel, as lines of text."""
     lines = [f"{'layer':<8} {'weights':>11} {'kept':>7} {'values':>7} {'error':>7}"]

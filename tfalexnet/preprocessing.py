@@ -202,6 +202,8 @@ def _source(picture: Any) -> tuple[str, Any]:
             f"Expected a picture as a path, bytes, a PIL.Image or a uint8 array. Received: {type(picture).__name__}"
         )
     name = os.fspath(picture)
+    if not name:
+        raise PictureError("''", "no name of a file")
     try:
         data = Path(name).read_bytes()
     except IsADirectoryError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfalexnet import preprocessing
+from tfalexnet.architectures import ARCHITECTURES
 from tfalexnet.download import Digest
 from tfalexnet.preprocessing import Preprocessing
 
@@ -196,10 +198,18 @@ def locate(weights: str | os.PathLike) -> Path | None:
     path = Path(weights)
     if path.is_file():
         return path
-    problem = "it is a folder" if path.is_dir() else "there is no such file"
     raise WeightsNotFoundError(
-        f"Expected `weights` to be one of {', '.join(KNOWN)}, or a file. Received: {os.fspath(weights)!r}; {problem}."
+        f"Expected weights to be a file or one of {', '.join(KNOWN)}. Received: {os.fspath(weights)!r}; {_problem(path)}."
     )
+
+
+def _problem(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder"
+    if str(path) in ARCHITECTURES:
+        return "a network for which none are published: AlexNet builds it, to be trained"
+    close = difflib.get_close_matches(str(path), KNOWN, 1)
+    return f"there is no such file; did you mean {close[0]}?" if close else "there is no such file"
 
 
 def _converted(known: Known) -> Path | None:

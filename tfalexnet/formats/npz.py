@@ -19,6 +19,7 @@ from tfalexnet.formats import CheckpointError, Contents, atomic, mapped, reading
 
 MAGIC = b"PK\x03\x04"
 PICKLE = b"/data.pkl"
+KERAS = "model.weights.h5"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet."
 ATTRIBUTES = "tfalexnet.attributes"
@@ -45,6 +46,11 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         data = mapped(path)
+        if KERAS in archive.namelist():
+            raise CheckpointError(
+                "expected weights; received a whole model of Keras. Save its weights alone: "
+                "keras.models.load_model(file).save_weights('model.weights.h5')"
+            )
         total = sum(member.file_size for member in archive.infolist())
         if total > EXPANSION * data.size:
             raise CheckpointError(

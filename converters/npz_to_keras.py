@@ -1,0 +1,16 @@
+"""Convert a NumPy archive (.npz) of kernels and biases for Keras.
+
+    python converters/npz_to_keras.py weights.npz --architecture bvlc_alexnet
+
+Arrays are called conv1.kernel and conv1.bias, or conv1/weights and conv1/biases (channels last), or
+conv1.weight and conv1.bias (channels first, as PyTorch has them).
+`tfalexnet convert` is the same.
+"""
+
+import sys
+
+from tfalexnet.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["convert"]
+    main()

@@ -1,0 +1,15 @@
+"""Convert a .safetensors file for Keras.
+
+    python converters/safetensors_to_keras.py model.safetensors
+
+A PyTorch state dict, with torchvision's names or with conv1.weight, conv1.bias …
+`tfalexnet convert` is the same.
+"""
+
+import sys
+
+from tfalexnet.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["convert"]
+    main()
