@@ -113,6 +113,7 @@ def test_preprocess_input_is_the_end_of_the_protocol():
     np.testing.assert_array_equal(tfalexnet.preprocess_input(pixels), expected)
     np.testing.assert_array_equal(tfalexnet.preprocess_input(pixels.astype("float32")), expected)
     np.testing.assert_array_equal(pixels, before)
+    np.testing.assert_array_equal(tfalexnet.preprocess_input(list(pixels)), expected)
     tf = pytest.importorskip("tensorflow")
     dataset = tf.data.Dataset.from_tensors(pixels).map(tfalexnet.preprocess_input)
     np.testing.assert_array_equal(next(iter(dataset)), expected)
@@ -135,6 +136,8 @@ def test_decode_predictions_as_in_keras():
     assert rows[1][0] == ("n02012849", "crane", 1.0)
     with pytest.raises(ValueError, match=r"Expected predictions of shape \(batch, 1000\).*\(2, 10\)"):
         tfalexnet.decode_predictions(scores[:, :10])
+    with pytest.raises(ValueError, match="Expected `top`"):
+        tfalexnet.decode_predictions(scores, top=0)
 
 
 def test_the_classes_are_caffes():

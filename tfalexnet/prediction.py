@@ -57,8 +57,7 @@ def answers(
     images: Iterable[Picture], weights: str | os.PathLike | None = None, top: int = 5
 ) -> Iterator[list[Prediction] | PictureError]:
     """For each picture in order its best classes, or what is wrong with it; computed in batches."""
-    if not isinstance(top, int) or top < 1:
-        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
+    _check(top)
     network = inference.load(weights)
     for answer in inference.run(network, images):
         yield answer if isinstance(answer, PictureError) else best(answer[0], network.classes, top)
@@ -74,8 +73,8 @@ def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.P
     """Pictures of the right size to inputs, as the functions of this name in `keras.applications`.
 
     Args:
-        x: RGB (or grey) levels 0–255, uint8 or float, (…, height, width, channels); an array or a
-            tensor. It is not changed.
+        x: RGB (or grey) levels 0–255, uint8 or float, (…, height, width, channels); an array, a list
+            of arrays or a tensor. It is not changed.
         data_format: None or "channels_last".
         weights: whose preprocessing.
 
@@ -87,6 +86,7 @@ def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.P
     preprocessing, _ = _description(weights)
     if preprocessing is None:
         raise CheckpointError(f"{os.fspath(weights)} does not say how its pictures are preprocessed.")
+    x = np.asarray(x) if isinstance(x, list | tuple) else x
     if tuple(x.shape[-3:]) != preprocessing.shape:
         raise ValueError(f"Expected shape (…, *{preprocessing.shape}). Received: {tuple(x.shape)}")
     if not isinstance(x, np.ndarray):
@@ -112,8 +112,9 @@ def decode_predictions(
         weights: whose classes.
 
     Raises:
-        ValueError: the rows have another number of classes.
+        ValueError: the rows have another number of classes, or `top` is not positive.
     """
+    _check(top)
     _, classes = _description(weights)
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != len(classes):
@@ -122,6 +123,11 @@ def decode_predictions(
             f"{os.fspath(weights)!r}. Received: {preds.shape}"
         )
     return [[tuple(answer[1:]) for answer in best(row, classes, top)] for row in preds]
+
+
+def _check(top: int) -> None:
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
 
 
 def _description(weights: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class, ...]]:

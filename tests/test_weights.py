@@ -1,0 +1,49 @@
+"""The registry of weights: whole, in agreement with the tables, and as its README says."""
+
+import pytest
+from conftest import ROOT
+
+from tfalexnet import checkpoints, weights
+from tfalexnet.architectures import ARCHITECTURES
+from tfalexnet.weights import KNOWN
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_an_entry_is_whole(name):
+    known = KNOWN[name]
+    net = ARCHITECTURES[known.architecture]
+    assert known.name == name and known.licence and known.accuracy.protocol
+    assert 50 < known.accuracy.top1 < (known.accuracy.top5 or 100)
+    if known.preprocessing:
+        assert known.preprocessing.shape == net.input_shape
+        assert known.preprocessing == checkpoints.PREPROCESSING[known.architecture]
+    readme = (ROOT / "weights" / "README.md").read_text("utf-8")
+    for source in known.sources:
+        assert source.urls and source.digest.hexadecimal in readme
+        assert all(url.startswith(("http://", "https://")) for url in source.urls)
+        assert len({url.rsplit("/", 1)[-1] for url in source.urls}) == 1
+    assert known.sources or (weights.SHIPPED / known.file).is_file()
+
+
+def test_the_size_of_deep_compressions_file_follows_from_its_counts():
+    counts = (29388, 118492, 309138, 247913, 163904, 4665474, 1959380, 1061645)  # Its first 32 bytes.
+    size = 4 * 8
+    for count, (kernel, bias) in zip(counts, ARCHITECTURES["bvlc_alexnet"].parameter_shapes().values(), strict=True):
+        bits = 8 if len(kernel) == 4 else 4
+        size += 4 * 2**bits + 4 * bias[0] + -(-count * bits // 8) + -(-count * 4 // 8)
+    assert size == KNOWN["deep_compression"].sources[0].size
+
+
+def test_where_files_are_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path / "home"))
+    assert weights.locate("bvlc_alexnet") is None
+    assert weights.default() == "deep_compression"
+    for folder in ("home", "weights"):  # The nearer one last, as it comes first.
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "bvlc_alexnet.weights.h5").touch()
+        assert weights.locate("bvlc_alexnet").absolute() == tmp_path / folder / "bvlc_alexnet.weights.h5"
+    assert weights.default() == "bvlc_alexnet"
+    monkeypatch.delenv("TFALEXNET_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights.cache() == tmp_path / ".cache" / "tfalexnet"
