@@ -96,7 +96,7 @@ def pictures_in(folder: str | os.PathLike) -> list[Path]:
         ValueError: it holds no picture.
         OSError: a folder cannot be read.
     """
-    found = _below(_folder(folder))
+    found = _below(existing(folder))
     if not found:
         raise ValueError(f"{os.fspath(folder)}: expected pictures (.jpg, .png, …); received a folder without any.")
     return found
@@ -125,7 +125,7 @@ def labelled(
         return ground_truth(folder, classes, truth, ids).pictures
     if ids is not None:
         raise ValueError("Expected a ground-truth file, whose numbers `ids` explains. Received: ids without one.")
-    folder, names = _folder(folder), Names(classes)
+    folder, names = existing(folder), Names(classes)
     expected = f"{folder}: expected sub-folders named by class ({names.examples()})"
     below = {child: pictures for child in _subfolders(folder) if (pictures := _below(child))}
     loose = [path for path in sorted(folder.iterdir()) if _is_picture(path.name) and not path.is_dir()]
@@ -333,7 +333,7 @@ def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).casefold()
 
 
-def _folder(folder: str | os.PathLike) -> Path:
+def existing(folder: str | os.PathLike) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         received = "a file" if folder.exists() else "nothing of this name"

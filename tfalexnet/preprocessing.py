@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import os
 import warnings
@@ -65,10 +66,14 @@ class Preprocessing:
         return self.crop, self.crop, len(self.channels)
 
     def described(self) -> dict[str, Any]:
-        """The fields as JSON takes them; of a mean picture the shape."""
-        mean = np.asarray(self.mean)
-        said = mean.tolist() if mean.ndim < 3 else "a picture, " + "×".join(map(str, mean.shape))
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"mean": said}
+        """The fields as JSON takes them; of a mean picture its shape and hash."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        mean = np.asarray(self.mean, np.float32)
+        if mean.ndim > 1:
+            fields["mean"] = {"shape": list(mean.shape), "sha256": hashlib.sha256(mean.tobytes()).hexdigest()}
+        else:
+            fields["mean"] = np.asarray(self.mean).tolist()
+        return fields | {"std": list(self.std)}
 
     def __call__(self, picture: Picture) -> np.ndarray:
         """The input for one picture, float32.
@@ -91,14 +96,21 @@ class Preprocessing:
         """
         if crops not in (1, 10):
             raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
-        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
-        pixels = self._resized(image).astype(np.float32)
+        pixels, room = self.whole(picture), self.size - self.crop
         if crops == 1:
             return self.normalize(_centre(pixels, self.crop))[None]
-        pixels, room = _centre(pixels, self.size), self.size - self.crop
         corners = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
         upright = [self.normalize(_cut(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
+
+    def whole(self, picture: Picture) -> np.ndarray:
+        """The picture before it is cropped: levels 0–255, size×size×channels, RGB, float32.
+
+        Raises:
+            PictureError, TypeError: as above.
+        """
+        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
+        return _centre(self._resized(image), self.size).astype(np.float32)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.

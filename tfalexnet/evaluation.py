@@ -1,0 +1,322 @@
+"""How often weights are wrong on labelled pictures, and how that was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from tfalexnet import __version__, inference, pictures
+from tfalexnet.classes import Class
+from tfalexnet.conversion import find, sha256
+from tfalexnet.formats import CheckpointError
+from tfalexnet.formats.atomic import replacing
+from tfalexnet.pictures import COUNTED, GroundTruth, Ids
+from tfalexnet.preprocessing import PictureError, Preprocessing
+from tfalexnet.progress import Progress
+from tfalexnet.weights import IMAGENET, KNOWN, Known, default
+
+VALIDATION = 50_000  # Pictures in the validation set of ILSVRC 2012.
+
+RESIZED = {"squash": "squashed to {0}×{0}", "shorter side": "shorter side to {0}"}
+VIEWS = {
+    1: "one view, the centre {0}×{0}",
+    10: "ten views of {0}×{0}, corners and centre, mirrored too, softmax averaged",
+}
+
+Answer = list[int] | str
+"""The five best classes of a picture, best first; or why it could not be read."""
+
+
+def evaluate(
+    folder: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    crops: int = 1,
+    batch: int = inference.BATCH,
+    truth: str | os.PathLike | None = None,
+    ids: Ids | None = None,
+    output: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Top-1 and top-5 error on labelled pictures.
+
+    Of equal probabilities the class of the lower number comes first. Pictures that cannot be read
+    are named in the report and count in no error.
+
+    Args:
+        folder: of pictures; see `pictures.labelled`.
+        weights: as for `tfalexnet.predict`.
+        crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
+            softmax is averaged, as in the paper (section 4.1).
+        batch: pictures a step.
+        truth: a ground-truth file; see `pictures.ground_truth`.
+        ids: how it numbers ImageNet's classes, where it does not show.
+        output: the JSON file for the report. Until it is written, `<output>.journal` keeps the
+            answers, and the same evaluation goes on from there after an interruption.
+
+    Returns:
+        The report, as JSON holds it: what was evaluated and how; errors in per cent with the counts
+        behind them, also of each class that there are pictures of; `confusion`, [true class, best
+        class, pictures]; the unreadable files. `top5_…` is None where there are five classes or less.
+
+    Raises:
+        ValueError: what is there cannot be labelled with certainty, nothing can be read, or the
+            journal is of another evaluation.
+        CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or the answers are no numbers.
+        OSError: something cannot be read or written.
+    """
+    if crops not in VIEWS:
+        raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
+    if output is not None and Path(output).is_dir():
+        raise IsADirectoryError(f"{os.fspath(output)}: expected a file for the report; received a folder.")
+    began = time.monotonic()
+    folder = pictures.existing(folder)  # Before weights are downloaded in vain.
+    asked = os.fspath(default() if weights is None else weights)
+    path = find(asked)
+    network = inference.load(path)
+    if truth is None:
+        found = GroundTruth(pictures.labelled(folder, network.classes, ids=ids), None, 0)
+    else:
+        found = pictures.ground_truth(folder, network.classes, truth, ids)
+    files = [picture.relative_to(folder).as_posix() for picture, _ in found.pictures]
+    labels = [label for _, label in found.pictures]
+    about = {
+        "weights": sha256(path),
+        "preprocessing": network.preprocessing.described(),
+        "crops": crops,
+        "pictures": len(files),
+        "list": hashlib.sha256(json.dumps([files, labels]).encode()).hexdigest(),
+    }
+    journal = None if output is None else Path(f"{os.fspath(output)}.journal")
+    answers = [] if journal is None else _resumed(journal, about, files)
+    resumed = len(answers)
+    tally = Counter(map(_outcome, labels, answers))
+    with (
+        Path(journal or os.devnull).open("a", encoding="ascii", buffering=1) as log,
+        Progress(len(files), "pictures", start=resumed) as progress,
+    ):
+        rest = [picture for picture, _ in found.pictures[resumed:]]
+        todo = zip(files[resumed:], labels[resumed:], inference.run(network, rest, crops, batch), strict=True)
+        for file, label, result in todo:
+            answers.append(_answer(result, file, path))
+            log.write(f"{json.dumps([file, answers[-1]])}\n")
+            tally[_outcome(label, answers[-1])] += 1
+            progress.advance(1, _running(tally))
+    if tally["unreadable"] == len(files):
+        if journal is not None:
+            journal.unlink(missing_ok=True)  # Or the next run would go on from here, where nothing is left to read.
+        raise ValueError(
+            f"{os.fspath(folder)}: expected pictures; none of {len(files)} can be read. {files[0]}: {answers[0]}."
+        )
+    report = {
+        "weights": asked,
+        "file": path.name,
+        "sha256": about["weights"],
+        "architecture": network.architecture.name,
+        "protocol": {
+            "words": _words(network.preprocessing, crops),
+            "crops": crops,
+            "preprocessing": about["preprocessing"],
+        },
+        "folder": os.fspath(folder),
+        "truth": truth and {"file": os.fspath(truth), "ids": found.ids, "unused": found.unused},
+        "classes": len(network.classes),
+        "pictures": len(files),
+        "unreadable": [
+            {"file": file, "reason": answer}
+            for file, answer in zip(files, answers, strict=True)
+            if isinstance(answer, str)
+        ],
+        **figures(labels, answers, network.classes),
+        "versions": _versions(),
+        "resumed_after": resumed,
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    if journal is not None:
+        with replacing(output) as temporary:
+            temporary.write_text(f"{json.dumps(report, indent=1)}\n", "ascii")
+        journal.unlink(missing_ok=True)
+    return report
+
+
+def figures(labels: list[int], answers: list[Answer], classes: tuple[Class, ...]) -> dict[str, Any]:
+    """Errors, overall and by class, and confusion, as `evaluate` reports them.
+
+    Args:
+        labels: the true class of each picture.
+        answers: what was answered to each.
+        classes: all there are.
+    """
+    read = [pair for pair in zip(labels, answers, strict=True) if not isinstance(pair[1], str)]
+    by_class: dict[int, list] = {label: [] for label in sorted(set(labels))}
+    for label, top in read:
+        by_class[label].append((label, top))
+    confusion = Counter((label, top[0]) for label, top in read)
+    return {
+        **_errors(read, len(classes)),
+        "per_class": {
+            str(label): {
+                "wnid": classes[label].wnid,
+                "name": classes[label].label,
+                **_errors(pairs, len(classes)),
+            }
+            for label, pairs in by_class.items()
+        },
+        "confusion": [[label, best, count] for (label, best), count in sorted(confusion.items())],
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The errors of a report next to the published ones, and what to know when comparing them."""
+    known = KNOWN.get(report["weights"])
+    lines = [f"{'':<13}{'measured':>12}{'published':>12}{'difference':>12}"]
+    for top, name in (("top1", "top-1 error"), ("top5", "top-5 error")):
+        measured, published = report[f"{top}_error"], _published(known, top)
+        if measured is not None:
+            beside = f"{'–':>12}{'–':>12}"
+            if published is not None:
+                beside = f"{f'{published:.2f} %':>12}{measured - published:>+12.2f}"
+            lines.append(f"{name:<13}{f'{measured:.2f} %':>12}{beside}")
+    facts = {
+        "weights": f"{report['weights']} ({report['architecture']})",
+        "pictures": f"{report['read']:,} of {len(report['per_class'])} classes",
+        "unreadable": f"{len(report['unreadable']):,}",
+        "protocol": report["protocol"]["words"],
+    }
+    if report["truth"]:
+        counted = f"; {COUNTED[report['truth']['ids']]}" if report["truth"]["ids"] else ""
+        facts["labels"] = f"{report['truth']['file']}{counted}; {report['truth']['unused']:,} without a picture"
+    if known:
+        facts["published"] = known.accuracy.protocol
+    lines += ["", *(f"{name:<13}{fact}" for name, fact in facts.items())]
+    if known and (reservations := _reservations(report, known)):
+        lines += ["", f"The published figures are only beside: {'; '.join(reservations)}."]
+    return "\n".join(lines)
+
+
+def _published(known: Known | None, top: str) -> float | None:
+    accuracy = known and getattr(known.accuracy, top)
+    return None if accuracy is None else 100 - accuracy
+
+
+def _reservations(report: dict[str, Any], known: Known) -> list[str]:
+    """Why the published figures are of something else."""
+    found = []
+    if report["protocol"]["crops"] != 1:
+        found.append("they are of one view")
+    if len(report["per_class"]) < report["classes"]:
+        found.append(f"here are pictures of {len(report['per_class'])} of {report['classes']} classes")
+    elif known.classes == IMAGENET and report["pictures"] != VALIDATION:
+        found.append(f"here are {report['pictures']:,} pictures, in the validation set {VALIDATION:,}")
+    return found
+
+
+def _errors(read: list[tuple[int, list[int]]], classes: int) -> dict[str, Any]:
+    wrong = {
+        "top1": sum(label != top[0] for label, top in read),
+        "top5": sum(label not in top for label, top in read) if classes > 5 else None,
+    }
+    found: dict[str, Any] = {"read": len(read)}
+    for name, count in wrong.items():
+        known = count is not None and read
+        found |= {f"{name}_wrong": count, f"{name}_error": 100 * count / len(read) if known else None}
+    return found
+
+
+def _answer(result: list[np.ndarray] | PictureError, file: str, weights: Path) -> Answer:
+    if isinstance(result, PictureError):
+        return result.reason
+    (scores,) = result
+    if not np.isfinite(scores).all():
+        raise CheckpointError(
+            f"{weights}: expected probabilities; its network answers {file} with numbers that are not finite "
+            "(NaN or infinity). Look into the training that made it."
+        )
+    return np.argsort(-scores, kind="stable")[:5].tolist()
+
+
+def _outcome(label: int, answer: Answer) -> str:
+    if isinstance(answer, str):
+        return "unreadable"
+    return "right" if answer[0] == label else "wrong"
+
+
+def _running(tally: Counter[str]) -> str:
+    read = tally["right"] + tally["wrong"]
+    return f"top-1 error {100 * tally['wrong'] / read:.2f} %" if read else ""
+
+
+def _resumed(journal: Path, about: dict[str, Any], files: list[str]) -> list[Answer]:
+    """The answers of an interrupted run of the same evaluation; the journal is ready for the rest.
+
+    Its first line says of what it is; each further one is a file and its answer. What an
+    interruption left of a line is cut off.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    if not journal.exists():
+        with replacing(journal) as temporary:
+            temporary.write_text(f"{json.dumps(about)}\n", "ascii")
+        return []
+    with journal.open("rb+") as log:
+        first = log.readline()
+        there = _parsed(first)
+        if not isinstance(there, dict) or set(there) != set(about):
+            raise ValueError(f"{journal}: expected the journal of an evaluation; it is none. Choose another output.")
+        differing = [name for name in about if there[name] != about[name]]
+        if differing:
+            raise ValueError(
+                f"{journal}: expected the journal of this evaluation; received one that was interrupted, of other "
+                f"{', '.join(differing)}. Delete it to give that one up, or choose another output."
+            )
+        answers, end = [], len(first)
+        for file, line in zip(files, log, strict=False):
+            match _parsed(line):
+                case [name, list() | str() as answer] if name == file and line.endswith(b"\n"):
+                    answers.append(answer)
+                case _:
+                    break
+            end += len(line)
+        log.truncate(end)
+    return answers
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _words(process: Preprocessing, crops: int) -> str:
+    mean = np.asarray(process.mean)
+    subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
+    divided = ", ".join(f"{level:.6g}" for level in process.std)
+    resized = (
+        f"{RESIZED[process.resize].format(process.size)}, bilinear, {'' if process.antialias else 'not '}antialiased"
+    )
+    levels = f"({process.channels} · {process.scale:.6g} − {subtracted}) / ({divided})"
+    return f"{resized}; {VIEWS[crops].format(process.crop)}; {levels}"
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import tensorflow as tf
+
+    return {
+        "tfalexnet": __version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+    }
