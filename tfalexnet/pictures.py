@@ -334,6 +334,7 @@ def _plain(name: str) -> str:
 
 
 def existing(folder: str | os.PathLike) -> Path:
+    """The folder, or `NotADirectoryError`."""
     folder = Path(folder)
     if not folder.is_dir():
         received = "a file" if folder.exists() else "nothing of this name"
