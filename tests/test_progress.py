@@ -100,7 +100,8 @@ def test_odd_totals(clock, terminal, total, expected):
     assert terminal.getvalue().split("\r")[-1].startswith(expected)
 
 
-def test_a_clock_that_stands_still_and_work_that_never_ends(clock, terminal):
+@pytest.mark.usefixtures("terminal")
+def test_a_clock_that_stands_still_and_work_that_never_ends(clock):
     with Progress(10**30, "pictures") as bar:
         bar.advance(1)
         clock.now += 10.0**9
@@ -122,7 +123,7 @@ ODD = {
     "none": lambda: None,
     "closed": closed,
     "gone": Gone,
-    "ASCII": lambda: type("Ascii", (io.TextIOWrapper,), {"isatty": lambda self: True})(io.BytesIO(), "ascii"),
+    "ASCII": lambda: type("Ascii", (io.TextIOWrapper,), {"isatty": lambda _: True})(io.BytesIO(), "ascii"),
     "not a file": object,
 }
 
@@ -138,7 +139,8 @@ def test_a_stderr_that_takes_nothing_disturbs_nothing(clock, monkeypatch, name, 
     assert bar.count == 10
 
 
-def test_an_error_of_the_work_passes_and_the_line_is_ended(clock, terminal):
+@pytest.mark.usefixtures("clock")
+def test_an_error_of_the_work_passes_and_the_line_is_ended(terminal):
     with pytest.raises(KeyboardInterrupt), Progress(10, "pictures") as bar:
         bar.advance(3)
         raise KeyboardInterrupt

@@ -83,7 +83,12 @@ def _obtain(known: Known, converted: Path) -> Path:
         except DownloadError as error:
             problems.append(str(error))
             continue
-        checkpoint = checkpoints.read(file, known.architecture)
+        try:
+            checkpoint = checkpoints.read(file, known.architecture)
+        except CheckpointError as error:  # Of a digest that is not certain, this is the better judge.
+            problems.append(str(error))
+            file.unlink()
+            continue
         checkpoints.write(converted, checkpoint, source=name, source_sha256=sha256(file))
         file.unlink()
         return converted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import os
@@ -31,9 +30,17 @@ PAUSE = 1.0  # Seconds between two tries at one address.
 ATTEMPTS = 3  # Tries in a row without a new byte after which the next address is asked.
 POLL = 0.2  # Seconds between two looks at a lock that another process holds.
 CHUNK = 1 << 18
+TEMPORARY = {408, 429, 500, 502, 503, 504}  # Answers that may soon be others: curl(1), --retry.
 
 # What is hashed before the bytes of the file; of Git's objects: gitformat-pack(5), `git hash-object`.
 ALGORITHMS = {"sha256": ("sha256", ""), "sha1": ("sha1", ""), "git": ("sha1", "blob {size}\0")}
+
+
+class _Redirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req, fp, *others):
+        fp.close()  # Its text would be read to the end, however long.
+        return super().redirect_request(req, fp, *others)
+
 
 # No ftp:, file: or data:, which urllib.request's default opener follows redirections to.
 HANDLERS = (
@@ -42,7 +49,7 @@ HANDLERS = (
     urllib.request.HTTPHandler,
     urllib.request.HTTPSHandler,
     urllib.request.HTTPDefaultErrorHandler,
-    urllib.request.HTTPRedirectHandler,
+    _Redirect,
     urllib.request.HTTPErrorProcessor,
 )
 
@@ -176,14 +183,16 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def _take(handle: int) -> bool:
-    """Whether the lock is ours; also where the file system knows no locks, as some network ones."""
+    """Whether nobody else has the lock; true where the file system knows none, as some network ones."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    except (BlockingIOError, PermissionError):  # As POSIX and Windows say that it is taken.
+        return False
+    except OSError:
+        return True
     return True
 
 
@@ -197,7 +206,7 @@ def _is(handle: int, path: Path) -> bool:
 
 def _obtain(url: str, part: Path, digest: Digest, size: int | None, limit: int) -> None:
     """Bring the part file to the right digest from one address, in as many tries as bring progress."""
-    if _length(part) and digest.of(part) == digest.hexadecimal:
+    if _right(part, digest):
         return
     if size is not None and _length(part) >= size:
         part.unlink()
@@ -206,6 +215,8 @@ def _obtain(url: str, part: Path, digest: Digest, size: int | None, limit: int) 
         try:
             began = _receive(url, part, size, limit)
         except _Cut as cut:
+            if _right(part, digest):  # More was promised than there is.
+                return
             have = _length(part)
             best, idle = max(best, have), 0 if have > best else idle + 1
             if idle == ATTEMPTS:
@@ -292,9 +303,9 @@ def _opened(url: str, have: int) -> http.client.HTTPResponse | urllib.error.HTTP
         if have and error.code == 416:
             return error
         error.close()
-        raise _Failed(f"HTTP {error.code} {error.reason}") from error
+        raise (_Cut if error.code in TEMPORARY else _Failed)(f"HTTP {error.code} {_reason(error)}") from error
     except (urllib.error.URLError, ValueError) as error:  # ValueError: redirected to what is no address.
-        raise _Failed(_reason(error)) from error
+        raise (_Cut if have else _Failed)(_reason(error)) from error  # What has begun is worth another try.
     except (OSError, http.client.HTTPException) as error:
         raise _Cut(_reason(error)) from error
 
@@ -303,7 +314,7 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int | None, int | None]
     """Where in the file an answer begins, and how long it says that the file is; None: it does not say."""
     if response.status != 206:
         return 0, response.length
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", "").strip())
     if match is None:
         return None, None
     began = int(match[1])
@@ -313,9 +324,13 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int | None, int | None]
 
 
 def _reason(error: Exception) -> str:
-    """An error in words, as some have none: `TimeoutError()`."""
+    """An error in printable words: some have none, as `TimeoutError()`; others quote what a server sent."""
     error = getattr(error, "reason", None) or error
-    return str(error) or type(error).__name__
+    return re.sub(r"[\x00-\x20\x7f-\xa0]+", " ", str(error))[:200].strip() or type(error).__name__
+
+
+def _right(part: Path, digest: Digest) -> bool:
+    return part.exists() and digest.of(part) == digest.hexadecimal
 
 
 def _length(path: Path) -> int:
