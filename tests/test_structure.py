@@ -13,15 +13,16 @@ PACKAGE = Path(tfalexnet.__file__).parent
 
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
-    {"architectures", "preprocessing", "classes", "formats", "progress"},
-    {"layers", "download", "caffe_classes"},
+    {"architectures", "preprocessing", "classes", "formats", "progress", "figures"},
+    {"layers", "download", "caffe_classes", "pictures"},
     {"model", "checkpoints", "weights"},
     {"towers", "conversion"},
-    {"alexnet", "inference"},
-    {"prediction"},
+    {"alexnet", "inference", "comparison"},
+    {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
+    {"runs"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = FLOORS[0] | {"download", "weights", "checkpoints", "conversion"}
+KERAS_FREE = FLOORS[0] | {"download", "pictures", "weights", "checkpoints", "conversion", "comparison"}
 
 
 def imports(path: Path) -> set[str]:

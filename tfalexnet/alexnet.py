@@ -80,8 +80,8 @@ def AlexNet(
             if not checkpoint.missing:
                 last = net.classifier.name
                 warnings.warn(
-                    f"{last} of {os.fspath(weights)!r} knows {net.classes} classes; for {classes} it is drawn afresh, "
-                    "and must be trained.",
+                    f"{last} of {os.fspath(weights)!r} knows {net.classes} classes; for {classes} it is drawn "
+                    "afresh, and must be trained.",
                     stacklevel=2,
                 )
                 parameters = {name: arrays for name, arrays in parameters.items() if name != last}

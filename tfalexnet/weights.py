@@ -199,7 +199,8 @@ def locate(weights: str | os.PathLike) -> Path | None:
     if path.is_file():
         return path
     raise WeightsNotFoundError(
-        f"Expected weights to be a file or one of {', '.join(KNOWN)}. Received: {os.fspath(weights)!r}; {_problem(path)}."
+        f"Expected weights to be a file or one of {', '.join(KNOWN)}. Received: {os.fspath(weights)!r}; "
+        f"{_problem(path)}."
     )
 
 
