@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tfalexnet.alexnet import AlexNet
     from tfalexnet.architectures import ARCHITECTURES, Architecture
     from tfalexnet.conversion import convert
+    from tfalexnet.evaluation import evaluate
     from tfalexnet.formats import CheckpointError
     from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
     from tfalexnet.preprocessing import PictureError
@@ -24,6 +25,7 @@ _HOME = {
     "predict": "prediction",
     "Prediction": "prediction",
     "features": "activations",
+    "evaluate": "evaluation",
     "preprocess_input": "prediction",
     "decode_predictions": "prediction",
     "convert": "conversion",
@@ -44,6 +46,7 @@ __all__ = [
     "WeightsNotFoundError",
     "convert",
     "decode_predictions",
+    "evaluate",
     "features",
     "predict",
     "preprocess_input",

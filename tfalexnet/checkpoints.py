@@ -170,6 +170,17 @@ def fill(model: Any, parameters: Parameters) -> None:
             layer.load_own_variables({"0": kernel, "1": bias})
 
 
+def taken(model: Any) -> Parameters:
+    """The weights of a model, also of one on two devices, in the canonical form."""
+    parameters = {}
+    for layer in model.layers:
+        if layer.weights:
+            store: dict[str, np.ndarray] = {}
+            layer.save_own_variables(store)
+            parameters[layer.name] = np.asarray(store["0"], np.float32), np.asarray(store["1"], np.float32)
+    return parameters
+
+
 def _contents(path: Path, net: Architecture | None) -> Contents:
     """What the file holds, read by the first format that knows it."""
     for module in FORMATS.values():
