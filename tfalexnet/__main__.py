@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import math
 import os
 import shlex
 import sys
@@ -130,7 +132,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from tfalexnet import verification
 
-    report = verification.verify(arguments.pictures, arguments.weights)
+    report = verification.verify(arguments.pictures, arguments.weights, arguments.architecture)
     print(verification.table(report))
     return 0 if report.passed else 1
 
@@ -141,6 +143,35 @@ def _diff(arguments: argparse.Namespace) -> int:
     found = comparison.diff(arguments.a, arguments.b, arguments.architecture, arguments.weights)
     print(comparison.table(found))
     return 0 if found.same else 1
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from tfalexnet import architectures, data, runs, training
+
+    net = architectures.find(arguments.architecture)
+    recipe = training.recipe(arguments.recipe, net.name, arguments.weights is not None)
+    asked = {
+        "epochs": arguments.epochs,
+        "batch": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+        "augment": arguments.augment,
+    }
+    recipe = dataclasses.replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    parts = data.read(arguments.data, arguments.seed)
+    if arguments.classes:
+        names = arguments.classes.read_text("utf-8").splitlines()
+        parts = tuple(data.called(part, names) for part in parts)
+    options = runs.Options(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(runs.Options)}
+    )
+    strategy = runs.strategy(arguments.strategy)
+    try:
+        model = runs.train(*parts, net, recipe, arguments.output, options, strategy)
+    except runs.Stopped as stopped:
+        _complain(f"{stopped}. To go on: {shlex.join(['tfalexnet', *sys.argv[1:]])}")
+        return 130
+    print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
+    return 0
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -268,12 +299,65 @@ def _parse() -> argparse.Namespace:
     verify.add_argument("pictures", metavar="PICTURE", nargs="+", type=Path, help="files or folders")
     verify.add_argument("--weights", metavar="W", help=WEIGHTS)
 
+    verify.add_argument("--architecture", metavar="NAME", help="the network of weights that do not say")
+
     diff = command("diff", _diff, "Compare two checkpoints, or two architectures, layer by layer")
     diff.add_argument("a", metavar="A", help="an architecture, known weights or a file")
     diff.add_argument("b", metavar="B", help="the same")
     diff.add_argument("--architecture", metavar="NAME", help="the network of files that do not say")
     diff.add_argument(
         "--weights", action="store_true", help="names are weights, also where they are architectures too"
+    )
+
+    train = command("train", _train, "Train on your own pictures, restartable at any moment")
+    train.add_argument(
+        "data",
+        metavar="DATA",
+        help="a folder for each class, or of such folders train and val, or of lists train.txt and val.txt; an .npz; "
+        "or mnist, fashion_mnist, cifar10",
+    )
+    train.add_argument("--output", type=Path, required=True, metavar="RUN", help="the folder that keeps all of it")
+    train.add_argument(
+        "--architecture", default="bvlc_alexnet", metavar="A", help="see tfalexnet list (default: %(default)s)"
+    )
+    train.add_argument("--weights", metavar="W", help="a known name or a file to start from (default: fresh ones)")
+    train.add_argument(
+        "--classes", type=Path, metavar="FILE", help="names of the classes in their order, one on a line"
+    )
+    train.add_argument("--freeze-until", metavar="L", help="the first layer that learns, such as fc6 or fc8")
+    train.add_argument(
+        "--recipe",
+        choices=("source", "paper", "caffe", "fine-tune"),
+        help="default: fine-tune with --weights, else that of the network's source",
+    )
+    train.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's, as below")
+    train.add_argument("--batch-size", type=positive, metavar="N")
+    train.add_argument("--learning-rate", type=rate, metavar="E")
+    train.add_argument("--augment", choices=("none", "mirror", "crop", "paper"))
+    train.add_argument("--dropout", type=float, metavar="P", help="of all dropout layers (default: as published)")
+    train.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
+    train.add_argument("--seed", type=int, default=2012, metavar="N", help="default: %(default)s")
+    train.add_argument("--devices", type=devices, metavar="D,D", help="of the two towers, such as /GPU:0,/GPU:1")
+    train.add_argument(
+        "--strategy",
+        choices=("mirrored", "multi-worker"),
+        help="spread batches over devices, or machines (TF_CONFIG)",
+    )
+    train.add_argument("--deterministic", action="store_true", help="equal weights to the bit in every run, slower")
+    train.add_argument("--strict", action="store_true", help="a picture that cannot be read ends the training")
+    train.add_argument(
+        "--log-interval",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="steps between two looks (default: %(default)s)",
+    )
+    train.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=5.0,
+        metavar="M",
+        help="also after each epoch (default: %(default)s)",
     )
 
     command("list", _list, "List architectures and weights, with source and accuracy")
@@ -285,6 +369,22 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, received {text!r}")
     return int(text)
+
+
+def rate(text: str) -> float:
+    """A learning rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, received {text!r}")
+    return value
+
+
+def devices(text: str) -> tuple[str, ...]:
+    """Names of devices between commas."""
+    return tuple(text.split(","))
 
 
 def renaming(text: str) -> tuple[str, str]:

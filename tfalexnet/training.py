@@ -1,0 +1,235 @@
+"""The recipes: the paper's, a line for each sentence, Caffe's, the sources' own, a fine-tuner's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+PATIENCE = 5  # Epochs without a better validation error after which it "stopped improving".
+DROPS = 3  # "Reduced three times prior to termination."
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are learnt.
+
+    Attributes:
+        source: where it is written down.
+        optimizer: "momentum" is v ← momentum·v − decay·ε·w − ε·g; w ← w + v, without momentum plain
+            gradient descent; "adam" is Keras' Adam.
+        learning_rate: ε.
+        batch: pictures a step.
+        epochs: passes through the pictures.
+        schedule: what ε is multiplied with; see `SCHEDULES`.
+        momentum: of the optimizer "momentum".
+        decay: of kernels; it passes through the momentum, as a term decay/2·‖kernel‖² of the loss.
+        bias_rate: what ε of biases is multiplied with.
+        augment: how training pictures are varied; see `tfalexnet.data.AUGMENTATIONS`.
+    """
+
+    source: str
+    optimizer: Literal["momentum", "adam"]
+    learning_rate: float
+    batch: int
+    epochs: int
+    schedule: str = "constant"
+    momentum: float = 0.0
+    decay: float = 0.0
+    bias_rate: float = 1.0
+    augment: str = "none"
+
+    def rate(self, step: int, steps: int, errors: Sequence[float]) -> float:
+        """ε of a step, of so many in all, after epochs with these validation errors."""
+        return self.learning_rate * SCHEDULES[self.schedule](step, steps, errors)
+
+    def compile(self, model: keras.Model) -> None:
+        """Give the model optimizer, decay, loss and accuracy, for `model.fit` or `train`.
+
+        The model gives probabilities or, with classifier_activation=None, logits.
+        """
+        for variable in model.trainable_variables if self.decay else ():
+            if _kind(variable) == "kernel":
+                variable.regularizer = keras.regularizers.L2(self.decay / 2)
+        if self.optimizer == "adam":
+            optimizer = keras.optimizers.Adam(self.learning_rate)
+        else:
+            optimizer = Momentum(self.learning_rate, self.momentum, bias_rate=self.bias_rate)
+        activation = getattr(model.layers[-1], "activation", None)
+        logits = activation in (None, keras.activations.linear)
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=logits), metrics=["accuracy"])
+
+    def callback(self, steps: int) -> keras.callbacks.Callback:
+        """The schedule for `model.fit` of so many steps in all; it wants validation data for "plateau"."""
+        return _Schedule(self, steps)
+
+
+# NIPS 2012, section 5. "We trained our models using stochastic gradient descent with a batch size of
+# 128 examples, momentum of 0.9, and weight decay of 0.0005. … We used an equal learning rate for all
+# layers … divide the learning rate by 10 when the validation error rate stopped improving … was
+# initialized at 0.01 and reduced three times … roughly 90 cycles." The initial weights ("zero-mean
+# Gaussian with standard deviation 0.01", biases 1 or 0) and dropout .5 are in the tables. Biases do
+# not decay, in the code that made the numbers.
+PAPER = Recipe(
+    "Krizhevsky et al., NIPS 2012, section 5",
+    "momentum",
+    learning_rate=0.01,
+    batch=128,
+    epochs=90,
+    schedule="plateau",
+    momentum=0.9,
+    decay=5e-4,
+    augment="paper",
+)
+
+# Caffe's solver.prototxt and train_val.prototxt of bvlc_alexnet: 450,000 iterations of 256 pictures
+# are 90 epochs of ImageNet; bias: lr_mult 2, decay_mult 0.
+CAFFE = Recipe(
+    "BVLC/caffe, models/bvlc_alexnet, solver.prototxt",
+    "momentum",
+    learning_rate=0.01,
+    batch=256,
+    epochs=90,
+    schedule="step",
+    momentum=0.9,
+    decay=5e-4,
+    bias_rate=2.0,
+    augment="crop",
+)
+
+# Pretrained layers keep what they know if they learn slowly and start slowly.
+FINE_TUNE = Recipe(
+    "this package",
+    "momentum",
+    learning_rate=1e-3,
+    batch=32,
+    epochs=10,
+    schedule="cosine",
+    momentum=0.9,
+    decay=5e-4,
+    augment="crop",
+)
+
+RECIPES = {"paper": PAPER, "caffe": CAFFE, "fine-tune": FINE_TUNE}
+
+# What the sources of the smaller tables say of their training; the tables name them.
+SOURCES = {
+    "krizhevsky2012": PAPER,
+    "bvlc_alexnet": CAFFE,
+    "bvlc_caffenet": CAFFE,
+    "tf_alexnet": CAFFE,
+    "one_weird_trick": PAPER,
+    "single_tower": Recipe("cats against dogs in one tower", "adam", 1e-3, batch=32, epochs=10),
+    "single_tower_avgpool": Recipe("cats against dogs, average pooling", "momentum", 1e-3, batch=32, epochs=10),
+    "d2l_fashion_mnist": Recipe("Dive into Deep Learning, section 8.1", "momentum", 0.01, batch=128, epochs=10),
+    "mnist_28": Recipe("TensorFlow tutorial", "adam", 1e-3, batch=64, epochs=10),
+    "tflearn_flowers17": Recipe("tflearn, alexnet.py", "momentum", 1e-3, batch=64, epochs=100, momentum=0.9),
+    "cifar10_18pct": Recipe(
+        "cuda-convnet, layers-cifar/layer-params-18pct.cfg",
+        "momentum",
+        1e-3,
+        batch=128,
+        epochs=140,
+        momentum=0.9,
+        decay=0.004,
+    ),
+}
+
+
+def paper() -> Recipe:
+    """The recipe of 2012."""
+    return PAPER
+
+
+def recipe(name: str | None, architecture: str, pretrained: bool = False) -> Recipe:
+    """A recipe by name; None is "fine-tune" for pretrained weights, else that of the network's source.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    if name is None:
+        return FINE_TUNE if pretrained else SOURCES[architecture]
+    if name == "source":
+        return SOURCES[architecture]
+    if name not in RECIPES:
+        raise ValueError(f"Expected `recipe` to be one of source, {', '.join(RECIPES)}. Received: {name!r}")
+    return RECIPES[name]
+
+
+def _constant(_: int, __: int, ___: Sequence[float]) -> float:
+    return 1.0
+
+
+def _plateau(_: int, __: int, errors: Sequence[float]) -> float:
+    """A tenth each time the validation error stopped improving, three times at most."""
+    best, waited, drops = math.inf, 0, 0
+    for error in errors:
+        best, waited = (error, 0) if error < best else (best, waited + 1)
+        if waited == PATIENCE and drops < DROPS:
+            drops, waited = drops + 1, 0
+    return 0.1**drops
+
+
+def _step(step: int, _: int, __: Sequence[float]) -> float:
+    """A tenth every 100,000 steps (Caffe: stepsize 100000, gamma .1)."""
+    return 0.1 ** (step // 100_000)
+
+
+def _cosine(step: int, steps: int, _: Sequence[float]) -> float:
+    """Up in the first twentieth of the steps, then down a cosine."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+SCHEDULES: dict[str, Callable[[int, int, Sequence[float]], float]] = {
+    "constant": _constant,
+    "plateau": _plateau,
+    "step": _step,
+    "cosine": _cosine,
+}
+
+
+@keras.saving.register_keras_serializable(package="tfalexnet")
+class Momentum(keras.optimizers.SGD):
+    """Keras' SGD, v ← momentum·v − ε·g; w ← w + v, with another ε for biases.
+
+    Args:
+        learning_rate: ε.
+        momentum: 0 is plain gradient descent.
+        bias_rate: what ε of biases is multiplied with; Caffe's lr_mult.
+    """
+
+    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, bias_rate: float = 1.0, **kwargs) -> None:
+        super().__init__(learning_rate, momentum, **kwargs)
+        self.bias_rate = bias_rate
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate = learning_rate * self.bias_rate if _kind(variable) == "bias" else learning_rate
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"bias_rate": self.bias_rate}
+
+
+class _Schedule(keras.callbacks.Callback):
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        super().__init__()
+        self.recipe, self.steps, self.step, self.errors = recipe, steps, 0, []
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        self.model.optimizer.learning_rate = self.recipe.rate(self.step, self.steps, self.errors)
+        self.step += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if "val_accuracy" in (logs or {}):
+            self.errors.append(1 - logs["val_accuracy"])
+
+
+def _kind(variable: Any) -> str:
+    """Whether it is a kernel or a bias, also as the share of a tower."""
+    return variable.name.split("_")[0]
