@@ -57,6 +57,25 @@ def test_normalization_is_the_equation(options, c):
     np.testing.assert_array_equal(again(a), layer(a))
 
 
+@pytest.mark.parametrize("options", [options for options, _ in CASES if "region" not in options])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_slices_are_tensorflows_own_kernel(options, dtype, monkeypatch):
+    generator = np.random.default_rng(0)
+    a = tf.cast(generator.normal(0, 300, (2, 7, 6, 12)), dtype)
+    weights = tf.cast(generator.normal(size=a.shape), dtype)
+    found = []
+    for chosen in (True, False):
+        monkeypatch.setattr(LocalResponseNormalization, "sliced", chosen)
+        layer = LocalResponseNormalization(**options, dtype=dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(a)
+            b = layer(a)
+        found.append([tf.cast(x, tf.float32).numpy() for x in (b, tape.gradient(b, a, weights))])
+    for ours, theirs in zip(*found, strict=True):
+        bound = 1e-6 if dtype == "float32" else 2**-7
+        np.testing.assert_allclose(ours, theirs, rtol=bound, atol=bound * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize("options", [options for options, _ in CASES])
 def test_gradient_is_that_of_the_equation(options):
     generator = np.random.default_rng(0)

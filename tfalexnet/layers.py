@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -64,12 +66,18 @@ class LocalResponseNormalization(keras.layers.Layer):
     Input and output: (batch, height, width, channels), any float dtype; computed in float32, since
     TensorFlow has no other kernel on GPU.
 
+    Across channels this is `tf.nn.local_response_normalization`. Without a GPU the same sum is computed
+    from slices that XLA compiles to one loop, forward and backward, several times as fast and equal
+    within 1e-6. `LocalResponseNormalization.sliced = False` chooses TensorFlow's own kernel.
+
     Raises:
         ValueError: an argument out of its range, or channels that `groups` does not divide.
         TypeError: an integer argument that is none.
 
     Sources: Krizhevsky et al. 2012, section 3.3; Caffe's layer LRN; cuda-convnet's rnorm and cmrnorm.
     """
+
+    sliced = True
 
     def __init__(
         self,
@@ -119,8 +127,11 @@ class LocalResponseNormalization(keras.layers.Layer):
             )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        normalize = self._across if self.region == ACROSS_CHANNELS else self._within
-        return tf.cast(normalize(tf.cast(inputs, tf.float32)), inputs.dtype)
+        if self.region == WITHIN_CHANNEL:
+            return tf.cast(self._within(tf.cast(inputs, tf.float32)), inputs.dtype)
+        if self.sliced and not tf.config.list_physical_devices("GPU"):
+            return sliced(self.size // 2, self.scale, self.beta, self.k, self.groups)(inputs)
+        return tf.cast(self._across(tf.cast(inputs, tf.float32)), inputs.dtype)
 
     def _across(self, a: tf.Tensor) -> tf.Tensor:
         groups = [
@@ -137,11 +148,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         edge = [self.size // 2] * 2
         squares = tf.pad(tf.square(a), [[0, 0], edge, edge, [0, 0]])
         mean = tf.nn.avg_pool2d(squares, self.size, strides=1, padding="VALID")
-        base = self.k + self.scale * self.size**2 * mean
-        if self.beta == 0.75:  # Two roots are exact and four times faster than a power.
-            root = tf.math.rsqrt(base)
-            return a * root * tf.sqrt(root)
-        return a * base**-self.beta
+        return a * _power(self.k + self.scale * self.size**2 * mean, self.beta)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -156,3 +163,47 @@ class LocalResponseNormalization(keras.layers.Layer):
             "region": self.region,
             "groups": self.groups,
         }
+
+
+@functools.cache
+def sliced(reach: int, scale: float, beta: float, k: float, groups: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The normalisation across channels as sums of slices, with its own gradient.
+
+    With s = k + c·Σ a² and b = a·s^−β, the gradient of a is db·s^−β − 2cβ·a·Σ db·a·s^(−β−1), both sums
+    over the same neighbours.
+    """
+
+    def neighbours(a: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(a)
+        channels = a.shape[-1] // groups
+        parts = tf.reshape(a, tf.concat([shape[:-1], [groups, channels]], 0))
+        padded = tf.pad(parts, [[0, 0]] * (a.shape.rank) + [[reach, reach]])
+        total = tf.add_n([padded[..., i : i + channels] for i in range(2 * reach + 1)])
+        return tf.reshape(total, shape)
+
+    @tf.function(jit_compile=True)
+    def forward(a: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(a, tf.float32)
+        return tf.cast(x * _power(k + scale * neighbours(x * x), beta), a.dtype)
+
+    @tf.function(jit_compile=True)
+    def backward(a: tf.Tensor, db: tf.Tensor) -> tf.Tensor:
+        x, dy = tf.cast(a, tf.float32), tf.cast(db, tf.float32)
+        s = k + scale * neighbours(x * x)
+        power = _power(s, beta)
+        dx = dy * power - (2 * scale * beta) * x * neighbours(dy * x * power / s)
+        return tf.cast(dx, a.dtype)
+
+    @tf.custom_gradient
+    def normalize(a: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return forward(a), lambda db: backward(a, db)
+
+    return normalize
+
+
+def _power(s: tf.Tensor, beta: float) -> tf.Tensor:
+    """s^−β; for β = .75 by two roots, which are exact and four times faster than a power."""
+    if beta != 0.75:
+        return s**-beta
+    root = tf.math.rsqrt(s)
+    return root * tf.sqrt(root)

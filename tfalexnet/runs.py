@@ -152,6 +152,7 @@ def train(
         model.optimizer.build(model.trainable_variables)
     state = run.resume(model) or State()
     steps = len(training) // recipe.batch
+    run.greet(state, training, validation, net, recipe)
     step, validate = _functions(model, recipe, strategy)
     frozen = {v.path: np.array(v) for v in model.variables if not v.trainable and v.path.endswith(("kernel", "bias"))}
     skipped = Skipped(options.strict or strategy.num_replicas_in_sync > 1)
@@ -458,6 +459,19 @@ class _Run:
         if self.writes:
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False), "utf-8")
+
+    def greet(
+        self, state: State, training: Labelled, validation: Labelled, net: Architecture, recipe: Recipe
+    ) -> None:
+        """Say what is trained, and from where."""
+        if self.writes:
+            print(
+                f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for validation; "
+                f"{recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} pictures, "
+                f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+            )
+            if state.step:
+                print(f"Going on in epoch {state.epoch + 1} after {state.place:,} pictures of it, {self.folder}")
 
     def resume(self, model: keras.Model) -> State | None:
         """Bring model and optimizer where the checkpoint is; None where there is none."""

@@ -284,6 +284,8 @@ class Dense(_Weighted, keras.layers.Dense):
 class SeamedNormalization(_Placed, layers.LocalResponseNormalization):
     """Normalisation across the channels of all towers: only those next to the seam cross over."""
 
+    sliced = False  # XLA chooses devices of its own.
+
     def build(self, input_shape: Any) -> None:
         self.built = True
 
@@ -315,6 +317,8 @@ class EachTower(_Placed):
     def __init__(self, layer: keras.layers.Layer | dict, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layer = keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
+        if isinstance(self.layer, layers.LocalResponseNormalization):
+            self.layer.sliced = False  # XLA chooses devices of its own.
 
     def build(self, input_shape: Any) -> None:
         self.layer.build(input_shape[0])

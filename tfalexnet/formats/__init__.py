@@ -42,6 +42,15 @@ class Contents:
     resembles: str | None = None
     left_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        values = self.attributes.values()
+        if not all(isinstance(value, str | int) for value in values):
+            raise CheckpointError("expected attributes of text and whole numbers")
+        # Half of a surrogate pair is text that no terminal shows and no file takes.
+        words = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
+        if any("\ud800" <= sign <= "\udfff" for word in words for sign in word):
+            raise CheckpointError("expected names and attributes of valid text")
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or is not what it should be."""

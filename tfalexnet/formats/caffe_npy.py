@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, atomic, pickles, reading, starts_with
+from tfalexnet.formats import CheckpointError, Contents, atomic, npz, pickles, reading, starts_with
 
 MAGIC = b"\x93NUMPY"
 FLATTEN = "HWC"
@@ -36,11 +36,16 @@ def read(path: str | os.PathLike) -> Contents:
         OSError: the file cannot be opened.
     """
     with Path(path).open("rb") as file, reading(path, "a .npy file with a pickled dictionary of layers"):
-        entries = _unpickle(file, os.fstat(file.fileno()).st_size)
+        size = os.fstat(file.fileno()).st_size
+        entries = _unpickle(file, size)
         named = {pickles.text(name): entry for name, entry in entries.items()}
         if len(named) != len(entries):
             raise CheckpointError("two layers have the same name")
-        return Contents({name: _layer(name, entry) for name, entry in named.items()})
+        arrays = {name: _layer(name, entry) for name, entry in named.items()}
+        # Many arrays may share their bytes, until they are turned into float32.
+        if sum(len(array.data) for pair in arrays.values() for array in pair) > size:
+            raise CheckpointError("expected no more numbers than the file holds")
+        return Contents({name: (kernel.numbers(), bias.numbers()) for name, (kernel, bias) in arrays.items()})
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -85,29 +90,24 @@ def _short(string: bytes) -> bytes:
 
 
 def _unpickle(file: BinaryIO, size: int) -> dict:
-    version = np.lib.format.read_magic(file)
-    header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in header:
-        raise CheckpointError(f"expected .npy version 1.0 or 2.0; received {version}")
-    shape, _, dtype = header[version](file)
+    shape, _, dtype, start = npz.header(np.frombuffer(file.read(npz.MAX_HEADER), np.uint8))
+    file.seek(start)
     if dtype.kind != "O" or shape != ():
         raise CheckpointError(
             f"expected one pickled dictionary of layers; received a plain array of shape {shape} and type {dtype}"
         )
-    bounded = pickles.Bounded(file, size - file.tell())
+    bounded = pickles.Bounded(file, size - start)
     array = pickles.Unpickler(bounded, GLOBALS, (_Array, _Type)).load()
     if not isinstance(array, _Array) or len(array.objects) != 1:
         raise CheckpointError("expected an array that holds one dictionary")
     (entries,) = array.objects
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"expected a dictionary of layers; received {type(entries).__name__}")
+    if not isinstance(entries, dict) or not entries:
+        received = "an empty one" if entries == {} else type(entries).__name__
+        raise CheckpointError(f"expected a dictionary of layers; received {received}")
     return entries
 
 
-def _layer(name: str, entry: Any) -> tuple[np.ndarray, np.ndarray]:
+def _layer(name: str, entry: Any) -> tuple[_Array, _Array]:
     """One layer of either layout."""
     if isinstance(entry, dict):
         parts = {pickles.text(key): part for key, part in entry.items()}
@@ -118,7 +118,7 @@ def _layer(name: str, entry: Any) -> tuple[np.ndarray, np.ndarray]:
         raise CheckpointError(f"layer {name}: expected [weights, biases]")
     if not all(isinstance(part, _Array) for part in entry):
         raise CheckpointError(f"layer {name}: expected two arrays")
-    return entry[0].numbers(), entry[1].numbers()
+    return entry[0], entry[1]
 
 
 class _Type:
@@ -136,6 +136,7 @@ class _Array:
     """Stands in for numpy.ndarray: the bytes of an array, or the objects of an object array."""
 
     def __init__(self, *_: Any) -> None:
+        self.data: Any = b""
         self.shape: tuple[int, ...] = (0,)
         self.objects: list = []
 

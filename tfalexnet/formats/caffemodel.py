@@ -36,7 +36,10 @@ LAYOUTS = {2: Layout(4, 5, 6), 100: Layout(1, 2, 7)}
 KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}  # The enumeration of V1.
 SHAPE, DATA, DOUBLE_DATA = 7, 5, 8  # In a blob; before the shape there were four numbers, 1 to 4.
 RANKS = {"Convolution": 4, "InnerProduct": 2}
-MAX_PIECES = 64  # Of one blob. Writers use one; without an end the search for runs takes for ever.
+# Fields of one message and of one blob: Caffe's own networks have some hundred layers, and blobs of five
+# fields. A file that is fields throughout would take minutes, and many times its own size.
+MAX_FIELDS = 1 << 10
+MAX_BLOB_FIELDS = 16
 
 Bytes = np.ndarray
 Field = tuple[int, int, "int | Bytes"]
@@ -129,8 +132,11 @@ def _layer(message: Bytes, layout: Layout) -> tuple[str, str, list[Bytes]]:
 def _array(blob: Bytes, rank: int) -> np.ndarray:
     """The numbers of a blob, in its shape without the sides of 1 that the old layout put first."""
     legacy, shape, parts = {}, None, []
-    position = 0
+    position = fields = 0
     while position < len(blob):
+        fields += 1
+        if fields > MAX_BLOB_FIELDS:
+            raise CheckpointError(f"expected a blob of at most {MAX_BLOB_FIELDS} fields")
         number, wire, value, following = _field(blob, position)
         if number == SHAPE and wire == LENGTH:
             shape = [side for inner, kind, dims in _fields(value) if inner == 1 for side in _sides(kind, dims)]
@@ -143,8 +149,6 @@ def _array(blob: Bytes, rank: int) -> np.ndarray:
             parts.append(run)
             following = position + len(run) * (1 + run.itemsize)
         position = following
-        if len(parts) > MAX_PIECES:
-            raise CheckpointError(f"expected the numbers of a blob in one piece; received over {MAX_PIECES}")
     numbers = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, "<f4")])
     if shape is None:
         shape = [legacy.get(number, 1) for number in (1, 2, 3, 4)]
@@ -161,6 +165,8 @@ def _sides(wire: int, value: int | Bytes) -> list[int]:
         return [value]
     sides, position = [], 0
     while position < len(value):
+        if len(sides) == MAX_BLOB_FIELDS:
+            raise CheckpointError(f"expected a blob of at most {MAX_BLOB_FIELDS} sides")
         side, position = _read_varint(value, position)
         sides.append(side)
     return sides
@@ -170,13 +176,16 @@ def _unpacked(blob: Bytes, wire: int) -> np.ndarray:
     """A run of numbers, each behind a key of its own, as writers without `packed` leave them."""
     record = np.dtype([("key", "u1"), ("number", "<f4" if wire == FIXED32 else "<f8")])
     records = blob[: len(blob) // record.itemsize * record.itemsize].view(record)
-    others = np.flatnonzero(records["key"] != blob[0])
-    return records["number"][: others[0] if len(others) else None]
+    others = records["key"] != blob[0]
+    return records["number"][: others.argmax() if others.any() else None]
 
 
 def _fields(message: Bytes) -> Iterator[Field]:
-    position = 0
+    position = fields = 0
     while position < len(message):
+        fields += 1
+        if fields > MAX_FIELDS:
+            raise CheckpointError(f"expected a message of at most {MAX_FIELDS} fields")
         number, wire, value, position = _field(message, position)
         yield number, wire, value
 

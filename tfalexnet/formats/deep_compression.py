@@ -27,7 +27,8 @@ from tfalexnet.formats.orientation import channels_first, channels_last
 FLATTEN = "CHW"
 MAX_GAP = 15  # Four bits; a longer way is gone in steps of 16 with code 0.
 
-MAX_CLASSES = 1 << 20
+MAX_CLASSES = 1 << 16
+BLANK = 1 << 24  # Numbers of a last layer that may be zeros alone, 4096 for each of 4096 classes.
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int]]]
 
@@ -43,7 +44,11 @@ def classes(path: Path, shapes: Shapes) -> int | None:
     if without is None:
         return None
     biases = _layers_end(data) - without
-    return biases // 4 if biases > 0 and biases % 4 == 0 else None
+    if not 0 < biases <= 4 * MAX_CLASSES or biases % 4:
+        return None
+    # A bias is four bytes and a class thousands of numbers: their codes must be there, or few enough.
+    reached = (MAX_GAP + 1) * _counts(data, shapes)[-1]
+    return biases // 4 if kernel[0] * (biases // 4) <= max(reached, BLANK) else None
 
 
 def read(path: str | os.PathLike, shapes: Shapes) -> Contents:
@@ -145,7 +150,8 @@ def _decode(
 ) -> np.ndarray:
     if len(codebook) == 16:
         codes = _whole(codes)
-    places = np.cumsum(_whole(gaps)[:count].astype(np.int64) + 1) - 1
+    places = np.cumsum(_whole(gaps)[:count] + np.uint8(1), dtype=np.int64)
+    places -= 1
     if places[-1] >= size:
         raise CheckpointError(f"{name}: expected {size} numbers; a code stands at {places[-1]}")
     kernel = np.full(size, codebook[0], np.float32)

@@ -9,17 +9,27 @@ the group `tfalexnet`; Keras reads neither.
 from __future__ import annotations
 
 import os
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, Parameters, atomic, reading, starts_with
+from tfalexnet.formats import CheckpointError, Contents, Parameters, atomic, mapped, reading, starts_with
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
 METADATA = 1 << 16  # Bytes, more than all names and attributes take.
+# Of the HDF5 format: where the superblock of each version says how many bytes sizes have, and the heaps
+# in which text lies (III.E, "Global Heap").
+SIZES = {0: 13, 1: 13, 2: 9, 3: 9}
+HEAP = b"GCOL\x01"
+MIN_HEAP = 4096
+MAX_OBJECTS = 1 << 20  # Of all heaps; Keras writes one for each layer.
 
 
 def recognises(path: Path) -> bool:
@@ -57,7 +67,7 @@ def read(path: str | os.PathLike) -> Contents:
         CheckpointError: the file is damaged or holds no layers.
         OSError: the file cannot be opened.
     """
-    with reading(path, "weights of Keras 3"), h5py.File(path, "r") as file:
+    with _opened(path) as file:
         layers = _child(file, "layers") if "layers" in file else {}
         parameters: Parameters = {}
         for name in layers:
@@ -65,23 +75,66 @@ def read(path: str | os.PathLike) -> Contents:
             group = _child(layer, "vars") if "vars" in layer else {}
             if not len(group):
                 continue  # Keras lists layers without weights too.
-            if set(group) != {"0", "1"} or "name" not in group.attrs:
+            called = _attributes(group).get("name")
+            if set(group) != {"0", "1"} or not isinstance(called, str) or called in parameters:
                 raise CheckpointError(f"expected a kernel and a bias in {group.name}; received {sorted(group)}")
-            parameters[str(group.attrs["name"])] = (_array(path, group, "0"), _array(path, group, "1"))
+            parameters[called] = (_array(path, group, "0"), _array(path, group, "1"))
         if not parameters:
             raise CheckpointError(
                 "expected weights of Keras 3 (a group `layers`); found none. "
                 "Save them with model.save_weights('NAME.weights.h5')."
             )
         group = _child(file, EXTRAS) if EXTRAS in file else {}
-        extras = {name: _array(path, group, name) for name in group}
-        return Contents(parameters, dict(file.attrs), extras)
+        extras = {name: _array(path, group, name, (np.float32, np.uint8)) for name in group}
+        return Contents(parameters, _attributes(file), extras)
 
 
 def attributes(path: str | os.PathLike) -> dict[str, str | int]:
     """The attributes alone, without a look at the weights."""
-    with reading(path, "weights of Keras 3"), h5py.File(path, "r") as file:
-        return dict(file.attrs)
+    with _opened(path) as file:
+        return _attributes(file)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+    with reading(path, "weights of Keras 3"):
+        _check_heaps(mapped(path))
+        with h5py.File(path, "r") as file:
+            yield file
+
+
+def _check_heaps(data: np.ndarray) -> None:
+    """The HDF5 library (1.14.6, H5HGcache.c) believes the sizes in a heap: it runs in circles, or out of it."""
+    start = data[:16].tobytes()
+    at = SIZES.get(start[8]) if start.startswith(MAGIC) and len(start) == 16 else None
+    if at is None or start[at : at + 2] != b"\x08\x08":
+        raise CheckpointError("expected a file of HDF5 with sizes of 8 bytes")
+    objects = 0
+    for match in re.finditer(HEAP, data):
+        heap = data[match.start() :]
+        size = int.from_bytes(heap[8:16].tobytes(), "little")
+        if not MIN_HEAP <= size <= len(heap):
+            continue  # Not a heap, or one that the library refuses.
+        position = 16
+        while position + 16 <= size:
+            index, length = struct.unpack("<H6xQ", heap[position : position + 16].tobytes())
+            step = 16 + length + -length % 8 if index else length
+            objects += 1
+            if not 16 <= step <= size - position or objects > MAX_OBJECTS:
+                raise CheckpointError(f"damaged: an object of {length} bytes in a heap of {size}")
+            position += step
+
+
+def _attributes(group: h5py.Group) -> dict[str, str | int]:
+    """Text and whole numbers; what else others may have noted is not asked for."""
+    found: dict[str, str | int] = {}
+    for name in group.attrs:
+        attribute = group.attrs.get_id(name)
+        if attribute.shape == () and h5py.check_string_dtype(attribute.dtype):
+            found[name] = str(group.attrs[name])
+        elif attribute.shape == () and attribute.dtype.kind in "iu":
+            found[name] = int(group.attrs[name])
+    return found
 
 
 def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -91,14 +144,16 @@ def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     return group[name]
 
 
-def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
-    """A dataset: mapped from the file where it lies in one piece, as it does in Keras' files."""
+def _array(path: str | os.PathLike, group: h5py.Group, name: str, kinds: tuple = (np.float32,)) -> np.ndarray:
+    """A dataset in one piece, as in Keras' files, mapped from the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{group.name}/{name} lies outside the file; refused")
+    if dataset.chunks is not None:  # Pieces may be bombs, or need code of others to be unpacked.
+        raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:
         raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")
-    if dataset.dtype not in (np.float32, np.uint8):
+    if dataset.dtype not in kinds:
         raise CheckpointError(f"{dataset.name} holds {dataset.dtype}, not float32")
     offset = dataset.id.get_offset()
     if offset is None or not dataset.size:

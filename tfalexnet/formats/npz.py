@@ -28,6 +28,9 @@ HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+MAX_HEADER = 1 << 10  # Bytes, of what is parsed as Python; NumPy writes 118.
+MAX_MEMBERS = 1 << 12
+PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's; others can be unpacked in no measured way.
 
 
 def recognises(path: Path) -> bool:
@@ -52,6 +55,8 @@ def read(path: str | os.PathLike) -> Contents:
                 "keras.models.load_model(file).save_weights('model.weights.h5')"
             )
         total = sum(member.file_size for member in archive.infolist())
+        if len(archive.infolist()) > MAX_MEMBERS:
+            raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(archive.infolist())}")
         if total > EXPANSION * data.size:
             raise CheckpointError(
                 f"expected at most {EXPANSION} times the file's {data.size} bytes; it claims to hold {total}. "
@@ -61,6 +66,8 @@ def read(path: str | os.PathLike) -> Contents:
             member.filename.removesuffix(".npy"): _array(member, archive, data) for member in archive.infolist()
         }
         attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
+        if not isinstance(attributes, dict):
+            raise CheckpointError(f"expected attributes with names; received {type(attributes).__name__}")
         extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
         arrays = {name: array for name, array in arrays.items() if not name.startswith(EXTRAS)}
         return state_dict.contents(arrays, attributes, extras)
@@ -84,15 +91,12 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
 def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
     content = stored(member, data)
     if content is None:
-        content = np.frombuffer(archive.read(member), np.uint8)
-    head = io.BytesIO(content[: 1 << 16].tobytes())
-    version = np.lib.format.read_magic(head)
-    if version not in HEADERS:
-        raise CheckpointError(f"{member.filename}: expected .npy version 1.0 or 2.0; received {version}")
-    shape, fortran, dtype = HEADERS[version](head)
+        with archive.open(member) as file:  # Not archive.read, which unpacks more than is claimed.
+            content = np.frombuffer(file.read(member.file_size), np.uint8)
+    shape, fortran, dtype, start = header(content)
     if dtype.kind not in "fiub":
         raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
-    content = content[head.tell() :]
+    content = content[start:]
     if math.prod(shape) * dtype.itemsize != content.size:
         raise CheckpointError(
             f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes"
@@ -100,8 +104,19 @@ def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) 
     return content.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
+def header(data: np.ndarray) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What a .npy file says: shape, Fortran order, type, and where the content begins."""
+    start = io.BytesIO(data[:MAX_HEADER].tobytes())  # A copy, so that a claimed size is not believed.
+    version = np.lib.format.read_magic(start)
+    if version not in HEADERS:
+        raise CheckpointError(f"expected .npy version 1.0 or 2.0; received {version}")
+    return *HEADERS[version](start, MAX_HEADER), start.tell()
+
+
 def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
     """The bytes of a member as they lie in the archive; None where they are compressed."""
+    if member.compress_type not in PACKING:
+        raise CheckpointError(f"expected {member.filename} stored or deflated, as NumPy does")
     if member.compress_type != zipfile.ZIP_STORED:
         return None
     local = data[member.header_offset : member.header_offset + 30].tobytes()

@@ -14,11 +14,13 @@ from typing import Any, BinaryIO
 from tfalexnet.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
+MAX_NAME = 1 << 8
+MAX_READS = 1 << 20  # Two an opcode; a training checkpoint may hold a list of its losses.
 
 
 def text(value: Any) -> str:
-    """Python 2 wrote str as bytes."""
-    if isinstance(value, bytes):
+    """A name, which Python 2 wrote as bytes; short, so that none can be copied into many."""
+    if isinstance(value, bytes) and len(value) <= MAX_NAME:
         return value.decode("latin1")
     if not isinstance(value, str):
         raise CheckpointError(f"expected a name; received {type(value).__name__}")
@@ -26,13 +28,20 @@ def text(value: Any) -> str:
 
 
 class Bounded:
-    """A file that refuses to read more than it holds, so that no length field is believed."""
+    """A file that refuses to read more than it holds, so that no length field is believed.
+
+    Nor does it give way to a file that is opcodes throughout: each takes a hundred times its own byte.
+    """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
         self.size = self.left = size
+        self.reads = 0
 
     def read(self, count: int) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise CheckpointError(f"refused: the pickle has over {MAX_READS // 2} opcodes; weights have some hundred")
         if count > self.left:
             raise CheckpointError(f"truncated: expected {count} more bytes, {self.left} are left. Get the file anew")
         self.left -= count
@@ -80,7 +89,7 @@ class Unpickler(pickle._Unpickler):
             return self.known[module, name]
         except KeyError:
             raise CheckpointError(
-                f"refused: the pickle asks for {module}.{name}, which weights never need. Nothing "
+                f"refused: the pickle asks for {module[:80]}.{name[:80]}, which weights never need. Nothing "
                 "of it was run. Do not trust this file"
             ) from None
 
@@ -95,6 +104,9 @@ class Unpickler(pickle._Unpickler):
         if self.encodable < 0 or text(encoding).replace("-", "") not in ("latin1", "iso88591"):
             raise CheckpointError("refused: expected each array to be encoded once, as latin1")
         return string.encode("latin1")
+
+    def load_frame(self) -> None:
+        self.read(8)  # A frame is advice to read so many bytes at once, which would be a second copy.
 
     def load_build(self) -> None:
         # Only stand-ins take a state: the general rule would set attributes on anything.
@@ -125,10 +137,12 @@ class Unpickler(pickle._Unpickler):
         entries.update(zip(items[::2], items[1::2], strict=True))
 
     def refuse(self) -> None:
-        # Extension codes may be answered from a cache, past find_class; sets hash what they hold.
-        raise CheckpointError("refused: the pickle uses extension codes or sets")
+        # Extension codes may be answered from a cache, past find_class; sets hash what they hold; the
+        # objects that weights are made of are made by REDUCE.
+        raise CheckpointError("refused: the pickle uses extension codes, sets or objects")
 
     dispatch = pickle._Unpickler.dispatch | {
+        pickle.FRAME[0]: load_frame,
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
@@ -139,14 +153,23 @@ class Unpickler(pickle._Unpickler):
         pickle.EMPTY_SET[0]: refuse,
         pickle.ADDITEMS[0]: refuse,
         pickle.FROZENSET[0]: refuse,
+        pickle.INST[0]: refuse,
+        pickle.OBJ[0]: refuse,
+        pickle.NEWOBJ[0]: refuse,
+        pickle.NEWOBJ_EX[0]: refuse,
         # The stock opcode allocates the claimed length first; bytes serve as well.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
     }
 
 
 def ordered(pairs: Any = ()) -> OrderedDict:
-    """Stands in for collections.OrderedDict, which older PyTorch fills from a list of pairs."""
-    entries: OrderedDict = OrderedDict()
-    for key, value in pairs:
-        entries[text(key)] = value
+    """Stands in for collections.OrderedDict, which older PyTorch fills from a list of pairs.
+
+    The list is emptied, so that one cannot be copied a thousand times.
+    """
+    if not isinstance(pairs, list) and pairs != ():
+        raise CheckpointError("expected a dictionary made of a list of pairs")
+    entries = OrderedDict((text(key), value) for key, value in pairs)
+    if pairs:
+        pairs.clear()
     return entries

@@ -23,6 +23,7 @@ TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "U8": "u1"}
 CODES = {np.dtype(code): name for name, code in TYPES.items()}
 METADATA = "__metadata__"
 MAX_RANK = 8
+MAX_HEADER = 1 << 20  # Bytes; JSON takes twenty times its size. Ours are a few thousand.
 
 
 def recognises(path: Path) -> bool:
@@ -79,12 +80,17 @@ def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise CheckpointError(
             f"truncated: the header claims {size} bytes, {data.size - 8} are left. Get the file anew"
         )
+    if size > MAX_HEADER:
+        raise CheckpointError(f"expected a header of at most {MAX_HEADER} bytes; received {size}")
     header = json.loads(data[8 : 8 + size].tobytes())
     numbers = data[8 + size :]
     attributes = header.pop(METADATA, {})
     if not all(isinstance(value, str) for value in attributes.values()):
         raise CheckpointError("expected metadata of strings")
-    return attributes, {name: _array(name, entry, numbers) for name, entry in header.items()}
+    arrays = {name: _array(name, entry, numbers) for name, entry in header.items()}
+    if sum(end - start for start, end in (entry["data_offsets"] for entry in header.values())) > numbers.size:
+        raise CheckpointError("expected each array in bytes of its own; some overlap")
+    return attributes, arrays
 
 
 def _array(name: str, entry: dict, numbers: np.ndarray) -> np.ndarray:

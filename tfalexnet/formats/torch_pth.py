@@ -77,12 +77,11 @@ def read(path: str | os.PathLike) -> Contents:
         load = _stream if starts_with(Path(path), MAGIC_STREAM) else _archive
         entries, storages = load(Path(path), data)
         tensors, rest = _state_dict(entries)
-        # bfloat16 doubles as it is read. Tensors may share storages; a bomb would share one a thousand times.
-        limit = 2 * data.size
+        limit = data.size  # Tensors may share storages; a bomb would share one a thousand times.
         arrays = {}
         for name, tensor in tensors.items():
             arrays[name] = _array(name, tensor, storages)
-            limit -= arrays[name].nbytes
+            limit -= arrays[name].size * np.dtype(STORAGES[tensor.storage.kind]).itemsize
             if limit < 0:
                 raise CheckpointError("expected no more numbers than the file holds")
         found = state_dict.contents(arrays)
@@ -180,7 +179,7 @@ def _array(name: str, tensor: Tensor, storages: Callable[[Storage], np.ndarray])
     numbers = storages(tensor.storage).view(STORAGES[tensor.storage.kind])
     sides, strides = tensor.shape, tensor.strides
     whole = all(type(number) is int and number >= 0 for number in (tensor.offset, *sides, *strides))
-    if not whole or len(sides) != len(strides) or len(sides) > MAX_RANK:
+    if not whole or len(sides) != len(strides):
         raise CheckpointError(f"{name}: expected a shape and strides of few whole numbers")
     last = tensor.offset + sum((side - 1) * stride for side, stride in zip(sides, strides, strict=True))
     if 0 not in sides and (last >= numbers.size or np.prod(sides, dtype=object) > numbers.size):
@@ -204,7 +203,14 @@ class _Kind:
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise CheckpointError("expected a tensor to lie in a storage")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    return Tensor(storage, offset, _few(shape), _few(strides))
+
+
+def _few(numbers: Any = ()) -> tuple:
+    """Stands in for torch.Size. A long list could be copied into a thousand tensors."""
+    if not isinstance(numbers, list | tuple) or len(numbers) > MAX_RANK:
+        raise CheckpointError(f"expected a shape and strides of at most {MAX_RANK} numbers")
+    return tuple(numbers)
 
 
 # What state dicts and training checkpoints name; a call of anything else is refused.
@@ -213,7 +219,7 @@ GLOBALS: pickles.Globals = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("torch", "Size"): lambda sides=(): tuple(sides),
+    ("torch", "Size"): _few,
     ("torch", "device"): pickles.Discarded,
     ("numpy", "dtype"): pickles.Discarded,
     ("numpy.core.multiarray", "scalar"): pickles.Discarded,
