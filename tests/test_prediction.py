@@ -169,14 +169,34 @@ def test_the_shipped_model_has_the_error_it_promises(data):
     assert 100 - wrong / 100 == pytest.approx(weights.KNOWN["cifar10"].accuracy.top1)
 
 
-@pytest.mark.parametrize("damage", ["preprocessing", "labels", "mean"])
+DAMAGED = {
+    "architecture": "vgg",
+    "classes": -5,
+    "preprocessing": '{"resize": 1, "std": [1]}',
+    "nested": "[" * 100_000,
+    "labels": b'["one", "two"]',
+    "numbers": b"[1, 2, 3]",
+    "surrogates": b'["one", "two", "\\ud800"]',
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED, "mean"])
 def test_a_file_whose_description_is_damaged(damage, file):
+    value = DAMAGED.get(damage)
     with h5py.File(file, "r+") as opened:
-        if damage == "preprocessing":
-            opened.attrs["preprocessing"] = '{"resize": 1, "std": [1]}'
+        if isinstance(value, bytes):
+            del opened["tfalexnet/labels"]
+            opened["tfalexnet/labels"] = np.frombuffer(value, np.uint8)
+        elif value is None:
+            del opened["tfalexnet/mean"]
+        elif damage == "nested":
+            del opened["tfalexnet/labels"]
+            opened["tfalexnet/labels"] = np.frombuffer(value.encode(), np.uint8)
         else:
-            del opened[f"tfalexnet/{damage}"]
-        if damage == "labels":
-            opened["tfalexnet/labels"] = np.frombuffer(b'["one", "two"]', np.uint8)
-    with pytest.raises(tfalexnet.CheckpointError, match=r"net\.weights\.h5: (its preprocessing|expected 3 labels)"):
+            opened.attrs[damage] = value
+    with pytest.raises(tfalexnet.CheckpointError, match=r"net\.weights\.h5: "):
+        tfalexnet.decode_predictions(np.zeros((1, 3)), weights=file)
+    if damage in ("classes", "architecture"):
+        return  # The weights themselves know better.
+    with pytest.raises(tfalexnet.CheckpointError, match=r"net\.weights\.h5: "):
         tfalexnet.predict(pictures(1)[0], weights=file)

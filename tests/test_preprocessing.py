@@ -1,6 +1,7 @@
 """Pictures of every kind, as a person sees them, to the arrays of the published protocols."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -163,3 +164,26 @@ def test_hard_pictures(data):
             width, height = map(int, row["rgb size after EXIF transpose"].split("x"))
             assert decode(path).size == (width, height), row["file"]
             assert np.isfinite(BVLC(path)).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize": "stretch"},
+        {"channels": "CMYK"},
+        {"size": 10**12},
+        {"size": 256.0},
+        {"crop": 0},
+        {"crop": 257},
+        {"mean": (1.0, 2.0)},
+        {"mean": (1.0, 2.0, float("nan"))},
+        {"mean": np.zeros((200, 200, 3))},
+        {"mean": np.zeros((227, 227, 1))},
+        {"std": (0.0,)},
+        {"std": (1.0, 1.0)},
+        {"scale": float("inf")},
+    ],
+)
+def test_a_preprocessing_that_cannot_be(change):
+    with pytest.raises(ValueError, match="Expected .* Received"):
+        dataclasses.replace(BVLC, **change)

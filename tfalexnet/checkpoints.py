@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet import architectures, classes, preprocessing
-from tfalexnet.architectures import Architecture
+from tfalexnet.architectures import ARCHITECTURES, Architecture
 from tfalexnet.classes import Class
 from tfalexnet.formats import (
     CheckpointError,
@@ -51,7 +51,10 @@ FORMATS: dict[str, ModuleType] = {
     ".net": deep_compression,
     ".caffemodel": caffemodel,
 }
-GUESSES = ("bvlc_alexnet", *architectures.ARCHITECTURES)
+GUESSES = ("bvlc_alexnet", *ARCHITECTURES)
+
+
+MOST_CLASSES = 1 << 16  # Where a file's own word is all there is.
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,10 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
     if keras_h5.recognises(path):
         contents = keras_h5.read(path)
         if {"architecture", "classes"} <= set(contents.attributes):
-            net = architectures.find(str(contents.attributes["architecture"]))
-            return _description(contents, net.with_classes(int(contents.attributes["classes"])), path)
+            said, count = contents.attributes["architecture"], contents.attributes["classes"]
+            if said not in ARCHITECTURES or not isinstance(count, int) or not 0 < count <= MOST_CLASSES:
+                raise CheckpointError(f"{path}: expected a known network and its classes; it says {said!r}, {count!r}.")
+            return _description(contents, ARCHITECTURES[str(said)].with_classes(count), path)
     checkpoint = read(path)
     return checkpoint.preprocessing, checkpoint.classes
 
@@ -332,14 +337,22 @@ def _description(contents: Contents, net: Architecture, path: Path) -> tuple[Pre
     """What a file says of pictures and classes, or what is published of its network."""
     said, extras = contents.attributes, contents.extras
     try:
-        labels = classes.named(json.loads(extras["labels"].tobytes())) if "labels" in extras else None
+        labels = classes.named(_texts(extras["labels"])) if "labels" in extras else None
         process = PREPROCESSING.get(net.name)
         if "preprocessing" in said:
             fields = json.loads(str(said["preprocessing"]))
             process = Preprocessing(**fields | {"std": tuple(fields["std"])}, mean=np.array(extras["mean"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its preprocessing or its labels are damaged ({error!r}).") from error
     if labels is not None and len(labels) != net.classes:
         raise CheckpointError(f"{path}: expected {net.classes} labels, as many as classes; received {len(labels)}.")
     known = classes.imagenet()
     return process, labels or (known if net.classes == len(known) else classes.numbered(net.classes))
+
+
+def _texts(array: np.ndarray) -> list[str]:
+    """A list of texts in JSON."""
+    found = json.loads(array.tobytes())
+    if not isinstance(found, list) or not all(isinstance(text, str) and text.isprintable() for text in found):
+        raise ValueError("expected a list of names")
+    return found

@@ -108,8 +108,8 @@ def from_folder(
         seed: of order and augmentation, which differ in each epoch and do not depend on the number
             of threads.
         part: "validation" are the pictures that `source` names so, or a tenth of them.
-        strict: whether a file that cannot be read ends the training; else it is left out and named
-            on stderr.
+        strict: whether a file that cannot be read ends the training; else it is left out, and another
+            picture fills the batch.
 
     Returns:
         A dataset of (inputs, labels): float32 (batch, height, width, channels), int64 (batch,). Its
@@ -125,7 +125,9 @@ def from_folder(
     dataset = batches(
         chosen, PREPARED[net.name], batch, augment if part == "training" else None, seed, skipped=skipped
     )
-    dataset = dataset.map(lambda inputs, labels, _: (inputs, labels))
+    # Keras wants to know how many batches an epoch has, also where files turn out to be unreadable.
+    steps = len(chosen) // batch if part == "training" else -(-len(chosen) // batch)
+    dataset = dataset.map(lambda inputs, labels, _: (inputs, labels)).repeat().take(steps)
     dataset.class_names, dataset.skipped = list(chosen.classes), skipped.reasons
     return dataset
 

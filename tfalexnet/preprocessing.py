@@ -19,6 +19,9 @@ Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 grey; height × width [× channels])."""
 
 
+LARGEST = 1 << 14  # Pixels a side, beyond any use; a damaged file could ask for any number.
+
+
 class PictureError(ValueError):
     """Something that should have been a picture. `name` is the file, `reason` what is wrong."""
 
@@ -57,8 +60,19 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if self.crop > self.size:
-            raise ValueError(f"Expected crop <= size. Received: crop={self.crop}, size={self.size}")
+        for name, known in {"resize": ("squash", "shorter side"), "channels": ("RGB", "BGR", "L")}.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+        sides = (self.crop, self.size)
+        if not all(type(side) is int for side in sides) or not 0 < self.crop <= self.size <= LARGEST:
+            raise ValueError(f"Expected 0 < crop <= size <= {LARGEST}. Received: crop={self.crop}, size={self.size}")
+        channels = len(self.channels)
+        mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
+        picture = mean.ndim == 3 and min(mean.shape[:2]) >= self.crop and mean.shape[2] == channels
+        if not (mean.shape == (channels,) or picture) or not np.isfinite(mean).all():
+            raise ValueError(f"Expected a mean of {channels} finite numbers, or a picture. Received: shape {mean.shape}")
+        if std.shape not in ((1,), (channels,)) or not (0 < std).all() or not np.isfinite([*std, self.scale]).all():
+            raise ValueError(f"Expected finite `scale` and positive `std`. Received: {self.scale!r} and {self.std!r}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
