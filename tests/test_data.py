@@ -1,5 +1,6 @@
 """Data in every form to batches; augmentation for what it does; order and randomness under a seed."""
 
+import itertools
 import subprocess
 import sys
 
@@ -59,7 +60,10 @@ def test_every_form_of_data_is_the_same_data(folder, tmp_path):
     for separator, names in (("list", ("ant", "bee", "cat")), ("numbers", "012")):
         (tmp_path / separator).mkdir()
         for part, own in zip(("train", "val"), wanted, strict=True):
-            lines = [f"../{file.relative_to(tmp_path)} {names[y]}" for file, y in zip(own.pictures, own.labels, strict=True)]
+            lines = [
+                f"../{file.relative_to(tmp_path)} {names[y]}"
+                for file, y in zip(own.pictures, own.labels, strict=True)
+            ]
             (tmp_path / separator / f"{part}.txt").write_text("\n".join(lines))
         for found, own in zip(data.read(tmp_path / separator), wanted, strict=True):
             assert [file.resolve() for file in found.pictures] == [file.resolve() for file in own.pictures]
@@ -151,7 +155,7 @@ def test_crops_and_mirror_images_are_equally_likely():
     assert counts.sum() == 1800 and len(counts) == 18
     # Pearson's χ² with 17 degrees of freedom is below 41 in 999 of 1000 cases.
     assert ((counts - 100) ** 2 / 100).sum() < 41
-    together = sum(a == b for a, b in zip(seen, seen[1:], strict=False))
+    together = sum(a == b for a, b in itertools.pairwise(seen))
     assert 50 < together < 160  # One in eighteen, were neighbours independent.
 
 
@@ -204,7 +208,10 @@ def test_unreadable_files_are_named_and_left_out_or_end_all(folder):
 
 WRONG = {
     "no such place": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist"),
-    "no class folders": (lambda f: f / "train" / "ant", "expected a folder of pictures for each class; received none"),
+    "no class folders": (
+        lambda f: f / "train" / "ant",
+        "expected a folder of pictures for each class; received none",
+    ),
     "an empty class": (lambda f: (f / "train" / "dog").mkdir() or f, "dog: expected pictures"),
     "one class": (lambda f: one_class(f), "at least two classes; received ant alone"),
     "a class of validation alone": (

@@ -123,7 +123,9 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
         if {"architecture", "classes"} <= set(contents.attributes):
             said, count = contents.attributes["architecture"], contents.attributes["classes"]
             if said not in ARCHITECTURES or not isinstance(count, int) or not 0 < count <= MOST_CLASSES:
-                raise CheckpointError(f"{path}: expected a known network and its classes; it says {said!r}, {count!r}.")
+                raise CheckpointError(
+                    f"{path}: expected a known network and its classes; it says {said!r}, {count!r}."
+                )
             return _description(contents, ARCHITECTURES[str(said)].with_classes(count), path)
     checkpoint = read(path)
     return checkpoint.preprocessing, checkpoint.classes

@@ -62,7 +62,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name, known in {"resize": ("squash", "shorter side"), "channels": ("RGB", "BGR", "L")}.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"Expected `{name}` to be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+                raise ValueError(
+                    f"Expected `{name}` to be one of {', '.join(known)}. Received: {getattr(self, name)!r}"
+                )
         sides = (self.crop, self.size)
         if not all(type(side) is int for side in sides) or not 0 < self.crop <= self.size <= LARGEST:
             raise ValueError(f"Expected 0 < crop <= size <= {LARGEST}. Received: crop={self.crop}, size={self.size}")
@@ -70,8 +72,10 @@ class Preprocessing:
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
         picture = mean.ndim == 3 and min(mean.shape[:2]) >= self.crop and mean.shape[2] == channels
         if not (mean.shape == (channels,) or picture) or not np.isfinite(mean).all():
-            raise ValueError(f"Expected a mean of {channels} finite numbers, or a picture. Received: shape {mean.shape}")
-        if std.shape not in ((1,), (channels,)) or not (0 < std).all() or not np.isfinite([*std, self.scale]).all():
+            raise ValueError(
+                f"Expected a mean of {channels} finite numbers, or a picture. Received: shape {mean.shape}"
+            )
+        if std.shape not in ((1,), (channels,)) or not (std > 0).all() or not np.isfinite([*std, self.scale]).all():
             raise ValueError(f"Expected finite `scale` and positive `std`. Received: {self.scale!r} and {self.std!r}")
 
     @property

@@ -466,8 +466,8 @@ class _Run:
         """Say what is trained, and from where."""
         if self.writes:
             print(
-                f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for validation; "
-                f"{recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} pictures, "
+                f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for "
+                f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} pictures, "
                 f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
             )
             if state.step:

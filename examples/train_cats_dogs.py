@@ -1,0 +1,14 @@
+"""single_tower or single_tower_avgpool on cats and dogs, with its source's settings.
+
+    python examples/train_cats_dogs.py catsdogs --output runs/cats_dogs --architecture single_tower
+
+TIME. RESULT
+"""
+
+import sys
+
+from tfalexnet.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["train", *sys.argv[1:], "--precision", "mixed_bfloat16"]
+    main()

@@ -1,0 +1,14 @@
+"""tflearn_flowers17 on 17 kinds of flowers, with its source's momentum.
+
+    python examples/train_flowers17.py flowers17 --output runs/flowers17
+
+TIME. RESULT
+"""
+
+import sys
+
+from tfalexnet.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["train", *sys.argv[1:], "--architecture", "tflearn_flowers17", "--precision", "mixed_bfloat16"]
+    main()

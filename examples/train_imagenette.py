@@ -1,0 +1,23 @@
+"""bvlc_alexnet or krizhevsky2012 from scratch on ten classes of ImageNet, by the paper's recipe.
+
+    python examples/train_imagenette.py imagenette --output runs/imagenette --architecture bvlc_alexnet
+
+TIME. RESULT
+"""
+
+import sys
+
+from tfalexnet.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[1:] = [
+        "train",
+        *sys.argv[1:],
+        "--recipe",
+        "paper",
+        "--batch-size",
+        "32",
+        "--precision",
+        "mixed_bfloat16",
+    ]
+    main()
