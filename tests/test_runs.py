@@ -1,0 +1,291 @@
+"""Trainings that are cut and go on, freeze what is frozen, and say what is wrong."""
+
+import csv
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from nets import random_parameters, small
+from test_main import tfalexnet as command
+
+import tfalexnet
+from tfalexnet import checkpoints, data, runs, training
+from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
+from tfalexnet.runs import Options, TrainingError
+
+NET = small(MNIST_28)
+RECIPE = dataclasses.replace(training.SOURCES["mnist_28"], batch=16, epochs=2)
+
+
+def digits(count: int, seed: int = 0) -> data.Labelled:
+    """Bars at an angle, one for each of three classes, in noise."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 3, count)
+    pictures = generator.integers(0, 80, (count, 28, 28), "uint8")
+    for picture, label in zip(pictures, labels, strict=True):
+        if label < 2:
+            (picture if label else picture.T)[10:18] += 120
+    return data.Labelled(pictures, labels, ("down", "across", "none"))
+
+
+def weights(folder) -> dict[str, np.ndarray]:
+    with np.load(folder / "checkpoint.npz") as archive:
+        return {name: archive[name] for name in archive if name != "state"}
+
+
+def log(folder) -> list[dict[str, str]]:
+    """What a run logged, but for the seconds."""
+    with (folder / "log.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(autouse=True)
+def policy():
+    yield
+    tf.keras.config.set_dtype_policy("float32")
+
+
+def train(folder, epochs=2, net=NET, recipe=RECIPE, **options):
+    recipe = dataclasses.replace(recipe, epochs=epochs)
+    return runs.train(digits(64), digits(40, 1), net, recipe, folder, Options(**options))
+
+
+def test_a_run_leaves_all_that_is_needed(tmp_path, capsys):
+    model = train(tmp_path / "run", 4)
+    rows = log(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["validation_error"]) < 30 < float(rows[0]["error"])
+    said = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert said["classes"] == ["down", "across", "none"] and said["options"]["seed"] == 2012
+    assert said["training"]["sha256"] == digits(64).digest() and "tensorflow" in said["versions"]
+    assert "epoch 4/4: loss" in capsys.readouterr().out
+    picture = np.zeros((28, 28), "uint8")
+    picture[10:18] = 200
+    read = checkpoints.read(model, NET)
+    assert [name for _, name in read.classes] == ["down", "across", "none"]
+    ours = tfalexnet.AlexNet(NET, weights=model)(read.preprocessing(picture)[None]).numpy()
+    assert ours.argmax() == 1
+    events = [file for file in (tmp_path / "run").iterdir() if "tfevents" in file.name]
+    tags = set()
+    for record in tf.compat.v1.io.tf_record_iterator(str(events[0])):
+        event = tf.compat.v1.Event.FromString(record)
+        tags |= {value.tag for value in event.summary.value}
+    assert {"loss", "error", "learning_rate", "validation_error", "conv1"} <= tags
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    train(tmp_path / "whole", log_interval=1)
+    calls = []
+    after = runs._after
+
+    def interrupting(*given):
+        calls.append(1)
+        if len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return after(*given)
+
+    monkeypatch.setattr(runs, "_after", interrupting)
+    with pytest.raises(runs.Stopped, match="stopped in epoch 2; all is saved in"):
+        train(tmp_path / "cut", log_interval=1)
+    train(tmp_path / "cut", log_interval=3)
+    assert len(calls) == 8
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert set(whole) == set(cut)
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, cut[name])
+    assert log(tmp_path / "whole") == log(tmp_path / "cut")
+
+
+def test_more_epochs_go_further_and_the_same_are_done_already(tmp_path):
+    train(tmp_path / "whole", 3)
+    train(tmp_path / "run", 1)
+    first = weights(tmp_path / "run")
+    train(tmp_path / "run", 1)
+    for name, array in weights(tmp_path / "run").items():
+        np.testing.assert_array_equal(array, first[name])
+    train(tmp_path / "run", 3)
+    for name, array in weights(tmp_path / "whole").items():
+        np.testing.assert_array_equal(array, weights(tmp_path / "run")[name])
+
+
+@pytest.mark.slow
+def test_ten_kills_cost_nothing(tmp_path):
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=digits(600).pictures,
+        y_train=digits(600).labels,
+        x_test=digits(50, 1).pictures,
+        y_test=digits(50, 1).labels,
+    )
+    arguments = [
+        "train",
+        "d.npz",
+        "--architecture",
+        "cifar10_18pct",
+        "--epochs",
+        "6",
+        "--batch-size",
+        "20",
+        "--deterministic",
+        "--checkpoint-minutes",
+        "0.001",
+        "--log-interval",
+        "1",
+        "--augment",
+        "crop",
+    ]
+    assert command(*arguments, "--output", "whole", cwd=tmp_path).returncode == 0
+    generator = random.Random(1)
+    kills = 0
+    while kills < 10:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "tfalexnet", *arguments, "--output", "cut"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        while "steps of" not in run.stdout.readline():
+            assert run.poll() is None
+        time.sleep(generator.uniform(0.3, 2.5))
+        if run.poll() is not None:  # Done before it was killed: begin anew.
+            run.wait()
+            for file in (tmp_path / "cut").iterdir():
+                file.unlink()
+            continue
+        run.kill()
+        run.wait()
+        kills += 1
+    assert command(*arguments, "--output", "cut", cwd=tmp_path).returncode == 0
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, cut[name])
+    assert log(tmp_path / "whole") == log(tmp_path / "cut")
+
+
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path):
+    train(tmp_path / "run", 1)
+    before = weights(tmp_path / "run")
+    code = (
+        "import os, signal, sys, numpy as np\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "savez = np.savez\n"
+        "def killed(file, **arrays):\n"
+        "    savez(file, **dict(list(arrays.items())[:5])); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "np.savez = killed\n"
+        "from pathlib import Path\n"
+        "from test_runs import train\n"
+        "train(Path(sys.argv[1]), 2)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "run", os.path.dirname(__file__)], capture_output=True
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, weights(tmp_path / "run")[name])
+    train(tmp_path / "run", 2)
+
+
+def test_what_is_frozen_stays(tmp_path):
+    net = small(BVLC_ALEXNET)
+    parameters = random_parameters(net)
+    checkpoint = checkpoints.Checkpoint(parameters, net, checkpoints.PREPROCESSING["bvlc_alexnet"], ())
+    checkpoints.write(tmp_path / "old.weights.h5", checkpoint)
+    pictures = data.Labelled(
+        np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), "uint8"), np.arange(16) % 3, ("a", "b", "c")
+    )
+    recipe = dataclasses.replace(training.FINE_TUNE, batch=8, epochs=1)
+    options = Options(weights=tmp_path / "old.weights.h5", freeze_until="fc7")
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="fc8 .* drawn afresh"):
+        read = checkpoints.read
+        patch.setattr(checkpoints, "read", lambda path, *_: read(path, net))
+        model = runs.train(pictures, pictures, net, recipe, tmp_path / "run", options)
+    learnt = checkpoints.read(model, net).parameters
+    for name, (kernel, bias) in parameters.items():
+        frozen = name not in ("fc7", "fc8")
+        if name != "fc8":
+            assert np.array_equal(kernel, learnt[name][0]) == np.array_equal(bias, learnt[name][1]) == frozen
+    assert learnt["fc8"][0].shape == (64, 3)
+    with pytest.raises(ValueError, match="`freeze_until` to be one of conv1, .*fc8. Received: 'pool5'"):
+        train(tmp_path / "other", freeze_until="pool5")
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path):
+    train(tmp_path / "run", 1)
+    before = weights(tmp_path / "run")
+    spoiled = digits(64)
+    run = runs._Run(tmp_path / "run", True)
+    with np.load(tmp_path / "run" / "checkpoint.npz") as archive:
+        arrays = dict(archive)
+    (name,) = [name for name in arrays if "fc4.kernel" in name and "momentum" not in name and "velocity" not in name]
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    np.savez(tmp_path / "run" / "checkpoint.npz", **arrays)
+    with pytest.raises(TrainingError, match="Expected a loss that is a number. Received: nan before step .*smaller"):
+        train(tmp_path / "run", 2)
+    after = weights(tmp_path / "run")
+    assert set(before) == set(after) and len(spoiled) == 64 and run.folder.exists()
+
+
+def test_low_precision_learns_too(tmp_path):
+    train(tmp_path / "run", 4, precision="mixed_bfloat16")
+    assert float(log(tmp_path / "run")[-1]["validation_error"]) < 40
+
+
+def test_two_replicas_learn_as_one(tmp_path):
+    recipe = dataclasses.replace(training.PAPER, batch=16, epochs=1, learning_rate=0.01)
+    for name, strategy in {"one": None, "two": tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])}.items():
+        runs.train(digits(64), digits(40, 1), NET, recipe, tmp_path / name, Options(dropout=0.0), strategy)
+    one, two = (checkpoints.read(tmp_path / name / "model.weights.h5", NET).parameters for name in ("one", "two"))
+    for name, arrays in one.items():
+        for a, b in zip(arrays, two[name], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_unreadable_pictures_are_named(tmp_path, capsys):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(digits(12).pictures[i]).save(tmp_path / "d" / name / f"{i}.png")
+    (tmp_path / "d" / "a" / "3.png").write_text("no picture")
+    recipe = dataclasses.replace(RECIPE, batch=4, epochs=2)
+    parts = data.read(tmp_path / "d")
+    runs.train(*parts, NET, recipe, tmp_path / "run", Options())
+    assert capsys.readouterr().err.count("left out") == 1
+    with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
+        runs.train(*parts, NET, recipe, tmp_path / "strict", Options(strict=True))
+
+
+WRONG = {
+    "learning rate": (["--learning-rate", "nan"], 2, "expected a positive number, received 'nan'"),
+    "batch": (["--batch-size", "1000"], 1, "Expected a batch of 1 to 40 pictures"),
+    "architecture": (["--architecture", "vgg"], 1, "Expected `architecture` to be one of"),
+    "freeze": (["--freeze-until", "pool1"], 1, "Expected `freeze_until` to be one of conv1"),
+    "weights": (["--weights", "cifar10"], 1, "do not fit mnist_28"),
+    "run": (["--output", "other"], 1, "Expected other to be the folder of a training, or empty"),
+    "another run": (["--output", "run"], 1, "It is that of another: "),
+    "devices": (["--devices", "/GPU:0,/GPU:1"], 1, "devices"),
+    "classes": (["--classes", "names.txt"], 1, "Expected the classes"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_one_line(name, tmp_path):
+    extra, status, message = WRONG[name]
+    np.savez(tmp_path / "d.npz", x_train=digits(40).pictures, y_train=digits(40).labels)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"architecture": "bvlc_alexnet"}')
+    (tmp_path / "names.txt").write_text("one\ntwo")
+    run = command("train", "d.npz", "--architecture", "mnist_28", "--output", "new", *extra, cwd=tmp_path)
+    assert run.returncode == status and message in run.stderr and "Traceback" not in run.stderr
