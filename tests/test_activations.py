@@ -158,6 +158,38 @@ def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
         assert list(again["unreadable/files"]) == list(whole["unreadable/files"])
 
 
+def test_a_block_that_was_interrupted_does_not_count(file, folder, monkeypatch):
+    monkeypatch.setattr(activations, "BLOCK", 2)
+    stack = np.stack
+    blocks = []
+
+    def interrupted(rows):
+        blocks.append(len(rows))
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        return stack(rows)
+
+    monkeypatch.setattr(np, "stack", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        activations.extract(folder, "f.h5", "fc4", file)
+    monkeypatch.setattr(np, "stack", stack)
+    activations.extract(folder, "f.h5", "fc4", file)
+    with h5py.File("f.h5") as found:
+        assert list(found["files"].asstr()[:]) == ["a.png", "b.png", "c.png", "deep/ü.png"]
+        assert list(found["unreadable/files"].asstr()[:]) == ["bad.jpg"] and len(found["fc4"]) == 4
+
+
+def test_a_name_that_is_no_text(file, folder):
+    if os.fsencode("é") != b"\xc3\xa9":
+        pytest.skip("names are UTF-16 here")
+    odd = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a.png", odd)
+    activations.extract(folder, "f.h5", "fc4", file)
+    with h5py.File("f.h5") as found:
+        names = found["files"].asstr("utf-8", "surrogateescape")[:]
+        assert [os.fsencode(name) for name in names][2] == b"caf\xe9.png"
+
+
 def test_a_file_damaged_by_a_kill_is_begun_anew(file, folder):
     with open("f.h5.part", "wb") as part:
         part.write(b"\x89HDF\r\n\x1a\n" + bytes(100))
@@ -174,3 +206,5 @@ def test_nothing_readable(file, tmp_path):
     with pytest.raises(ValueError, match="1 files, none of which can be read"):
         activations.extract("empty", "f.h5", "fc4", file)
     assert not os.path.exists("f.h5") and not os.path.exists("f.h5.part")
+    with pytest.raises(ValueError, match="Expected `batch` to be a positive integer"):
+        activations.extract("empty", "f.h5", "fc4", file, batch=0)

@@ -1,5 +1,7 @@
 """Pruning and clustering: what is kept, what is lost, and what the layout takes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from nets import random_parameters, small
@@ -47,22 +49,23 @@ def test_what_is_few_already_stays_as_it_is():
 
 def test_the_file_holds_what_is_said(tmp_path):
     parameters = random_parameters(NET)
-    checkpoint = Checkpoint(parameters, NET, checkpoints.PREPROCESSING["bvlc_alexnet"], numbered(10))
+    checkpoint = Checkpoint(parameters, NET, None, numbered(10))
     checkpoints.write(tmp_path / "net.npz", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
         read = checkpoints.read
-        patch.setattr(checkpoints, "read", lambda path: read(path, NET))
-        output, rows = compression.compress(tmp_path / "net.npz", tmp_path / "net.net")
-    again = checkpoints.read(output, NET)
-    assert output.stat().st_size < 0.4 * (tmp_path / "net.npz").stat().st_size
-    for row, (name, (kernel, bias)) in zip(rows, again.parameters.items(), strict=True):
+        patch.setattr(checkpoints, "read", lambda path: dataclasses.replace(read(path, NET), preprocessing=None))
+        found = compression.compress(tmp_path / "net.npz", tmp_path / "net.net")
+    again = checkpoints.read(found.output, NET)
+    assert found.after == found.output.stat().st_size < 0.4 * found.before
+    assert found.before == (tmp_path / "net.npz").stat().st_size
+    for row, (name, (kernel, bias)) in zip(found.kernels, again.parameters.items(), strict=True):
         original, same = parameters[name]
         np.testing.assert_array_equal(bias, same)
         assert (row.layer, row.weights) == (name, original.size)
         assert row.kept == np.count_nonzero(kernel) / kernel.size
         assert row.values == len(np.unique(kernel[kernel != 0])) <= (255 if kernel.ndim == 4 else 15)
         assert row.error == pytest.approx(np.linalg.norm(kernel - original) / np.linalg.norm(original))
-    assert len(compression.table(rows).splitlines()) == 9
+    assert len(compression.table(found).splitlines()) == 12
 
 
 def test_wrong_arguments(tmp_path):
@@ -71,24 +74,23 @@ def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.net"):
         compression.compress("cifar10", tmp_path / "x.npz")
     (tmp_path / "bad.jpg").touch()
-    compression.compress("cifar10", tmp_path / "x.net")
     with pytest.raises(ValueError, match="none of which can be read"):
-        compression.lost("cifar10", tmp_path / "x.net", [tmp_path / "bad.jpg"])
+        compression.compress("cifar10", tmp_path / "x.net", pictures=[tmp_path / "bad.jpg"])
 
 
 def test_what_the_outputs_lost(tmp_path, photo):
-    compression.compress("cifar10", tmp_path / "same.net", 0.999)
-    compression.compress("cifar10", tmp_path / "little.net", 0.5)
-    loss = compression.lost("cifar10", tmp_path / "same.net", [photo, tmp_path / "none.jpg"])
+    loss = compression.compress("cifar10", tmp_path / "x.net", pictures=[photo, tmp_path / "none.jpg"]).loss
     assert (loss.pictures, loss.changed) == (1, 0) and 0 < loss.largest < 0.2
-    assert compression.lost("cifar10", tmp_path / "little.net", [photo]).largest > 0.2
+    assert compression.compress("cifar10", tmp_path / "x.net", 0.5, [photo]).loss.largest > 0.2
+    noise = compression.compress("cifar10", tmp_path / "x.net")
+    assert noise.loss.pictures == 32 and "pictures of noise" in compression.table(noise)
 
 
 @pytest.mark.data
 def test_cifar10_keeps_its_error(tmp_path, data):
     from tfalexnet.evaluation import evaluate
 
-    output, _ = compression.compress("cifar10", tmp_path / "cifar10.net")
+    output = compression.compress("cifar10", tmp_path / "cifar10.net").output
     assert output.stat().st_size < 0.35 * locate("cifar10").stat().st_size
     report = evaluate(data / "cifar10" / "test", output)
     assert report["top1_error"] == pytest.approx(16.91, abs=0.5)

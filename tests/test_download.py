@@ -587,7 +587,7 @@ def test_a_name_is_downloaded_and_converted_once(suffix, server, named, home, tm
         for layer, arrays in random_parameters(NET, 1).items():
             for array, expected in zip(model.get_layer(layer).get_weights(), arrays, strict=True):
                 np.testing.assert_array_equal(array, expected)
-        assert conversion.find(name) == weights.locate(name) == home / "tested.weights.h5"
+        assert weights.find(name) == weights.locate(name) == home / "tested.weights.h5"
         assert server.asked(f"net{suffix}") == [0]
         assert os.listdir(home) == ["tested.weights.h5"] or os.name == "nt"
     said = checkpoints.keras_h5.read(home / "tested.weights.h5").attributes
@@ -599,22 +599,35 @@ def test_a_page_instead_of_an_uncertain_file_is_not_kept(server, named, home, tm
     wrong = Source((server.gives("page.npy", Answer(page)),), dataclasses.replace(sha256(content), certain=False))
     right = Source((server.gives("net.npy", Answer(content)),), sha256(content))
     with pytest.warns(UserWarning, match="Only one source states the expected digest"):
-        assert_holds(conversion.find(named(wrong, right)), 1)
+        assert_holds(weights.find(named(wrong, right)), 1)
     assert server.asked("page.npy") == server.asked("net.npy") == [0]
     (home / "tested.weights.h5").unlink()
     with (
         pytest.warns(UserWarning, match="Only one source"),
         pytest.raises(tfalexnet.WeightsNotFoundError, match=r"page\.npy: expected a checkpoint"),
     ):
-        conversion.find(named(wrong))
+        weights.find(named(wrong))
     assert not list(home.glob("page*"))
+
+
+def test_a_file_that_was_put_there_by_hand(server, named, home, tmp_path):
+    content, other = (published(tmp_path / "published", seed, ".npy") for seed in (1, 2))
+    name = named(Source((server.gives("net.npy"),), sha256(content)))
+    home.mkdir(exist_ok=True)
+    (home / "net.npy").write_bytes(other)
+    with pytest.raises(tfalexnet.WeightsNotFoundError, match="It is another file, or damaged; move it away"):
+        weights.find(name)
+    assert (home / "net.npy").read_bytes() == other
+    (home / "net.npy").write_bytes(content)
+    assert_holds(weights.find(name), 1)
+    assert (home / "net.npy").read_bytes() == content and server.asked("net.npy") == []
 
 
 def test_wrong_bytes_are_never_read_and_the_next_source_is_asked(server, named, home, tmp_path):
     wrong, right = (published(tmp_path / "published", seed, ".npy") for seed in (1, 2))
     first = Source((server.gives("first.npy", Answer(wrong)),), sha256(right))
     second = Source((server.gives("second.npy", Answer(right)),), sha256(right))
-    assert_holds(conversion.find(named(first, second)), 2)
+    assert_holds(weights.find(named(first, second)), 2)
     assert server.requests == [("first.npy", 0), ("second.npy", 0)]
     assert os.listdir(home) == ["tested.weights.h5"] or os.name == "nt"
 
@@ -623,8 +636,8 @@ def test_an_uncertain_source_is_used_with_a_warning(server, named, home, tmp_pat
     content = published(tmp_path / "published", 1, ".npy")
     url = server.gives("net.npy", Answer(content))
     with pytest.warns(UserWarning, match=f"{RIGHT.hexadecimal}, received {sha256(content).hexadecimal}"):
-        assert_holds(conversion.find(named(Source((url,), sha256(BODY, certain=False)))), 1)
-    assert conversion.find("tested") == home / "tested.weights.h5"
+        assert_holds(weights.find(named(Source((url,), sha256(BODY, certain=False)))), 1)
+    assert weights.find("tested") == home / "tested.weights.h5"
 
 
 def test_no_source_gives_it(server, named, home):
@@ -651,18 +664,18 @@ def test_offline_the_way_by_hand_is_told_and_works(server, named, home, tmp_path
     monkeypatch.setenv("TFALEXNET_OFFLINE", "1")
     name = named(Source((url,), sha256(content)))
     with pytest.raises(WeightsNotFoundError) as caught:
-        conversion.find(name)
+        weights.find(name)
     told = str(caught.value)
     output = Path("weights", "tested.weights.h5")
     command = f"tfalexnet convert FILE --architecture {NET.name} --output {output}"
     for part in ("TFALEXNET_OFFLINE=1", url, str(home), command):
         assert part in told
     conversion.convert(tmp_path / "published" / "1.npy", output, NET.name)
-    assert conversion.find(name) == output
+    assert weights.find(name) == output
     assert_holds(output, 1)
     output.unlink()
     (home / "net.npy").write_bytes(content)
-    assert_holds(conversion.find(name), 1)
+    assert_holds(weights.find(name), 1)
     assert server.requests == []
 
 
@@ -674,7 +687,7 @@ url, hexadecimal, architecture = sys.argv[1:]
 source = weights.Source((url,), download.Digest("sha256", hexadecimal))
 accuracy = weights.Accuracy(0, None, "")
 weights.KNOWN["tested"] = weights.Known("tested", architecture, None, "", "", accuracy, (source,))
-conversion.find("tested")
+weights.find("tested")
 """
 
 

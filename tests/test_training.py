@@ -53,7 +53,7 @@ def test_two_steps_are_the_equation_of_the_source(recipe, bias_rate, decay):
     x, y = batch()
     recipe = dataclasses.replace(recipe, learning_rate=1e-3)
     weights = {name: w.astype("f8") for name, w in named(model).items()}
-    velocity = {name: 0.0 for name in weights}
+    velocity = dict.fromkeys(weights, 0.0)
     recipe.compile(model)
     for _ in range(2):
         g = gradients(model, x, y)
@@ -138,7 +138,7 @@ def test_the_schedule_in_fit():
     assert seen[40] == pytest.approx(1e-9) and seen[-1] == pytest.approx(1e-10)
 
 
-def test_the_optimizer_is_saved_with_its_bias_rate(tmp_path):
+def test_the_optimizer_is_saved_with_its_bias_rate():
     again = Momentum.from_config(Momentum(0.1, 0.9, bias_rate=2.0).get_config())
     assert (again.bias_rate, again.momentum) == (2.0, 0.9)
 

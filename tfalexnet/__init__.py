@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from tfalexnet.activations import features
     from tfalexnet.alexnet import AlexNet
     from tfalexnet.architectures import ARCHITECTURES, Architecture
+    from tfalexnet.comparison import diff
+    from tfalexnet.compression import compress
     from tfalexnet.conversion import convert
     from tfalexnet.evaluation import evaluate
     from tfalexnet.formats import CheckpointError
     from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
     from tfalexnet.preprocessing import PictureError
+    from tfalexnet.verification import verify
     from tfalexnet.weights import WeightsNotFoundError
 
 __version__ = "0.1.0"
@@ -29,6 +32,9 @@ _HOME = {
     "preprocess_input": "prediction",
     "decode_predictions": "prediction",
     "convert": "conversion",
+    "compress": "compression",
+    "diff": "comparison",
+    "verify": "verification",
     "ARCHITECTURES": "architectures",
     "Architecture": "architectures",
     "CheckpointError": "formats",
@@ -44,12 +50,15 @@ __all__ = [
     "PictureError",
     "Prediction",
     "WeightsNotFoundError",
+    "compress",
     "convert",
     "decode_predictions",
+    "diff",
     "evaluate",
     "features",
     "predict",
     "preprocess_input",
+    "verify",
 ]
 
 

@@ -84,21 +84,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _compress(arguments: argparse.Namespace) -> int:
     from tfalexnet import compression
-    from tfalexnet.conversion import find
     from tfalexnet.pictures import pictures_in
 
-    before = find(arguments.weights)
-    output, squeezed = compression.compress(before, arguments.output, arguments.energy)
-    sizes = [file.stat().st_size for file in (before, output)]
-    print(compression.table(squeezed))
-    print(f"\n{sizes[0]:,} bytes became {sizes[1]:,} ({sizes[1] / sizes[0]:.1%}), written to {output}")
-    pictures = pictures_in(arguments.pictures) if arguments.pictures else compression.noise()
-    loss = compression.lost(before, output, pictures)
-    kind = f"pictures of {arguments.pictures}" if arguments.pictures else "pictures of noise (--pictures has others)"
-    print(
-        f"Of {loss.pictures} {kind} {loss.changed} have another best class; the largest change of a probability is "
-        f"{loss.largest:.3f}"
-    )
+    pictures = pictures_in(arguments.pictures) if arguments.pictures else None
+    print(compression.table(compression.compress(arguments.weights, arguments.output, arguments.energy, pictures)))
     return 0
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from tfalexnet import inference
-from tfalexnet.conversion import find, sha256
+from tfalexnet.files import sha256
 from tfalexnet.inference import BATCH, Network
 from tfalexnet.pictures import pictures_in
 from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.progress import Progress
-from tfalexnet.weights import default
+from tfalexnet.weights import find
 
 BLOCK = 8 * BATCH  # Pictures between two openings of the file, which a kill hardly ever meets.
 CHUNK = 1 << 18  # Bytes that HDF5 reads at once.
@@ -81,9 +81,11 @@ def extract(
         ValueError: no such layer, no pictures, or the `.part` is of another call.
         OSError: the file cannot be written.
     """
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
     folder, output = Path(folder), Path(output)
     files = [path.relative_to(folder).as_posix() for path in pictures_in(folder)]
-    path = find(default() if weights is None else weights)
+    path = find(weights)
     network = inference.load(path, _names(layers))
     part = output.with_name(f"{output.name}.part")
     said = _description(path, network, files)
@@ -135,21 +137,20 @@ def _begin(part: Path, said: dict[str, str], shapes: dict[str, tuple[int, ...]])
 
     if part.exists():
         try:
-            with h5py.File(part) as file:
+            with h5py.File(part, "r+") as file:
                 before = {name: file.attrs[name] for name in said}
-                rows = {len(file[layer]) for layer in before["layers"].split(", ")} | {len(file["files"])}
-                unreadable = len(file["unreadable/files"])
-        except (OSError, KeyError):
-            before, rows = said, set()
+                done = file.attrs["done"].tolist()
+                if before == said:
+                    _truncate(file, tuple(shapes), done)
+                    return sum(done), done[1]
+        except (OSError, KeyError, ValueError):
+            before = said  # Damaged by a kill while it was written to: begin anew.
         if before != said:
             differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
             raise ValueError(
                 f"Expected {part} to be left by the same command. It differs: {differing}. Delete it, or choose "
                 "another output."
             )
-        if len(rows) == 1:
-            return rows.pop() + unreadable, unreadable
-        # Damaged by a kill while it was written to.
     part.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(part, "w") as file:
         file.attrs.update(said)
@@ -158,7 +159,16 @@ def _begin(part: Path, said: dict[str, str], shapes: dict[str, tuple[int, ...]])
             file.create_dataset(layer, (0, *shape), "f4", maxshape=(None, *shape), chunks=(rows, *shape))
         for name in ("files", "unreadable/files", "unreadable/reasons"):
             file.create_dataset(name, (0,), h5py.string_dtype(), maxshape=(None,))
+        file.attrs["done"] = [0, 0]
     return 0, 0
+
+
+def _truncate(file: Any, layers: tuple[str, ...], done: list[int]) -> None:
+    """Forget what was written after `done` was, and so perhaps in part."""
+    for name in (*layers, "files"):
+        file[name].resize(done[0], axis=0)
+    for name in ("unreadable/files", "unreadable/reasons"):
+        file[name].resize(done[1], axis=0)
 
 
 def _append(part: Path, layers: tuple[str, ...], rows: dict[str, Any]) -> int:
@@ -170,7 +180,8 @@ def _append(part: Path, layers: tuple[str, ...], rows: dict[str, Any]) -> int:
     columns: dict[str, Sequence[Any]] = (
         dict(zip(layers, zip(*good.values(), strict=True), strict=True)) if good else {}
     )
-    columns |= {"files": list(good), "unreadable/files": list(bad), "unreadable/reasons": list(bad.values())}
+    for name, texts in {"files": good, "unreadable/files": bad, "unreadable/reasons": bad.values()}.items():
+        columns[name] = [text.encode("utf-8", "surrogateescape") for text in texts]
     with h5py.File(part, "r+") as file:
         for name, column in columns.items():
             dataset = file[name]
@@ -178,6 +189,7 @@ def _append(part: Path, layers: tuple[str, ...], rows: dict[str, Any]) -> int:
             dataset.resize(start + len(column), axis=0)
             if column:
                 dataset[start:] = np.stack(column) if name in layers else column
+        file.attrs["done"] = file.attrs["done"] + [len(good), len(bad)]  # Last: an interrupted block does not count.
     return len(bad)
 
 
@@ -185,5 +197,7 @@ def _unreadable(path: Path) -> list[tuple[str, str]]:
     import h5py
 
     with h5py.File(path) as file:
-        names, reasons = (file[f"unreadable/{kind}"].asstr()[:] for kind in ("files", "reasons"))
+        names, reasons = (
+            file[f"unreadable/{kind}"].asstr("utf-8", "surrogateescape")[:] for kind in ("files", "reasons")
+        )
     return list(zip(names, reasons, strict=True))

@@ -10,8 +10,8 @@ import keras
 
 from tfalexnet import architectures, checkpoints, model, towers
 from tfalexnet.architectures import Architecture
-from tfalexnet.conversion import find
 from tfalexnet.formats import CheckpointError
+from tfalexnet.weights import find
 
 
 def AlexNet(

@@ -16,10 +16,9 @@ from tfalexnet import architectures, checkpoints
 from tfalexnet.architectures import ARCHITECTURES, Architecture, Conv, Dense, Layer
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import Class
-from tfalexnet.conversion import find
 from tfalexnet.formats.orientation import flatten_chw, flatten_hwc
 from tfalexnet.preprocessing import Preprocessing
-from tfalexnet.weights import KNOWN
+from tfalexnet.weights import KNOWN, find
 
 Shape = tuple[int, ...]
 Status = Literal["same", "changed", "moved", "only in A", "only in B"]

@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet import checkpoints, inference
-from tfalexnet.conversion import find, sha256
+from tfalexnet.files import sha256
 from tfalexnet.formats import deep_compression
 from tfalexnet.preprocessing import Picture
+from tfalexnet.weights import find
 
 ENERGY = 0.999  # The error of the shipped model grows by .1 points; at .99 by 1.5 (README).
 ROUNDS = 100  # Of k-means, which seldom needs half of them.
 
 
 @dataclass(frozen=True)
-class Squeezed:
-    """What became of one kernel: shares of its weights and values left, ‖change‖ / ‖kernel‖."""
+class Kernel:
+    """What became of one kernel: share of its weights and values left, ‖change‖ / ‖kernel‖."""
 
     layer: str
     weights: int
@@ -43,21 +44,37 @@ class Loss:
     largest: float
 
 
+@dataclass(frozen=True)
+class Compression:
+    """What was written, its size and that of its source in bytes, and what was lost.
+
+    `loss` is None where nobody says how the network takes its pictures.
+    """
+
+    output: Path
+    before: int
+    after: int
+    kernels: tuple[Kernel, ...]
+    loss: Loss | None
+    on: str
+
+
 def compress(
-    weights: str | os.PathLike, output: str | os.PathLike, energy: float = ENERGY
-) -> tuple[Path, list[Squeezed]]:
+    weights: str | os.PathLike,
+    output: str | os.PathLike,
+    energy: float = ENERGY,
+    pictures: Iterable[Picture] | None = None,
+) -> Compression:
     """Write weights in the layout of Deep Compression.
 
     Args:
         weights: a known name or a file in any format.
         output: the file to write, `….net`.
         energy: the share of ‖kernel‖² that the weights which are kept hold, in (0, 1].
-
-    Returns:
-        The file written, and what became of each kernel.
+        pictures: what the outputs are compared on; None is `noise()`.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of its range, or pictures none of which can be read.
         CheckpointError, WeightsNotFoundError, OSError: see `tfalexnet.convert`.
     """
     output = Path(output)
@@ -67,17 +84,20 @@ def compress(
         raise ValueError(f"Expected an output that ends in .net. Received: {output}")
     source = find(weights)
     checkpoint = checkpoints.read(source)
-    parameters, squeezed = {}, []
+    parameters, kernels = {}, []
     for name, (kernel, bias) in checkpoint.parameters.items():
         few = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
         parameters[name] = few, bias
         kept = np.count_nonzero(few) / kernel.size
         error = float(np.linalg.norm(few - kernel) / (np.linalg.norm(kernel) or 1))
-        squeezed.append(Squeezed(name, kernel.size, kept, len(np.unique(few[few != 0])), error))
-    checkpoints.write(
-        output, replace(checkpoint, parameters=parameters), source=source.name, source_sha256=sha256(source)
-    )
-    return output, squeezed
+        kernels.append(Kernel(name, kernel.size, kept, len(np.unique(few[few != 0])), error))
+    compressed = replace(checkpoint, parameters=parameters)
+    checkpoints.write(output, compressed, source=source.name, source_sha256=sha256(source))
+    loss = None
+    if checkpoint.preprocessing is not None:
+        loss = lost(source, output, noise() if pictures is None else pictures)
+    on = "pictures of noise (--pictures has others)" if pictures is None else "pictures"
+    return Compression(output, source.stat().st_size, output.stat().st_size, tuple(kernels), loss, on)
 
 
 def prune(kernel: np.ndarray, energy: float) -> np.ndarray:
@@ -145,10 +165,21 @@ def noise(count: int = 32, side: int = 256) -> list[np.ndarray]:
     return list(((pink - low) / (high - low) * 255).round().astype(np.uint8))
 
 
-def table(squeezed: list[Squeezed]) -> str:
-    """What became of each kernel, as lines of text."""
+def table(compression: Compression) -> str:
+    """What became of each kernel, of the size and of the outputs, as lines of text."""
     lines = [f"{'layer':<8} {'weights':>11} {'kept':>7} {'values':>7} {'error':>7}"]
     lines += [
-        f"{row.layer:<8} {row.weights:>11,} {row.kept:>7.1%} {row.values:>7} {row.error:>7.1%}" for row in squeezed
+        f"{row.layer:<8} {row.weights:>11,} {row.kept:>7.1%} {row.values:>7} {row.error:>7.1%}"
+        for row in compression.kernels
     ]
+    share = compression.after / compression.before
+    lines += ["", f"{compression.before:,} bytes became {compression.after:,} ({share:.1%}): {compression.output}"]
+    if (loss := compression.loss) is None:
+        return "\n".join(
+            [*lines, "What the outputs lost is not known: the weights do not say how pictures are prepared."]
+        )
+    lines.append(
+        f"Of {loss.pictures} {compression.on} {loss.changed} have another best class; the largest change of a "
+        f"probability is {loss.largest:.3f}"
+    )
     return "\n".join(lines)

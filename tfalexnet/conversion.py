@@ -1,9 +1,8 @@
-"""A checkpoint in one format becomes one in another; a known name becomes a file."""
+"""A checkpoint in one format becomes one in another."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -12,9 +11,9 @@ from pathlib import Path
 from tfalexnet import checkpoints, classes
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.download import DownloadError, alone, fetch
+from tfalexnet.files import sha256
 from tfalexnet.formats import CheckpointError
-from tfalexnet.weights import KNOWN, Known, WeightsNotFoundError, cache, folders, locate
+from tfalexnet.weights import find
 
 
 def convert(
@@ -54,54 +53,6 @@ def convert(
     return output, checkpoint
 
 
-def find(weights: str | os.PathLike) -> Path:
-    """The file of a path or a known name; what is not on this machine is downloaded and converted.
-
-    Both are done once, into the folder that TFALEXNET_HOME names, however many processes ask.
-
-    Raises:
-        WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message says how
-            to get it by hand.
-        OSError: it cannot be written.
-    """
-    path = locate(weights)
-    if path is not None:
-        return path
-    known = KNOWN[os.fspath(weights)]
-    converted = cache() / known.file
-    with alone(converted):
-        return locate(weights) or _obtain(known, converted)
-
-
-def _obtain(known: Known, converted: Path) -> Path:
-    """Download the first source that can be had, convert it, and keep what was converted."""
-    problems = []
-    for source in known.sources:
-        name = source.urls[0].rsplit("/", 1)[-1]
-        try:
-            file = fetch(source.urls, cache() / name, source.digest, source.size)
-        except DownloadError as error:
-            problems.append(str(error))
-            continue
-        try:
-            checkpoint = checkpoints.read(file, known.architecture)
-        except CheckpointError as error:  # Of a digest that is not certain, this is the better judge.
-            problems.append(str(error))
-            file.unlink()
-            continue
-        checkpoints.write(converted, checkpoint, source=name, source_sha256=sha256(file))
-        file.unlink()
-        return converted
-    looked = ", ".join(str(folder.absolute()) for folder in folders()[1:])
-    raise WeightsNotFoundError(
-        f"The weights {known.name!r} are not on this machine: {known.file} was looked for in {looked}.\n"
-        + "\n".join(problems)
-        + "\nGet one of these files elsewhere and type\n    "
-        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}\n"
-        + "or use weights='cifar10', which ship with the package."
-    )
-
-
 def table(checkpoint: Checkpoint) -> str:
     """Layers, shapes and parameters, as lines of text."""
     rows = [("layer", "kernel", "bias", "parameters")]
@@ -138,9 +89,3 @@ def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
             f"weights; received {len(labels)}."
         )
     return dataclasses.replace(checkpoint, classes=classes.named(labels))
-
-
-def sha256(path: Path) -> str:
-    """Of the bytes of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

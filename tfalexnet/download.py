@@ -103,7 +103,7 @@ class _Failed(Exception):
 
 
 def fetch(urls: Sequence[str], path: Path, digest: Digest, size: int | None = None, limit: int = 1 << 30) -> Path:
-    """The file at `path`, which is downloaded once if it is not there.
+    """The file at `path`, which is downloaded once if it is not there; its digest is checked anyhow.
 
     It grows in `<path>.part`, from which a later call goes on, and takes its place when its digest is right.
 
@@ -115,11 +115,11 @@ def fetch(urls: Sequence[str], path: Path, digest: Digest, size: int | None = No
         limit: no more bytes than these are taken from an address where `size` is None.
 
     Raises:
-        DownloadError: no address gave the file, or TFALEXNET_OFFLINE forbids to ask.
+        DownloadError: no address gave the file, TFALEXNET_OFFLINE forbids to ask, or another is in its place.
         OSError: the file cannot be written.
     """
     path = Path(path)
-    if path.exists():
+    if _there(path, digest):
         return path
     for url in urls or [""]:
         if urlsplit(url).scheme not in ("http", "https"):
@@ -131,7 +131,7 @@ def fetch(urls: Sequence[str], path: Path, digest: Digest, size: int | None = No
             "Unset the variable, or put the file there by hand, from\n    " + "\n    ".join(urls)
         )
     with alone(path):
-        if path.exists():
+        if _there(path, digest):
             return path
         reasons = []
         for url in urls:
@@ -239,11 +239,7 @@ def _obtain(url: str, part: Path, digest: Digest, size: int | None, limit: int) 
         else:
             wrong = f"expected {digest.algorithm} {digest.hexadecimal}, received {received}"
             if not digest.certain:
-                warnings.warn(
-                    f"{url}: {wrong}. Only one source states the expected digest, so the file is accepted. "
-                    "If its answers are odd, delete it and get it elsewhere.",
-                    stacklevel=3,
-                )
+                _accept(f"{url}: {wrong}.")
                 return
         part.unlink()
         raise _Failed(wrong)
@@ -331,6 +327,28 @@ def _reason(error: Exception) -> str:
 
 def _right(part: Path, digest: Digest) -> bool:
     return part.exists() and digest.of(part) == digest.hexadecimal
+
+
+def _there(path: Path, digest: Digest) -> bool:
+    """Whether the file is there; another in its place is refused, as it was put there by hand."""
+    if not path.exists():
+        return False
+    received = digest.of(path)
+    if received == digest.hexadecimal:
+        return True
+    wrong = f"Expected {path} to be {digest.algorithm} {digest.hexadecimal}. Received: {received}."
+    if digest.certain:
+        raise DownloadError(f"{wrong} It is another file, or damaged; move it away.")
+    _accept(wrong)
+    return True
+
+
+def _accept(wrong: str) -> None:
+    warnings.warn(
+        f"{wrong} Only one source states the expected digest, so the file is accepted. If its answers are odd, "
+        "delete it and get it elsewhere.",
+        stacklevel=4,
+    )
 
 
 def _length(path: Path) -> int:

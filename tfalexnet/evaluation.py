@@ -16,13 +16,12 @@ import PIL
 
 from tfalexnet import __version__, inference, pictures
 from tfalexnet.classes import Class
-from tfalexnet.conversion import find, sha256
+from tfalexnet.files import replacing, sha256
 from tfalexnet.formats import CheckpointError
-from tfalexnet.formats.atomic import replacing
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
 from tfalexnet.preprocessing import PictureError, Preprocessing
 from tfalexnet.progress import Progress
-from tfalexnet.weights import IMAGENET, KNOWN, Known, default
+from tfalexnet.weights import IMAGENET, KNOWN, Known, default, find
 
 VALIDATION = 50_000  # Pictures in the validation set of ILSVRC 2012.
 

@@ -17,10 +17,9 @@ import numpy as np
 from tfalexnet import checkpoints
 from tfalexnet.architectures import Activation, Architecture, Layer
 from tfalexnet.classes import Class
-from tfalexnet.conversion import find
 from tfalexnet.formats import CheckpointError
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
-from tfalexnet.weights import default
+from tfalexnet.weights import find
 
 BATCH = 32  # Pictures a step: more make a CPU no faster.
 PROBABILITIES = "prob"  # Caffe's name for the softmax behind the last layer.
@@ -106,7 +105,7 @@ def load(weights: str | os.PathLike | None, layers: tuple[str, ...] = (PROBABILI
         ValueError: the network has no such layer.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`.
     """
-    path = find(default() if weights is None else weights)
+    path = find(weights)
     state = path.stat()
     return _load(path.absolute(), layers, state.st_mtime_ns, state.st_size)
 

@@ -23,12 +23,12 @@ import tensorflow as tf
 from tfalexnet import __version__, checkpoints, classes, data, figures
 from tfalexnet.alexnet import AlexNet
 from tfalexnet.architectures import Architecture
-from tfalexnet.conversion import find, sha256
 from tfalexnet.data import Labelled, Skipped
-from tfalexnet.formats.atomic import replacing
+from tfalexnet.files import replacing, sha256
 from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.progress import Progress
 from tfalexnet.training import Recipe
+from tfalexnet.weights import find
 
 # What a run's folder holds, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
@@ -467,8 +467,8 @@ class _Run:
         if self.writes:
             print(
                 f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for "
-                f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} pictures, "
-                f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+                f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} "
+                f"pictures, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
             )
             if state.step:
                 print(f"Going on in epoch {state.epoch + 1} after {state.place:,} pictures of it, {self.folder}")

@@ -19,11 +19,10 @@ from tfalexnet.architectures import ARCHITECTURES, Architecture, Dense, Norm, Po
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import imagenet
 from tfalexnet.comparison import LAYOUTS, aligned
-from tfalexnet.conversion import find
 from tfalexnet.formats import CheckpointError, Parameters
 from tfalexnet.preprocessing import ILSVRC_MEAN_BGR, Picture, PictureError, Preprocessing, decode
 from tfalexnet.progress import Progress
-from tfalexnet.weights import default
+from tfalexnet.weights import find
 
 Probabilities = Mapping[int, float]
 """Some entries of the softmax, by the place of their class in it."""
@@ -260,7 +259,7 @@ def verify(
         PictureError: a picture that is needed is not there, or cannot be read.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`.
     """
-    path = find(default() if weights is None else weights)
+    path = find(weights)
     files, unmatched = _by_stem(pictures, {fingerprint.picture for fingerprint in fingerprints})
     checkpoint = checkpoints.read(path)
     own, foreign = _published(fingerprints, checkpoint, path)

@@ -7,9 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfalexnet import preprocessing
+from tfalexnet import checkpoints, preprocessing
 from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.download import Digest
+from tfalexnet.download import Digest, DownloadError, alone, fetch
+from tfalexnet.files import sha256
+from tfalexnet.formats import CheckpointError
 from tfalexnet.preprocessing import Preprocessing
 
 
@@ -182,6 +184,60 @@ def default() -> str:
     same accuracy.
     """
     return "bvlc_alexnet" if _converted(KNOWN["bvlc_alexnet"]) else "deep_compression"
+
+
+def find(weights: str | os.PathLike | None) -> Path:
+    """The file of a path or a known name; what is not on this machine is downloaded and converted.
+
+    Both are done once, into the folder that TFALEXNET_HOME names, however many processes ask. None is
+    the `default`.
+
+    Raises:
+        WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message says how
+            to get it by hand.
+        OSError: it cannot be written.
+    """
+    weights = default() if weights is None else weights
+    path = locate(weights)
+    if path is not None:
+        return path
+    known = KNOWN[os.fspath(weights)]
+    converted = cache() / known.file
+    with alone(converted):
+        return locate(weights) or _obtain(known, converted)
+
+
+def _obtain(known: Known, converted: Path) -> Path:
+    """Download the first source that can be had, convert it, and keep what was converted."""
+    problems = []
+    for source in known.sources:
+        name = source.urls[0].rsplit("/", 1)[-1]
+        file = cache() / name
+        theirs = file.exists()  # Put there by hand, and not to be deleted.
+        try:
+            fetch(source.urls, file, source.digest, source.size)
+        except DownloadError as error:
+            problems.append(str(error))
+            continue
+        try:
+            checkpoint = checkpoints.read(file, known.architecture)
+        except CheckpointError as error:  # Of a digest that is not certain, this is the better judge.
+            problems.append(str(error))
+            if not theirs:
+                file.unlink()
+            continue
+        checkpoints.write(converted, checkpoint, source=name, source_sha256=sha256(file))
+        if not theirs:
+            file.unlink()
+        return converted
+    looked = ", ".join(str(folder.absolute()) for folder in folders()[1:])
+    raise WeightsNotFoundError(
+        f"The weights {known.name!r} are not on this machine: {known.file} was looked for in {looked}.\n"
+        + "\n".join(problems)
+        + "\nGet one of these files elsewhere and type\n    "
+        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}\n"
+        + "or use weights='cifar10', which ship with the package."
+    )
 
 
 def locate(weights: str | os.PathLike) -> Path | None:

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, atomic, npz, pickles, reading, starts_with
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, npz, pickles, reading, starts_with
 
 MAGIC = b"\x93NUMPY"
 FLATTEN = "HWC"
@@ -57,7 +58,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; whatever was there before still is.
     """
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
         file.write(b"\x80\x02")
         # An array without sides, which holds one dictionary.

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, Parameters, atomic, mapped, reading
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, Parameters, mapped, reading
 from tfalexnet.formats.orientation import channels_first, channels_last
 
 FLATTEN = "CHW"
@@ -93,7 +94,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; whatever was there before still is.
     """
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         name = str(contents.attributes.get("architecture", ""))
         file.write(_delimited(NAME, name.encode()))
         for name, (kernel, bias) in contents.parameters.items():

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, Parameters, atomic, mapped, reading, safetensors
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, Parameters, mapped, reading, safetensors
 from tfalexnet.formats.orientation import channels_first, channels_last
 
 FLATTEN = "CHW"
@@ -91,7 +92,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     layers = []
     for name, (kernel, bias) in contents.parameters.items():
         layers.append((*_encode(name, channels_first(kernel), _bits(kernel.ndim)), bias))
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(np.array([len(codes) for _, codes, _, _ in layers], "<u4").tobytes())
         for codebook, codes, gaps, bias in layers:
             packed = codes if len(codebook) == 256 else _halves(codes)

@@ -18,7 +18,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, Parameters, atomic, mapped, reading, starts_with
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, Parameters, mapped, reading, starts_with
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
@@ -46,7 +47,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     counts = {"conv2d": 0, "dense": 0}
     arrays = [*contents.extras.values(), *(array for pair in contents.parameters.values() for array in pair)]
     size = sum(array.nbytes for array in arrays) + METADATA
-    with atomic.replacing(path, size) as temporary, h5py.File(temporary, "w") as file:
+    with files.replacing(path, size) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(contents.attributes)
         for name, (kernel, bias) in contents.parameters.items():
             kind = "conv2d" if kernel.ndim == 4 else "dense"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, atomic, mapped, reading, state_dict
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, mapped, reading, state_dict
 
 MAGIC = b"PK\x03\x04"
 PICKLE = b"/data.pkl"
@@ -84,7 +85,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     arrays |= {EXTRAS + name: array for name, array in contents.extras.items()}
     for layer, (kernel, bias) in contents.parameters.items():
         arrays |= {f"{layer}.kernel": kernel, f"{layer}.bias": bias}
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, atomic, mapped, reading, state_dict
+from tfalexnet import files
+from tfalexnet.formats import CheckpointError, Contents, mapped, reading, state_dict
 
 FLATTEN = "CHW"
 EXTRAS = "tfalexnet."
@@ -55,7 +56,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
         OSError: the file cannot be written; whatever was there before still is.
     """
     arrays = state_dict.arrays(contents) | {EXTRAS + name: array for name, array in contents.extras.items()}
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         pack(file, contents.attributes, arrays)
 
 
