@@ -108,10 +108,10 @@ def test_a_renamed_classifier(tmp_path):
 
 def test_own_class_names(npy, tmp_path):
     labels = tmp_path / "labels.txt"
-    labels.write_text("\n".join(f"thing {i}" for i in range(10)))
+    labels.write_text("\n".join(f"thing {i}" for i in range(10)), encoding="utf-8-sig")
     output, _ = convert(npy, architecture=NET, labels=labels)
     _, classes = checkpoints.describe(output)
-    assert classes[3] == (None, "thing 3")
+    assert classes[0] == (None, "thing 0") and classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
         convert(npy, "other.weights.h5", NET, labels)

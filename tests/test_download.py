@@ -339,9 +339,15 @@ def test_nothing_is_in_its_place_before_it_is_whole_and_checked(server, path):
 
 
 def test_what_is_there_is_not_asked_for(server, path, part, monkeypatch):
-    path.write_bytes(b"put there by hand")
+    path.write_bytes(BODY)
     monkeypatch.setenv("TFALEXNET_OFFLINE", "1")
-    assert fetch([server.gives("file", GOOD)], path, RIGHT).read_bytes() == b"put there by hand"
+    assert fetch([server.gives("file", GOOD)], path, RIGHT).read_bytes() == BODY
+    path.write_bytes(b"put there by hand")
+    with pytest.raises(DownloadError, match="another file, or damaged; move it away"):
+        fetch([server.gives("file", GOOD)], path, RIGHT)
+    with pytest.warns(UserWarning, match="Only one source states"):
+        fetch([server.gives("file", GOOD)], path, dataclasses.replace(RIGHT, certain=False))
+    assert path.read_bytes() == b"put there by hand"
     assert server.requests == [] and not part.exists()
 
 

@@ -447,7 +447,7 @@ def test_extra_and_renamed_layers(tmp_path):
     keras_h5.write(tmp_path / "x.weights.h5", Contents(extended))
     checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET)
     equal(checkpoint.parameters)
-    assert checkpoint.notes == ("fc9 is left out: bvlc_alexnet has no such layer.",)
+    assert checkpoint.notes == ("Left out: fc9, a layer that bvlc_alexnet has not.",)
 
     other = {"first" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()}
     other["scenes"] = other.pop("fc8")
@@ -488,3 +488,23 @@ def test_headers_that_lie(tmp_path):
         caffemodel.read(path)
     with pytest.raises(CheckpointError, match="expected arrays called like conv1.weight"):
         state_dict.contents({"x": np.ones(3)})
+
+
+@pytest.mark.parametrize("name", ["one_weird_trick", "single_tower", "mnist_28", "krizhevsky2012"])
+def test_a_compressed_file_is_read_as_the_network_it_names(name, tmp_path):
+    net = ARCHITECTURES[name]
+    shapes = net.parameter_shapes()
+    parameters = {layer: (np.zeros(kernel, "f4"), np.ones(bias, "f4")) for layer, (kernel, bias) in shapes.items()}
+    for kernel, _ in parameters.values():
+        kernel.reshape(-1)[::50] = 0.5
+    checkpoints.write(tmp_path / "x.net", checkpoints.Checkpoint(parameters, net, None, ()))
+    again = checkpoints.read(tmp_path / "x.net")
+    assert again.architecture == net
+    equal(again.parameters, parameters)
+
+
+def test_a_compressed_file_needs_all_layers(tmp_path):
+    parameters = {name: arrays for name, arrays in few(PARAMETERS).items() if name != "fc8"}
+    checkpoint = checkpoints.Checkpoint(parameters, NET, None, (), missing=("fc8",))
+    with pytest.raises(CheckpointError, match="Expected all layers, which a .net must hold. Missing: fc8"):
+        checkpoints.write(tmp_path / "x.net", checkpoint)

@@ -15,7 +15,7 @@ PACKAGE = Path(tfalexnet.__file__).parent
 FLOORS = [
     {"files"},
     {"architectures", "preprocessing", "classes", "formats", "progress", "figures"},
-    {"layers", "download", "caffe_classes", "pictures"},
+    {"layers", "download", "caffe_classes", "pictures", "fitting"},
     {"model", "checkpoints"},
     {"towers", "weights"},
     {"alexnet", "inference", "comparison", "conversion"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"runs"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = FLOORS[0] | FLOORS[1] | {"download", "pictures", "weights", "checkpoints", "conversion", "comparison"}
+KERAS_FREE = FLOORS[0] | FLOORS[1] | {"download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
 
 
 def imports(path: Path) -> set[str]:

@@ -90,14 +90,14 @@ def test_two_towers_learn_as_one():
             store = {}
             layer.save_own_variables(store)
             two.get_layer(layer.name).load_own_variables(store)
-    from tfalexnet import checkpoints
+    from tfalexnet.model import parameters_of
 
     for model in (one, two):
         CAFFE.compile(model)
         for _ in range(2):
             model.train_on_batch(x, y)
-    for name, arrays in checkpoints.taken(one).items():
-        for a, b in zip(arrays, checkpoints.taken(two)[name], strict=True):
+    for name, arrays in parameters_of(one).items():
+        for a, b in zip(arrays, parameters_of(two)[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 

@@ -91,5 +91,5 @@ def AlexNet(
     options = (include_top, classifier_activation, dropout)
     built = model.build(net, *options) if devices is None else towers.build(net, devices, *options)
     if parameters is not None:
-        checkpoints.fill(built, parameters)
+        model.fill(built, parameters)
     return built

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from tfalexnet import architectures, classes, preprocessing
+from tfalexnet import architectures, classes, fitting, preprocessing
 from tfalexnet.architectures import ARCHITECTURES, Architecture
 from tfalexnet.classes import Class
 from tfalexnet.formats import (
@@ -41,7 +39,7 @@ PREPROCESSING = {
 }
 
 # By the end of a file's name when writing; a file that is read is told by its content, and the
-# surest marks come first. A network is guessed by its shapes in the order of GUESSES.
+# surest marks come first.
 FORMATS: dict[str, ModuleType] = {
     ".weights.h5": keras_h5,
     ".npy": caffe_npy,
@@ -51,7 +49,6 @@ FORMATS: dict[str, ModuleType] = {
     ".net": deep_compression,
     ".caffemodel": caffemodel,
 }
-GUESSES = ("bvlc_alexnet", *ARCHITECTURES)
 
 
 MOST_CLASSES = 1 << 16  # Where a file's own word is all there is.
@@ -93,30 +90,32 @@ def read(
 
     Raises:
         CheckpointError: the file is no checkpoint, or does not fit the network.
+        ValueError: there is no such network.
         OSError: the file cannot be read.
     """
     path = Path(path)
     wanted = None if architecture is None else architectures.find(architecture)
-    contents = _rename(_contents(path, wanted), renamed or {}, path)
+    contents = fitting.rename(_contents(path, wanted), renamed or {}, path)
     said = contents.attributes.get("architecture")
-    net = wanted or _named(contents, path) or _fitting(contents)
+    named = fitting.named(contents, path)
+    net = wanted or named or fitting.guess(contents)
     belongs = f"It was written for {said}." if said not in (None, net.name) else ""
-    parameters, net, notes = _fitted(contents, net, os.fspath(path), belongs)
+    parameters, net, notes = fitting.fit(contents, net, os.fspath(path), belongs)
     if belongs:
         notes.insert(0, f"{path.name} is read as {net.name}. {belongs} The shapes agree; the answers will differ.")
-    elif wanted is None and _named(contents, path) is None:
+    elif wanted is None and named is None:
         notes.insert(0, f"{path.name} does not name its network; by its shapes it is taken for {net.name}.")
     missing = tuple(row.name for row in net.weighted if row.name not in parameters)
     if missing:
         held = f"{next(iter(parameters))} … {next(reversed(parameters))}"
         notes.append(f"{path.name} holds {held} alone; without {', '.join(missing)} it cannot name classes.")
-    notes += [f"{entry} is left out: {net.name} has no such layer." for entry in contents.left_out]
+    notes += [f"Left out: {entry}." for entry in contents.left_out]
     process, names = _description(contents, net, path)
     return Checkpoint(parameters, net, process, () if missing else names, missing, tuple(notes))
 
 
 def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class, ...]]:
-    """Preprocessing and classes of a file, without a look at its weights where it says both."""
+    """Preprocessing and classes of a file; of a `.weights.h5` that says both, without a look at its weights."""
     path = Path(path)
     if keras_h5.recognises(path):
         contents = keras_h5.read(path)
@@ -151,8 +150,14 @@ def write(path: str | os.PathLike, checkpoint: Checkpoint, **attributes: str) ->
         OSError: the file cannot be written; whatever was there before still is.
     """
     module = format_of(path)
+    if module is deep_compression and checkpoint.missing:
+        raise CheckpointError(
+            f"Expected all layers, which a .net must hold. Missing: {', '.join(checkpoint.missing)}."
+        )
     said, extras = _attributes(checkpoint)
-    parameters = _flattened(checkpoint.parameters, checkpoint.architecture, orientation.flatten_chw, module.FLATTEN)
+    parameters = fitting.flattened(
+        checkpoint.parameters, checkpoint.architecture, orientation.flatten_chw, module.FLATTEN
+    )
     module.write(path, Contents(parameters, said | attributes, extras, module.FLATTEN))
 
 
@@ -169,154 +174,36 @@ def format_of(path: str | os.PathLike) -> ModuleType:
     raise ValueError(f"Expected an output that ends in one of {', '.join(written)}. Received: {os.fspath(path)}")
 
 
-def fill(model: Any, parameters: Parameters) -> None:
-    """Copy checked weights into the layers of a model that bear their names."""
-    for layer in model.layers:
-        if layer.weights and layer.name in parameters:
-            kernel, bias = parameters[layer.name]
-            layer.load_own_variables({"0": kernel, "1": bias})
-
-
-def taken(model: Any) -> Parameters:
-    """The weights of a model, also of one on two devices, in the canonical form."""
-    parameters = {}
-    for layer in model.layers:
-        if layer.weights:
-            store: dict[str, np.ndarray] = {}
-            layer.save_own_variables(store)
-            parameters[layer.name] = np.asarray(store["0"], np.float32), np.asarray(store["1"], np.float32)
-    return parameters
-
-
 def _contents(path: Path, net: Architecture | None) -> Contents:
     """What the file holds, read by the first format that knows it."""
     for module in FORMATS.values():
-        if module is not deep_compression:
-            if module.recognises(path):
-                return module.read(path)
-            continue
-        for candidate in [net] if net else map(architectures.find, GUESSES):
-            count = deep_compression.classes(path, candidate.parameter_shapes())
-            if count:
-                return deep_compression.read(path, candidate.with_classes(count).parameter_shapes())
+        if module is deep_compression:
+            contents = _compressed(path, net)
+            if contents is not None:
+                return contents
+        elif module.recognises(path):
+            return module.read(path)
     with path.open("rb") as file:
         start = file.read(8)
     received = f"a file that begins with {start!r}" if start else "an empty file"
     raise CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.")
 
 
-def _rename(contents: Contents, renamed: Mapping[str, str], path: Path) -> Contents:
-    unknown = set(renamed) - set(contents.parameters)
-    if unknown:
-        raise CheckpointError(
-            f"{path}: expected the layers to rename among {', '.join(contents.parameters)}; "
-            f"received {', '.join(sorted(unknown))}."
-        )
-    parameters = {renamed.get(name, name): arrays for name, arrays in contents.parameters.items()}
-    if len(parameters) < len(contents.parameters):
-        raise CheckpointError(f"{path}: two layers would have the same name after renaming.")
-    return dataclasses.replace(contents, parameters=parameters)
-
-
-def _named(contents: Contents, path: Path) -> Architecture | None:
-    """The network that a file says, resembles or is named after."""
-    names = (contents.attributes.get("architecture"), contents.resembles, path.name.split(".")[0])
-    return next((architectures.find(str(name)) for name in names if name in architectures.ARCHITECTURES), None)
-
-
-def _fitting(contents: Contents) -> Architecture:
-    """The first network that weights fit, or the most usual one."""
-    guesses = [architectures.find(name) for name in GUESSES]
-    return next((net for net in guesses if not _problems(contents, net)), guesses[0])
-
-
-def _fitted(
-    contents: Contents, net: Architecture, source: str, belongs: str
-) -> tuple[Parameters, Architecture, list[str]]:
-    """The weights in the order of the network, the network with their number of classes, notes."""
-    problems = _problems(contents, net)
-    if problems:
-        fitting = [other.name for other in architectures.ARCHITECTURES.values() if not _problems(contents, other)]
-        hint = f"\nThese weights would fit: {', '.join(fitting)}." if fitting else ""
-        lines = "\n  ".join([f"{source} does not fit {net.name}. {belongs}".rstrip(), *problems])
-        raise CheckpointError(f"{lines}{hint}")
-    classifier = _classifier(contents.parameters, net)
-    parameters = {net.classifier.name if n == classifier else n: a for n, a in contents.parameters.items()}
-    notes = []
-    if classifier not in (None, net.classifier.name):
-        notes.append(f"{classifier} is taken for {net.classifier.name}: nothing else could be.")
-    net = _sized(net, parameters)
-    known = [row.name for row in net.weighted]
-    notes += [f"{name} is left out: {net.name} has no such layer." for name in parameters if name not in known]
-    parameters = {name: parameters[name] for name in known if name in parameters}
-    for name, arrays in parameters.items():
-        for part, array in zip(("kernel", "bias"), arrays, strict=True):
-            if not np.isfinite(array).all():
-                count = array.size - int(np.isfinite(array).sum())
-                raise CheckpointError(
-                    f"{source}: {name} {part} holds {count} numbers that are not finite (NaN or "
-                    "infinity). Get the file anew, or look into the training that made it."
-                )
-    if contents.flatten == "CHW":
-        parameters = _flattened(parameters, net, orientation.flatten_hwc, "CHW")
-    return parameters, net, notes
-
-
-def _flattened(parameters: Parameters, net: Architecture, reorder: Any, order: str) -> Parameters:
-    """The weights with the rows of the first fully connected kernel in another order."""
-    first = next(row.name for row in net.layers if isinstance(row, architectures.Dense))
-    if order == "HWC" or first not in parameters:
-        return parameters
-    kernel, bias = parameters[first]
-    return parameters | {first: (reorder(kernel, net.flattened), bias)}
-
-
-def _classifier(parameters: Parameters, net: Architecture) -> str | None:
-    """The layer of a file that is the classifier: by its name, or because nothing else can be.
-
-    Fine-tuned networks often rename their last layer: fc8_flickr is fc8.
-    """
-    last = net.classifier.name
-    if last in parameters:
-        return last
-    known = {row.name for row in net.weighted}
-    (width, _), _ = net.parameter_shapes()[last]
-    fitting = [
-        name
-        for name, (kernel, bias) in parameters.items()
-        if name not in known and kernel.shape == (width, bias.size)
-    ]
-    return fitting[0] if len(fitting) == 1 and known - {last} <= set(parameters) else None
-
-
-def _sized(net: Architecture, parameters: Parameters) -> Architecture:
-    """The network with as many classes as its classifier has biases."""
-    _, bias = parameters.get(net.classifier.name, (None, np.empty(0)))
-    return net.with_classes(bias.size) if bias.ndim == 1 and bias.size else net
-
-
-def _problems(contents: Contents, net: Architecture) -> list[str]:
-    """Every way in which weights do not fit a network: expected and received.
-
-    Layers that the network has not are left out, and its last ones may be missing; a hole may not.
-    """
-    parameters = dict(contents.parameters)
-    classifier = _classifier(parameters, net)
-    if classifier:
-        parameters[net.classifier.name] = parameters[classifier]
-    expected = _sized(net, parameters).parameter_shapes()
-    names = list(expected)
-    last = max((names.index(name) for name in parameters if name in names), default=len(names) - 1)
-    problems = [f"{name}: expected, and missing" for name in names[: last + 1] if name not in parameters]
-    if problems:
-        extra = [name for name in parameters if name not in expected and name != classifier]
-        problems += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in extra]
-    for name, shapes in expected.items():
-        for part, want, array in zip(("kernel", "bias"), shapes, parameters.get(name, ()), strict=False):
-            if array.shape != want:
-                hint = " (transposed?)" if sorted(array.shape) == sorted(want) else ""
-                problems.append(f"{name} {part}: expected {want}, received {array.shape}{hint}")
-    return problems
+def _compressed(path: Path, net: Architecture | None) -> Contents | None:
+    """A file of Deep Compression, which no mark tells: of the network it names, or the first it makes sense for."""
+    named = ARCHITECTURES.get(deep_compression.attributes(path).get("architecture", ""))
+    candidates = [candidate for candidate in (net or named,) if candidate] or map(architectures.find, fitting.GUESSES)
+    damaged = None
+    for candidate in candidates:
+        count = deep_compression.classes(path, candidate.parameter_shapes())
+        if count:
+            try:
+                return deep_compression.read(path, candidate.with_classes(count).parameter_shapes())
+            except CheckpointError as error:
+                damaged = damaged or error
+    if damaged:
+        raise damaged
+    return None
 
 
 def _attributes(checkpoint: Checkpoint) -> tuple[dict[str, str | int], dict[str, np.ndarray]]:
@@ -346,6 +233,8 @@ def _description(contents: Contents, net: Architecture, path: Path) -> tuple[Pre
             process = Preprocessing(**fields | {"std": tuple(fields["std"])}, mean=np.array(extras["mean"]))
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its preprocessing or its labels are damaged ({error!r}).") from error
+    if process is not None and process.shape != net.input_shape:
+        raise CheckpointError(f"{path}: expected pictures of {net.input_shape}; it prepares them to {process.shape}.")
     if labels is not None and len(labels) != net.classes:
         raise CheckpointError(f"{path}: expected {net.classes} labels, as many as classes; received {len(labels)}.")
     known = classes.imagenet()

@@ -82,7 +82,9 @@ def _beside(path: Path) -> Path:
 
 
 def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
-    labels = file.read_text("utf-8").splitlines()
+    if checkpoint.missing:
+        raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
+    labels = file.read_text("utf-8-sig").splitlines()
     if len(labels) != checkpoint.architecture.classes:
         raise CheckpointError(
             f"{file}: expected {checkpoint.architecture.classes} lines, one for each class of the "

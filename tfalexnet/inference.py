@@ -135,7 +135,7 @@ def _load(path: Path, layers: tuple[str, ...], *_: int) -> Network:
             f"{os.fspath(path)}: expected {', '.join(lacking)}, without which there is no "
             f"{' or '.join(layers)}; the file does not hold it. `tfalexnet features` gives the layers before it."
         )
-    checkpoints.fill(network, checkpoint.parameters)
+    model.fill(network, checkpoint.parameters)
     # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
     signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
     function = tf.function(lambda x: tf.nest.flatten(network(x, training=False)), input_signature=signature)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfalexnet import architectures as table
 from tfalexnet import layers
 from tfalexnet.architectures import Architecture
+from tfalexnet.formats import Parameters
 
 
 def build(
@@ -71,6 +73,25 @@ def parameters(row: table.Conv | table.Dense, **options: Any) -> dict[str, Any]:
         "kernel_initializer": initializer,
         "bias_initializer": keras.initializers.Constant(row.bias_init),
     } | options
+
+
+def fill(model: keras.Model, parameters: Parameters) -> None:
+    """Copy checked weights into the layers of a model that bear their names."""
+    for layer in model.layers:
+        if layer.weights and layer.name in parameters:
+            kernel, bias = parameters[layer.name]
+            layer.load_own_variables({"0": kernel, "1": bias})
+
+
+def parameters_of(model: keras.Model) -> Parameters:
+    """The weights of a model, also of one on two devices, in the canonical form."""
+    parameters = {}
+    for layer in model.layers:
+        if layer.weights:
+            store: dict[str, np.ndarray] = {}
+            layer.save_own_variables(store)
+            parameters[layer.name] = np.asarray(store["0"], np.float32), np.asarray(store["1"], np.float32)
+    return parameters
 
 
 def _conv(row: table.Conv) -> keras.layers.Layer:

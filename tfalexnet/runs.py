@@ -25,6 +25,7 @@ from tfalexnet.alexnet import AlexNet
 from tfalexnet.architectures import Architecture
 from tfalexnet.data import Labelled, Skipped
 from tfalexnet.files import replacing, sha256
+from tfalexnet.model import parameters_of
 from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.progress import Progress
 from tfalexnet.training import Recipe
@@ -524,7 +525,7 @@ class _Run:
         """Write the model and the curve."""
         path = self.folder / MODEL
         if self.writes:
-            parameters = checkpoints.taken(model)
+            parameters = parameters_of(model)
             checkpoint = checkpoints.Checkpoint(parameters, net, process, classes.named(names))
             checkpoints.write(path, checkpoint, source="tfalexnet train")
             try:
@@ -545,7 +546,7 @@ class _Logs:
         """The row's figures and the filters of the first convolution."""
         step = int(row["step"])
         self.scalars(step, **{name: value for name, value in row.items() if name not in ("epoch", "step")})
-        kernel, _ = checkpoints.taken(model)["conv1"]
+        kernel, _ = parameters_of(model)["conv1"]
         sheet = figures.filters(kernel)
         height, width = sheet.shape[:2]
         png = tf.io.encode_png(sheet)

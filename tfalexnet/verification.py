@@ -413,7 +413,7 @@ def _runner() -> Softmax:
         return model.build(net.blank())
 
     def softmax(net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
-        checkpoints.fill(network(net), parameters)
+        model.fill(network(net), parameters)
         return network(net)(inputs, training=False).numpy()
 
     return softmax

@@ -52,6 +52,16 @@ def classes(path: Path, shapes: Shapes) -> int | None:
     return biases // 4 if kernel[0] * (biases // 4) <= max(reached, BLANK) else None
 
 
+def attributes(path: Path) -> Mapping[str, str | int]:
+    """What the block behind the layers says; nothing where there is none that is whole."""
+    data = mapped(path)
+    end = _layers_end(data)
+    try:
+        return safetensors.unpack(data[end:-8])[0] if end < data.size else {}
+    except (CheckpointError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return {}
+
+
 def read(path: str | os.PathLike, shapes: Shapes) -> Contents:
     """Kernels and biases by layer.
 
