@@ -62,7 +62,7 @@ def test_before_and_after_the_relu(file):
 
 def test_torchvisions_names_give_what_pytorch_gives(tmp_path):
     torch = pytest.importorskip("torch")
-    from test_formats import torch_module
+    from pytorch import torch_module
 
     net = small(ARCHITECTURES["one_weird_trick"])
     parameters = random_parameters(net)

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import random_parameters
+from nets import random_parameters, write_npy
 from PIL import Image
 
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError, checkpoints, evaluation, inference, weights
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import ilsvrc_ids, imagenet, named
-from tfalexnet.evaluation import evaluate, table
+from tfalexnet.download import Digest
+from tfalexnet.evaluation import evaluate, recognised, table
 from tfalexnet.preprocessing import TORCHVISION
 
 NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]
@@ -386,6 +387,7 @@ def report_of(**changes):
     """What the report of a whole evaluation of bvlc_alexnet would say."""
     return {
         "weights": "bvlc_alexnet",
+        "known": "bvlc_alexnet",
         "architecture": "bvlc_alexnet",
         "protocol": {"words": "squashed", "crops": 1},
         "truth": None,
@@ -423,9 +425,68 @@ def test_published_figures_of_something_else_are_only_beside(changes, reservatio
     assert table(report_of(**changes)).endswith(f"The published figures are only beside: {reservation}.")
 
 
+def converted(path, net=NET, **said):
+    checkpoints.write(path, Checkpoint(random_parameters(net), net, PROCESS, named(list("abcdefghij"))), **said)
+    return path
+
+
+NPY = {"source": "alex.npy", "source_sha256": weights.KNOWN["bvlc_alexnet"].sources[1].digest.hexadecimal}
+CAFFES = {"source": "bvlc_alexnet.caffemodel", "source_sha256": "0" * 64}  # Published with SHA-1 alone.
+OTHERS = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("said", "architecture", "name"),
+    [
+        (NPY, "bvlc_alexnet", "bvlc_alexnet"),
+        (CAFFES, "bvlc_alexnet", "bvlc_alexnet"),
+        ({"source": "AlexNet_compressed.net"}, "bvlc_alexnet", "deep_compression"),
+        (OTHERS, "bvlc_alexnet", None),
+        ({"source": "bvlc_alexnet.weights.h5"}, "bvlc_alexnet", None),
+        ({}, "bvlc_alexnet", None),
+        (NPY, "bvlc_caffenet", None),
+        (NPY, "tf_alexnet", None),
+    ],
+)
+def test_weights_are_recognised_by_what_they_were_made_from(said, architecture, name, tmp_path):
+    for called in ("mine.weights.h5", "bvlc_alexnet.weights.h5"):
+        known = recognised(converted(tmp_path / called, **said), architecture)
+        assert (known and known.name) == name
+
+
+def test_a_name_is_no_proof(tmp_path, monkeypatch):
+    """A file put where a known name is looked for, made from something else."""
+    monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    converted(tmp_path / "bvlc_alexnet.weights.h5", **OTHERS)
+    assert recognised(weights.locate("bvlc_alexnet"), "bvlc_alexnet") is None
+
+
+def test_published_files_themselves_are_recognised(tmp_path, monkeypatch):
+    file = tmp_path / "mine.npy"
+    write_npy(file, random_parameters(NET))
+    assert recognised(file, NET.name) is None
+    source = weights.Source(
+        ("https://example.org/x.npy",), Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest())
+    )
+    known = dataclasses.replace(weights.KNOWN["bvlc_alexnet"], sources=(source,), architecture=NET.name)
+    monkeypatch.setitem(evaluation.KNOWN, "bvlc_alexnet", known)
+    assert recognised(file, NET.name) is known
+
+
+def test_a_path_has_its_published_figures_beside_it(tmp_path):
+    os.makedirs(tmp_path / "set/cat")
+    Image.new("RGB", (32, 32)).save(tmp_path / "set/cat/x.png")
+    shipped = weights.locate("cifar10")
+    copy = shutil.copy(shipped, tmp_path / "copy.weights.h5")
+    for file, name in ((shipped, "cifar10"), (os.path.relpath(shipped), "cifar10"), (copy, None)):
+        report = evaluate(tmp_path / "set", file)
+        assert report["known"] == name and ("16.91 %" in table(report)) == bool(name)
+
+
 def test_the_table_names_the_labels_and_weights_of_no_name_have_nothing_beside_them():
     truth = {"file": "val.txt", "ids": "ilsvrc", "unused": 49_200}
-    text = table(report_of(weights="my.h5", truth=truth))
+    text = table(report_of(known=None, truth=truth))
     assert "labels       val.txt; the devkit's own ids from 1; 49,200 without a picture" in text
     assert "top-1 error       43.20 %           –           –" in text and "published " not in text.split("\n", 1)[1]
     assert "labels       val.csv; 0 without" in table(report_of(truth={"file": "val.csv", "ids": None, "unused": 0}))

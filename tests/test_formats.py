@@ -10,6 +10,7 @@ import pytest
 from caffe import caffemodel as caffes_own
 from caffe import field, prototxt
 from nets import random_parameters, small
+from pytorch import torch_module
 
 from tfalexnet import CheckpointError, checkpoints, convert
 from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
@@ -81,7 +82,7 @@ def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".npy", ".caffemodel")])
 def test_what_belongs_to_the_weights_travels_with_them(suffix, tmp_path):
-    cifar10 = checkpoints.read("tfalexnet/shipped/cifar10.weights.h5")
+    cifar10 = checkpoints.read(SHIPPED / "cifar10.weights.h5")
     compressed = checkpoints.Checkpoint(
         few(cifar10.parameters), cifar10.architecture, cifar10.preprocessing, cifar10.classes
     )
@@ -141,7 +142,7 @@ def test_the_order_of_its_layers_tells_caffenet_from_alexnet(kinds, name, tmp_pa
     others = b"".join(field(100, field(1, b"a") + field(2, kind.encode())) for kind in kinds)
     (tmp_path / "x.caffemodel").write_bytes(weights + others)
     assert caffemodel.read(tmp_path / "x.caffemodel").resembles == name
-    real = {name: ARCHITECTURES[name].with_classes(2)}[name]
+    real = ARCHITECTURES[name].with_classes(2)
     (tmp_path / "x.caffemodel").write_bytes(caffes_own(random_parameters(real), real) + others)
     checkpoint = checkpoints.read(tmp_path / "x.caffemodel")
     assert checkpoint.architecture.name == name and not checkpoint.notes
@@ -155,46 +156,6 @@ def pytorch_file(path, net, parameters, **options):
     torch = pytest.importorskip("torch")
     module = torch_module(net, parameters)
     torch.save(module.state_dict(), path, **options)
-    return module
-
-
-def torch_module(net, parameters):
-    import torch
-    from torch import nn
-
-    conv = {row.name: row for row in net.weighted if hasattr(row, "filters")}
-    dense = {row.name: row for row in net.weighted if hasattr(row, "units")}
-    (inside, _), _ = net.parameter_shapes()["fc6"]
-    hidden, hidden2, classes = (dense[name].units for name in ("fc6", "fc7", "fc8"))
-    filters = [row.filters for row in conv.values()]
-
-    class AlexNet(nn.Module):
-        def __init__(self):
-            super().__init__()
-            a, b, c, d, e = filters
-            self.features = nn.Sequential(
-                *(nn.Conv2d(3, a, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-                *(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-                *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, d, 3, padding=1), nn.ReLU()),
-                *(nn.Conv2d(d, e, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-            )
-            self.classifier = nn.Sequential(
-                *(nn.Dropout(), nn.Linear(inside, hidden), nn.ReLU(), nn.Dropout()),
-                *(nn.Linear(hidden, hidden2), nn.ReLU(), nn.Linear(hidden2, classes)),
-            )
-
-        def forward(self, x):
-            return self.classifier(torch.flatten(self.features(x), 1)).softmax(1)
-
-    module = AlexNet().eval()
-    weighted = [layer for layer in module.modules() if hasattr(layer, "weight")]
-    for layer, (name, (kernel, bias)) in zip(weighted, parameters.items(), strict=True):
-        if name == "fc6":
-            side, _, channels = net.flattened
-            kernel = kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
-        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
-        layer.weight.data = torch.from_numpy(np.ascontiguousarray(kernel))
-        layer.bias.data = torch.from_numpy(bias.copy())
     return module
 
 

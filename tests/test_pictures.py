@@ -183,6 +183,42 @@ def test_forms_of_a_line_with_a_name(form):
     assert answer.unused == 1 and answer.ids is None
 
 
+@pytest.mark.parametrize(
+    "form", ["{name}.png\t{label}", "{name}.png,{label}", "{name}.png {label}", "{name}, {label}"]
+)
+def test_labels_may_hold_spaces(form):
+    touch("c.png", "b.2.png", "a 1.png")
+    lines = {"c": "dog", "b.2": "guinea pig", "a 1": "Egyptian_cat", "not here": "guinea pig", "nor, this": "dog"}
+    classes = named(["dog", "pig", "guinea pig", "cat", "egyptian cat"])
+    truth = write(form.format(name=name, label=label) for name, label in lines.items())
+    answer = ground_truth("set", classes, truth)
+    assert found(answer.pictures) == {"c.png": 0, "b.2.png": 2, "a 1.png": 4} and answer.unused == 2
+
+
+def test_labels_with_spaces_alone():
+    touch("c.png", "a.png", "b.png")
+    assert found(labelled("set", PETS, write(["guinea pig", "dog", "Egyptian cat"]))) == {
+        "a.png": 2,
+        "b.png": 1,
+        "c.png": 3,
+    }
+
+
+@pytest.mark.parametrize("between", [" ", ",", "\t"])
+def test_a_label_with_spaces_that_is_no_class_is_named_whole(between):
+    touch("a.png", "b.png")  # Else b.png would be a dog.
+    with pytest.raises(ValueError, match=r"line 2: expected names of classes .*received 'hot dog'\."):
+        labelled("set", PETS, write(["a.png cat", f"b.png{between}hot dog"]))
+
+
+def test_where_a_name_ends_is_not_guessed():
+    touch("x.png", "x sea.png")
+    animals = named(["lion", "sea lion"])
+    with pytest.raises(ValueError, match=r"line 2: .* received 'sea lion' of 'x' or 'lion' of 'x sea'\. Put a tab"):
+        labelled("set", animals, write(["x sea.png lion", "x sea lion"]))
+    assert found(labelled("set", animals, write(["x sea\tlion", "x\tsea lion"]))) == {"x sea.png": 0, "x.png": 1}
+
+
 def test_labels_may_be_names_or_wordnet_ids():
     touch("a.png", "b.png")
     assert found(labelled("set", PETS, write(["a.png dog", "b.png Guinea_Pig"]))) == {"a.png": 1, "b.png": 2}

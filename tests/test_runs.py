@@ -62,7 +62,7 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, capsys):
     model = train(tmp_path / "run", 4)
     rows = log(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    assert float(rows[-1]["validation_error"]) < 30 < float(rows[0]["error"])
+    assert float(rows[-1]["validation_error"]) <= 30 < float(rows[0]["error"])
     said = json.loads((tmp_path / "run" / "run.json").read_text())
     assert said["classes"] == ["down", "across", "none"] and said["options"]["seed"] == 2012
     assert said["training"]["sha256"] == digits(64).digest() and "tensorflow" in said["versions"]
@@ -214,24 +214,23 @@ def test_what_is_frozen_stays(tmp_path):
         if name != "fc8":
             assert np.array_equal(kernel, learnt[name][0]) == np.array_equal(bias, learnt[name][1]) == frozen
     assert learnt["fc8"][0].shape == (64, 3)
-    with pytest.raises(ValueError, match="`freeze_until` to be one of conv1, .*fc8. Received: 'pool5'"):
+    with pytest.raises(ValueError, match="`freeze_until` to be one of conv1, .*fc6. Received: 'pool5'"):
         train(tmp_path / "other", freeze_until="pool5")
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path):
     train(tmp_path / "run", 1)
     before = weights(tmp_path / "run")
-    spoiled = digits(64)
-    run = runs._Run(tmp_path / "run", True)
     with np.load(tmp_path / "run" / "checkpoint.npz") as archive:
         arrays = dict(archive)
-    (name,) = [name for name in arrays if "fc4.kernel" in name and "momentum" not in name and "velocity" not in name]
+    name = next(name for name, array in arrays.items() if array.shape == NET.parameter_shapes()["fc5"][0])
     arrays[name] = np.full_like(arrays[name], np.nan)
     np.savez(tmp_path / "run" / "checkpoint.npz", **arrays)
-    with pytest.raises(TrainingError, match="Expected a loss that is a number. Received: nan before step .*smaller"):
+    with pytest.raises(TrainingError, match="Expected loss and weights to be numbers.*by step .*smaller.*is of before"):
         train(tmp_path / "run", 2)
     after = weights(tmp_path / "run")
-    assert set(before) == set(after) and len(spoiled) == 64 and run.folder.exists()
+    for other, array in before.items():
+        np.testing.assert_array_equal(after[other], arrays[other] if other == name else array)
 
 
 def test_low_precision_learns_too(tmp_path):
@@ -267,10 +266,10 @@ def test_unreadable_pictures_are_named(tmp_path, capsys):
 
 WRONG = {
     "learning rate": (["--learning-rate", "nan"], 2, "expected a positive number, received 'nan'"),
-    "batch": (["--batch-size", "1000"], 1, "Expected a batch of 1 to 40 pictures"),
+    "batch": (["--batch-size", "1000"], 1, "Expected a batch of 1 to 36 pictures"),
     "architecture": (["--architecture", "vgg"], 1, "Expected `architecture` to be one of"),
     "freeze": (["--freeze-until", "pool1"], 1, "Expected `freeze_until` to be one of conv1"),
-    "weights": (["--weights", "cifar10"], 1, "do not fit mnist_28"),
+    "weights": (["--weights", "cifar10"], 1, "does not fit mnist_28"),
     "run": (["--output", "other"], 1, "Expected other to be the folder of a training, or empty"),
     "another run": (["--output", "run"], 1, "It is that of another: "),
     "devices": (["--devices", "/GPU:0,/GPU:1"], 1, "devices"),

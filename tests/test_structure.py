@@ -23,7 +23,8 @@ FLOORS = [
     {"runs"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = FLOORS[0] | FLOORS[1] | {"download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
+KERAS_FREE = {"download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
+KERAS_FREE |= FLOORS[0] | FLOORS[1]
 
 
 def imports(path: Path) -> set[str]:

@@ -220,14 +220,73 @@ def test_weights_of_another_network(npy, model, pixels, photo):
     assert verification.table(report).endswith("Nothing was compared.")
 
 
+def few(kernel):
+    """Rounded to fifteen values, as 4 bits would."""
+    return (kernel / kernel.std() * 2).round().clip(-7, 7) * kernel.std() / 2
+
+
 def test_compressed_weights_agree_roughly(parameters, model, pixels, photo, tmp_path):
-    few = relaid(parameters, ["fc6", "fc7", "fc8"], lambda k: (k / k.std()).round().clip(-7, 7) * k.std())
-    write_npy(tmp_path / "bvlc_alexnet.npy", few)
+    write_npy(tmp_path / "bvlc_alexnet.npy", relaid(parameters, ["fc6", "fc7", "fc8"], few))
     right = fingerprint(caffe(BVLC_ALEXNET, model, pixels))
     report = verify(photo, tmp_path / "bvlc_alexnet.npy", fingerprints=[right])
     assert report.passed and not report.rows[0].right
-    assert str(report.rows[0]) == "compressed weights agree only roughly" and "compressed" in report.notes[0]
+    assert str(report.rows[0]) == "compressed weights agree only roughly"
+    (note,) = report.notes
+    assert "compressed" in note and "within 0.15" in note
     assert verification.table(report).endswith("0 of 1 pictures as published.")
+
+
+def test_other_weights_of_few_values_are_wrong(model, pixels, photo, tmp_path):
+    """Compression excuses a difference, not another answer."""
+    write_npy(tmp_path / "bvlc_alexnet.npy", relaid(random_parameters(BVLC_ALEXNET, 1), ["fc6"], few))
+    right = fingerprint(caffe(BVLC_ALEXNET, model, pixels))
+    report = verify(photo, tmp_path / "bvlc_alexnet.npy", fingerprints=[right])
+    assert not report.passed and str(report.rows[0]) == "unknown"
+    assert "compressed" in report.notes[0] and "Are these the published weights?" in report.notes[1]
+
+
+def test_compressed_weights_with_a_mistake(parameters, model, pixels, photo, tmp_path):
+    _, caffes = RELAID["the rows of the first dense kernel put back to channel, height, width"]
+    write_npy(tmp_path / "bvlc_alexnet.npy", relaid(parameters, ["fc6"], lambda k: caffes(few(k))))
+    right = fingerprint(caffe(BVLC_ALEXNET, model, pixels))
+    report = verify(photo, tmp_path / "bvlc_alexnet.npy", fingerprints=[right])
+    assert not report.passed
+    assert report.rows[0].cures == ("the rows of the first dense kernel read as channel, height, width",)
+
+
+@pytest.mark.parametrize(
+    ("received", "roughly"),
+    [
+        ({150: 0.84}, True),
+        ({150: 0.83}, False),
+        ({150: 0.99}, True),
+        ({150: 0.45, 7: 0.5}, False),
+        ({150: 0.0011, 7: 0.9}, False),
+    ],
+)
+def test_how_rough_compressed_weights_may_be(received, roughly):
+    sealion = PUBLISHED[0]
+    assert sealion.agrees(received, sealion.expected, roughly=True) == roughly
+    assert not sealion.agrees(received, sealion.expected)
+
+
+def test_compressed_weights_need_the_best_class():
+    """Within the room for its probability another class may be best."""
+    laska = next(f for f in PUBLISHED if f.picture == "laska")
+    assert laska.agrees(laska.expected, laska.expected, roughly=True)
+    assert not laska.agrees(dict(laska.expected) | {7: 0.34}, laska.expected, roughly=True)
+
+
+def test_two_files_of_one_name(npy, model, pixels, photo, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    used, other = tmp_path / "a" / "chelsea.png", tmp_path / "b" / "chelsea.jpg"
+    used.symlink_to(photo)
+    Image.new("RGB", (9, 9)).save(other)
+    right = fingerprint(caffe(BVLC_ALEXNET, model, pixels))
+    report = verify([used.parent, used, photo, other.parent], npy, fingerprints=[right])
+    assert report.passed and report.rows[0].file == used
+    assert report.notes == (f"Expected one file called chelsea; {used} was used, and not {other}.",)
 
 
 def test_what_cannot_be_verified(npy, parameters, photo, tmp_path):

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,14 +78,14 @@ class Skipped:
 
     strict: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    error: PictureError | None = None
 
     def add(self, error: PictureError) -> None:
         """Note a file, or raise what is wrong with it."""
+        self.reasons[error.name] = error.reason
         if self.strict:
+            self.error = error
             raise error
-        with self.lock:
-            self.reasons[error.name] = error.reason
 
 
 def from_folder(

@@ -17,11 +17,11 @@ import PIL
 from tfalexnet import __version__, inference, pictures
 from tfalexnet.classes import Class
 from tfalexnet.files import replacing, sha256
-from tfalexnet.formats import CheckpointError
+from tfalexnet.formats import CheckpointError, keras_h5
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
 from tfalexnet.preprocessing import PictureError, Preprocessing
 from tfalexnet.progress import Progress
-from tfalexnet.weights import IMAGENET, KNOWN, Known, default, find
+from tfalexnet.weights import IMAGENET, KNOWN, SHIPPED, Known, Source, default, find
 
 VALIDATION = 50_000  # Pictures in the validation set of ILSVRC 2012.
 
@@ -116,8 +116,10 @@ def evaluate(
         raise ValueError(
             f"{os.fspath(folder)}: expected pictures; none of {len(files)} can be read. {files[0]}: {answers[0]}."
         )
+    published = recognised(path, network.architecture.name)
     report = {
         "weights": asked,
+        "known": published and published.name,
         "file": path.name,
         "sha256": about["weights"],
         "architecture": network.architecture.name,
@@ -174,9 +176,35 @@ def figures(labels: list[int], answers: list[Answer], classes: tuple[Class, ...]
     }
 
 
+def recognised(path: Path, architecture: str) -> Known | None:
+    """What is published of the weights in a file, if anything is of them in this network.
+
+    Args:
+        path: what ships, a published file, or a `.weights.h5` that says that it was converted from one,
+            whatever it is called.
+        architecture: the name of the network that they are run in.
+    """
+    said = keras_h5.attributes(path) if keras_h5.recognises(path) else {}
+
+    def made_from(source: Source) -> bool:
+        digest = source.digest
+        if "source" not in said:
+            return digest.of(path) == digest.hexadecimal
+        if digest.algorithm == "sha256":
+            return said.get("source_sha256") == digest.hexadecimal
+        return said["source"] == source.urls[0].rsplit("/", 1)[-1]
+
+    for known in KNOWN.values():
+        if known.architecture == architecture and (
+            any(map(made_from, known.sources)) if known.sources else path.samefile(SHIPPED / known.file)
+        ):
+            return known
+    return None
+
+
 def table(report: dict[str, Any]) -> str:
     """The errors of a report next to the published ones, and what to know when comparing them."""
-    known = KNOWN.get(report["weights"])
+    known = KNOWN.get(report["known"])
     lines = [f"{'':<13}{'measured':>12}{'published':>12}{'difference':>12}"]
     for top, name in (("top1", "top-1 error"), ("top5", "top-5 error")):
         measured, published = report[f"{top}_error"], _published(known, top)

@@ -29,7 +29,9 @@ FIRST_TEN = dict(
     zip(map(VALIDATION.format, range(1, 11)), (490, 361, 171, 822, 297, 482, 13, 704, 599, 164), strict=True)
 )
 
-LINE = re.compile(r"(?:(.*[^\s,])[\s,]+)?([^\s,]+)")  # [name, then] label
+LINE = re.compile(r"(?:(.*[^\s,])[\s,]+)?([^\s,]+)")  # [name, then] label, where nothing tells more
+BETWEEN = re.compile(r"[\s,]+")
+TAB = re.compile(r"[\s,]*\t[\s,]*")
 KAGGLE_HEADER = "ImageId,PredictionString"  # LOC_val_solution.csv: a name, then wnid and box, once or more.
 KAGGLE = re.compile(r"([^,]+),(n\d{8})(?:\s.*)?")
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
@@ -153,24 +155,25 @@ def ground_truth(
     Args:
         folder: of pictures.
         classes: what a network tells apart.
-        truth: a text file, a label on each line: a number, a WordNet id or a class's name. Before it
-            may stand the picture's name, with folder and suffix or without. Else the lines belong to
-            the pictures in the order of their names, or of the numbers of ILSVRC2012_val_….
-            Kaggle's LOC_val_solution.csv will do too.
+        truth: a text file, a label on each line: a number, a WordNet id or a class's name. Before it,
+            and a tab, comma or space, may stand the picture's name, with folder and suffix or without.
+            Else the lines belong to the pictures in the order of their names, or of the numbers of
+            ILSVRC2012_val_…. Kaggle's LOC_val_solution.csv will do too.
         ids: how the file numbers ImageNet's classes, where it does not show by itself: by a 0 or a
             1000, or by pictures whose class is known. Other classes are numbered from 0.
 
     Raises:
-        ValueError: a picture has no label or two; a label is no class; the numbering is uncertain,
-            contradicts itself or `ids`.
+        ValueError: a picture has no label or two; a label is no class; where a name ends is
+            uncertain; the numbering is, or contradicts itself or `ids`.
         OSError: something cannot be read.
     """
     if ids not in (None, *COUNTED):
         raise ValueError(f"Expected ids 'sorted' or 'ilsvrc'. Received: {ids!r}")
     paths, truth = pictures_in(folder), Path(truth)
     names = [path.relative_to(folder).as_posix() for path in paths]
-    entries = _named(_entries(truth), names, truth)
-    indices, ids = _resolved(entries, classes, ids, truth)
+    known = Names(classes)
+    entries = _named(_entries(truth, names, known), names, truth)
+    indices, ids = _resolved(entries, known, ids, truth)
 
     by_form: dict[str, list[int]] = {}
     for place, entry in enumerate(entries):
@@ -198,7 +201,8 @@ def ground_truth(
     return GroundTruth(found, ids, len(entries) - len(used))
 
 
-def _entries(truth: Path) -> list[Entry]:
+def _entries(truth: Path, names: list[str], known: Names) -> list[Entry]:
+    here = {form for name in names for form in _forms(name)}
     try:
         lines = truth.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError:
@@ -210,13 +214,30 @@ def _entries(truth: Path) -> list[Entry]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        match = (KAGGLE if kaggle else LINE).fullmatch(line.strip())
+        where, line = f"{truth}, line {number}", line.strip()
+        match = (KAGGLE if kaggle else LINE).fullmatch(line)
         if match is None:
-            raise ValueError(f"{truth}, line {number}: expected [a name and] a label; received {line[:60]!r}.")
-        entries.append(Entry(number, *match.groups()))
+            raise ValueError(f"{where}: expected [a name and] a label; received {line[:60]!r}.")
+        name, label = match.groups() if kaggle else _divided(line, here, known, where)
+        entries.append(Entry(number, name, label))
     if not entries:
         raise ValueError(f"{truth}: expected a label on each line; received an empty file.")
     return entries
+
+
+def _divided(line: str, here: set[str], known: Names, where: str) -> tuple[str | None, str]:
+    """The name, if there is one, and the label of a line; where either holds spaces, what is known of both tells."""
+    tabs = list(TAB.finditer(line))
+    ways = [(line[: gap.start()], line[gap.end() :]) for gap in tabs or BETWEEN.finditer(line) if gap.start()]
+    of_pictures = [way for way in ways if not here.isdisjoint(_forms(way[0]))]
+    certain = [way for way in of_pictures if way[1].isdecimal() or known.find(way[1])]
+    if len(certain) > 1:
+        several = " or ".join(f"{label!r} of {name!r}" for name, label in certain)
+        raise ValueError(f"{where}: expected one label; received {several}. Put a tab before it.")
+    whole = [(None, line)] if known.find(line) and not tabs else []
+    of_classes = [way for way in ways if known.find(way[1])]
+    usual = ways[:1] if tabs else [LINE.fullmatch(line).groups()]
+    return (certain or whole or of_pictures or of_classes or usual)[0]
 
 
 def _named(entries: list[Entry], names: list[str], truth: Path) -> list[Entry]:
@@ -239,11 +260,8 @@ def _named(entries: list[Entry], names: list[str], truth: Path) -> list[Entry]:
     )
 
 
-def _resolved(
-    entries: list[Entry], classes: tuple[Class, ...], ids: Ids | None, truth: Path
-) -> tuple[list[int], Ids | None]:
+def _resolved(entries: list[Entry], names: Names, ids: Ids | None, truth: Path) -> tuple[list[int], Ids | None]:
     """The class of each entry; how ImageNet's are numbered, if they are."""
-    names = Names(classes)
     unknown = [entry for entry in entries if not names.find(entry.label)]
     if not unknown:
         return [names.one(entry.label, f"{truth}, line {entry.line}") for entry in entries], None
@@ -254,8 +272,8 @@ def _resolved(
             f"every line; received {odd.label!r}."
         )
     numbers = [int(entry.label) for entry in entries]
-    is_imagenet = classes == imagenet()
-    last = len(classes) - 1 + is_imagenet
+    is_imagenet = names.classes == imagenet()
+    last = len(names.classes) - 1 + is_imagenet
     for entry, number in zip(entries, numbers, strict=True):
         if number > last:
             raise ValueError(f"{truth}, line {entry.line}: expected numbers from 0 to {last}; received {number}.")
@@ -318,7 +336,10 @@ def _places() -> dict[str | None, int]:
 def _forms(name: str) -> tuple[str, ...]:
     """What a file may be called, from the whole to the bare name."""
     base = posixpath.basename(name)
-    return name, posixpath.splitext(name)[0], base, posixpath.splitext(base)[0]
+    end = posixpath.splitext(base)[1]
+    if BETWEEN.search(end):  # "1. cat" has no suffix.
+        end = ""
+    return name, name.removesuffix(end), base, base.removesuffix(end)
 
 
 def _indices(classes: tuple[Class, ...], form: Callable[[str], str]) -> dict[str, list[int]]:

@@ -157,7 +157,7 @@ def train(
     step, validate = _functions(model, recipe, strategy)
     frozen = {v.path: np.array(v) for v in model.variables if not v.trainable and v.path.endswith(("kernel", "bias"))}
     skipped = Skipped(options.strict or strategy.num_replicas_in_sync > 1)
-    with _stoppable() as stop, run.logs() as logs:
+    with _stoppable() as stop, run.logs() as logs, _plain_errors(skipped):
         while state.epoch < recipe.epochs:
             batches = _distributed(strategy, training, process, recipe, options, state, skipped)
             began = saved = time.monotonic()
@@ -368,11 +368,7 @@ def _settle(pending: list[tuple[tf.Tensor, ...]], state: State, run: _Run) -> No
     """Add what steps have given to the sums; nothing is kept that comes after a loss of NaN."""
     for loss, wrong, seen in pending:
         if not math.isfinite(float(loss)):
-            kept = f"The checkpoint in {run.folder} is of before." if (run.folder / CHECKPOINT).exists() else ""
-            raise TrainingError(
-                f"Expected a loss that is a number. Received: {float(loss)} before step {state.step}. "
-                f"A smaller --learning-rate may help. {kept}"
-            )
+            raise run.diverged(f"a loss of {float(loss)}", state)
         state.loss += float(loss)
         state.wrong += float(wrong)
         state.seen += float(seen)
@@ -433,6 +429,17 @@ def _stoppable() -> Iterator[list[int]]:
             signal.signal(kind, handler)
 
 
+@contextmanager
+def _plain_errors(skipped: Skipped) -> Iterator[None]:
+    """What went wrong while a picture was read leaves the pipeline as itself."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if skipped.error is not None:
+            raise skipped.error from None
+        raise
+
+
 class _Run:
     """The folder of a run; of several workers the first one writes."""
 
@@ -489,6 +496,8 @@ class _Run:
         if not self.writes:
             return
         arrays = {name: np.array(variable) for name, variable in _variables(model).items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):  # A ReLU can hide it from the loss.
+            raise self.diverged("weights that are none", state)
         text = json.dumps(dataclasses.asdict(state)).encode()
         with replacing(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
             np.savez(file, state=np.frombuffer(text, np.uint8), **arrays)
@@ -497,6 +506,14 @@ class _Run:
                 writer = csv.DictWriter(file, state.history[-1], restval="")
                 writer.writeheader()
                 writer.writerows(state.history)
+
+    def diverged(self, received: str, state: State) -> TrainingError:
+        """What to say of a training that has left the numbers behind."""
+        kept = f" The checkpoint in {self.folder} is of before." if (self.folder / CHECKPOINT).exists() else ""
+        return TrainingError(
+            f"Expected loss and weights to be numbers. Received: {received}, by step {state.step}. A smaller "
+            f"--learning-rate may help.{kept}"
+        )
 
     @contextmanager
     def logs(self) -> Iterator[_Logs]:
@@ -562,7 +579,7 @@ def _summary(name: str, value: tf.Tensor, step: int, plugin: str) -> None:
 def _variables(model: keras.Model) -> dict[str, Any]:
     """Every variable of model and optimizer, by a name of its own."""
     found = [*model.variables, *model.optimizer.variables]
-    return {f"{i}:{variable.path}".replace("/", "."): variable for i, variable in enumerate(found)}
+    return {f"{i}.{variable.name}".replace("/", "."): variable for i, variable in enumerate(found)}
 
 
 def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -231,5 +231,5 @@ class _Schedule(keras.callbacks.Callback):
 
 
 def _kind(variable: Any) -> str:
-    """Whether it is a kernel or a bias, also as the share of a tower."""
-    return variable.name.split("_")[0]
+    """Whether it is a kernel or a bias, as Keras' variable or TensorFlow's, whole or the share of a tower."""
+    return variable.name.split(":")[0].split("/")[-1].split("_")[0]

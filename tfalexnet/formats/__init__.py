@@ -19,6 +19,8 @@ from typing import Literal
 import numpy as np
 
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
+FLOATS = {"f2", "f4", "f8"}  # Types that weights may have in files, in either order of bytes.
+MAX_RANK = 8  # Weights have four sides; a long shape could be copied into a thousand arrays.
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Contents:
         extras: arrays that travel with the weights: mean, labels.
         flatten: the order in which the first fully connected kernel reads the last feature map.
         resembles: the network that the file's own list of layers describes.
-        left_out: what else the file holds and this package has no use for, and why.
+        left_out: what else the file holds and this package has no use for, each a phrase "name (what
+            it is): why", such as "fc8 (InnerProduct): one blob, no bias".
     """
 
     parameters: Parameters
@@ -46,6 +49,8 @@ class Contents:
         values = self.attributes.values()
         if not all(isinstance(value, str | int) for value in values):
             raise CheckpointError("expected attributes of text and whole numbers")
+        if not all(array.dtype.kind in "fiub" for array in self.extras.values()):
+            raise CheckpointError("expected extras of numbers")
         # Half of a surrogate pair is text that no terminal shows and no file takes.
         words = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
         if any("\ud800" <= sign <= "\udfff" for word in words for sign in word):
@@ -58,10 +63,17 @@ class CheckpointError(ValueError):
 
 @contextmanager
 def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
-    """Whatever a damaged file provokes leaves this block as a `CheckpointError` that names it."""
+    """Whatever a damaged file provokes leaves this block as a `CheckpointError` that names it.
+
+    Raises:
+        OSError: the file cannot be opened, and the block is not entered.
+        MemoryError: the machine has too little memory; files that claim too much are refused before.
+    """
+    with Path(path).open("rb"):
+        pass
     try:
         yield
-    except FileNotFoundError:
+    except MemoryError:
         raise
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
@@ -77,6 +89,13 @@ def mapped(path: str | os.PathLike) -> np.ndarray:
     if not Path(path).stat().st_size:
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def from_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers in float32, of which bfloat16 (here as unsigned integers) is the upper half."""
+    wide = numbers.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
 
 
 def starts_with(path: Path, magic: bytes) -> bool:

@@ -15,12 +15,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfalexnet import files
-from tfalexnet.formats import CheckpointError, Contents, npz, pickles, reading, starts_with
+from tfalexnet.formats import (
+    FLOATS,
+    MAX_RANK,
+    CheckpointError,
+    Contents,
+    npz,
+    pickles,
+    reading,
+    starts_with,
+)
 
 MAGIC = b"\x93NUMPY"
 FLATTEN = "HWC"
-FLOATS = {"f2", "f4", "f8"}
-MAX_RANK = 8
+MAX_LAYERS = 1 << 10  # AlexNet has 8, Caffe's own networks some hundred.
 
 
 def recognises(path: Path) -> bool:
@@ -42,11 +50,16 @@ def read(path: str | os.PathLike) -> Contents:
         named = {pickles.text(name): entry for name, entry in entries.items()}
         if len(named) != len(entries):
             raise CheckpointError("two layers have the same name")
-        arrays = {name: _layer(name, entry) for name, entry in named.items()}
+        pairs = {name: _layer(entry) for name, entry in named.items()}
+        arrays = {name: pair for name, pair in pairs.items() if pair}
+        left_out = [f"{name} ({_kind(named[name])}): no weights and biases" for name in named if not pairs[name]]
+        if not arrays:
+            raise CheckpointError(f"expected layers; received {', '.join(left_out[:8])}")
         # Many arrays may share their bytes, until they are turned into float32.
         if sum(len(array.data) for pair in arrays.values() for array in pair) > size:
             raise CheckpointError("expected no more numbers than the file holds")
-        return Contents({name: (kernel.numbers(), bias.numbers()) for name, (kernel, bias) in arrays.items()})
+        parameters = {name: (kernel.numbers(), bias.numbers()) for name, (kernel, bias) in arrays.items()}
+        return Contents(parameters, left_out=tuple(left_out))
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -105,21 +118,29 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
     if not isinstance(entries, dict) or not entries:
         received = "an empty one" if entries == {} else type(entries).__name__
         raise CheckpointError(f"expected a dictionary of layers; received {received}")
+    if len(entries) > MAX_LAYERS:
+        raise CheckpointError(f"expected at most {MAX_LAYERS} layers; received {len(entries)}")
     return entries
 
 
-def _layer(name: str, entry: Any) -> tuple[_Array, _Array]:
-    """One layer of either layout."""
-    if isinstance(entry, dict):
+def _layer(entry: Any) -> tuple[_Array, _Array] | None:
+    """One layer of either layout; None where it is something else."""
+    if isinstance(entry, dict) and len(entry) == 2:
         parts = {pickles.text(key): part for key, part in entry.items()}
-        if set(parts) != {"weights", "biases"}:
-            raise CheckpointError(f"layer {name}: expected weights and biases; received {sorted(parts)}")
-        entry = [parts["weights"], parts["biases"]]
+        entry = [parts.get("weights"), parts.get("biases")]
     if not isinstance(entry, list | tuple) or len(entry) != 2:
-        raise CheckpointError(f"layer {name}: expected [weights, biases]")
-    if not all(isinstance(part, _Array) for part in entry):
-        raise CheckpointError(f"layer {name}: expected two arrays")
-    return entry[0], entry[1]
+        return None
+    whole = all(isinstance(part, _Array) and part.is_floats() for part in entry)
+    return (entry[0], entry[1]) if whole else None
+
+
+def _kind(entry: Any) -> str:
+    """What an entry that is no layer is, in few words."""
+    if isinstance(entry, dict) and len(entry) <= 4:
+        return ", ".join(str(key if isinstance(key, int) else pickles.text(key)) for key in entry)
+    if isinstance(entry, list | tuple | dict):
+        return f"{type(entry).__name__} of {len(entry)}"
+    return "array" if isinstance(entry, _Array) else type(entry).__name__
 
 
 class _Type:
@@ -138,6 +159,7 @@ class _Array:
 
     def __init__(self, *_: Any) -> None:
         self.data: Any = b""
+        self.dtype: Any = None
         self.shape: tuple[int, ...] = (0,)
         self.objects: list = []
 
@@ -151,10 +173,11 @@ class _Array:
         self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
         return self
 
+    def is_floats(self) -> bool:
+        return not self.objects and isinstance(self.dtype, _Type) and self.dtype.code in FLOATS
+
     def numbers(self) -> np.ndarray:
         """The array itself, a view of the bytes that were read."""
-        if self.objects or self.dtype.code not in FLOATS:
-            raise CheckpointError(f"expected floats; received type {self.dtype.code!r}")
         if len(self.shape) > MAX_RANK or not all(isinstance(side, int) and side >= 0 for side in self.shape):
             raise CheckpointError("expected a shape of few whole numbers")
         flat = np.frombuffer(self.data, np.dtype(self.dtype.code).newbyteorder(self.dtype.order))

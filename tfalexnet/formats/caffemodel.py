@@ -77,7 +77,9 @@ def read(path: str | os.PathLike) -> Contents:
             if not blobs:
                 continue
             if kind not in RANKS or len(blobs) != 2:
-                left_out.append(f"{name} ({kind} with {len(blobs)} blobs)")
+                blobs_said = "one blob, no bias" if len(blobs) == 1 else f"{len(blobs)} blobs instead of two"
+                why = blobs_said if kind in RANKS else "no convolution or inner product"
+                left_out.append(f"{name} ({kind}): {why}")
                 continue
             if name in parameters:
                 raise CheckpointError(f"two layers are called {name!r}")

@@ -1,9 +1,9 @@
 """Keras' own `.weights.h5`, read and written without Keras.
 
 A layer's variables are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`,
-whose attribute `name` is the layer's name. What belongs to the weights besides, so that a file
-needs nothing beside it to be used, are attributes of the root (text and integers) and datasets of
-the group `tfalexnet`; Keras reads neither.
+whose attribute `name` is the layer's name; a model within the model is a layer with `layers` of its
+own. What belongs to the weights besides, so that a file needs nothing beside it to be used, are
+attributes of the root (text and integers) and datasets of the group `tfalexnet`; Keras reads neither.
 """
 
 from __future__ import annotations
@@ -19,11 +19,21 @@ import h5py
 import numpy as np
 
 from tfalexnet import files
-from tfalexnet.formats import CheckpointError, Contents, Parameters, mapped, reading, starts_with
+from tfalexnet.formats import (
+    FLOATS,
+    CheckpointError,
+    Contents,
+    Parameters,
+    from_bfloat16,
+    mapped,
+    reading,
+    starts_with,
+)
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
+BFLOAT16 = "V2"  # Two bytes that HDF5 does not interpret.
 METADATA = 1 << 16  # Bytes, more than all names and attributes take.
 # Of the HDF5 format: where the superblock of each version says how many bytes sizes have, and the heaps
 # in which text lies (III.E, "Global Heap").
@@ -69,25 +79,33 @@ def read(path: str | os.PathLike) -> Contents:
         OSError: the file cannot be opened.
     """
     with _opened(path) as file:
-        layers = _child(file, "layers") if "layers" in file else {}
         parameters: Parameters = {}
-        for name in layers:
-            layer = _child(layers, name)
-            group = _child(layer, "vars") if "vars" in layer else {}
-            if not len(group):
-                continue  # Keras lists layers without weights too.
-            called = _attributes(group).get("name")
-            if set(group) != {"0", "1"} or not isinstance(called, str) or called in parameters:
-                raise CheckpointError(f"expected a kernel and a bias in {group.name}; received {sorted(group)}")
-            parameters[called] = (_array(path, group, "0"), _array(path, group, "1"))
+        left_out: dict[str, str] = {}
+        left = Path(path).stat().st_size  # Layers may share an array; halves take twice their room as floats.
+        for group in _variables(file, set()):
+            kind = group.name.removeprefix("/layers/").removesuffix("/vars")
+            name = str(_attributes(group).get("name", kind))  # Early versions of Keras 3 do not say it.
+            if name in parameters or name in left_out:
+                raise CheckpointError(f"two layers are called {name!r}")
+            if set(group) != {"0", "1"}:
+                left_out[name] = f"{name} ({kind}): not 2 variables but {len(group)}"
+                continue
+            kernel, bias = _array(path, group, "0"), _array(path, group, "1")
+            left -= kernel.nbytes + bias.nbytes
+            if left < 0:
+                raise CheckpointError("expected no more numbers than the file holds")
+            if {kernel.dtype.str[1:], bias.dtype.str[1:]} <= FLOATS | {BFLOAT16}:
+                parameters[name] = _floats(kernel), _floats(bias)
+            else:
+                left_out[name] = f"{name} ({kind}): {kernel.dtype} and {bias.dtype}, not floats"
         if not parameters:
             raise CheckpointError(
                 "expected weights of Keras 3 (a group `layers`); found none. "
                 "Save them with model.save_weights('NAME.weights.h5')."
             )
         group = _child(file, EXTRAS) if EXTRAS in file else {}
-        extras = {name: _array(path, group, name, (np.float32, np.uint8)) for name in group}
-        return Contents(parameters, _attributes(file), extras)
+        extras = {name: _array(path, group, name) for name in group}
+        return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
 
 
 def attributes(path: str | os.PathLike) -> dict[str, str | int]:
@@ -145,7 +163,26 @@ def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     return group[name]
 
 
-def _array(path: str | os.PathLike, group: h5py.Group, name: str, kinds: tuple = (np.float32,)) -> np.ndarray:
+def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
+    """The variables of each layer that has some, also in models within the model."""
+    layers = _child(model, "layers") if "layers" in model else {}
+    for name in layers:
+        layer = _child(layers, name)
+        if layer in seen:
+            raise CheckpointError(f"{layer.name} is one of several names of a layer; refused")
+        seen.add(layer)
+        group = _child(layer, "vars") if "vars" in layer else {}
+        if len(group):
+            yield group
+        yield from _variables(layer, seen)
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    array = from_bfloat16(array.view("<u2")) if array.dtype == BFLOAT16 else array
+    return array.astype(np.float32, copy=False)
+
+
+def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
     """A dataset in one piece, as in Keras' files, mapped from the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
@@ -154,8 +191,8 @@ def _array(path: str | os.PathLike, group: h5py.Group, name: str, kinds: tuple =
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:
         raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")
-    if dataset.dtype not in kinds:
-        raise CheckpointError(f"{dataset.name} holds {dataset.dtype}, not float32")
+    if dataset.dtype.hasobject:
+        raise CheckpointError(f"{dataset.name}: expected numbers; received {dataset.dtype}")
     offset = dataset.id.get_offset()
     if offset is None or not dataset.size:
         return dataset[()]

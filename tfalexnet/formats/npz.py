@@ -11,6 +11,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,7 @@ MAGIC = b"PK\x03\x04"
 PICKLE = b"/data.pkl"
 KERAS = "model.weights.h5"
 FLATTEN = "HWC"
-EXTRAS = "tfalexnet."
-ATTRIBUTES = "tfalexnet.attributes"
+ATTRIBUTES = state_dict.EXTRAS + "attributes"
 EXPANSION = 2  # A compressed archive may grow so far; a bomb grows a thousandfold.
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -69,9 +69,7 @@ def read(path: str | os.PathLike) -> Contents:
         attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
         if not isinstance(attributes, dict):
             raise CheckpointError(f"expected attributes with names; received {type(attributes).__name__}")
-        extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(EXTRAS)}
-        return state_dict.contents(arrays, attributes, extras)
+        return state_dict.contents(arrays, attributes)
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -82,7 +80,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     """
     text = json.dumps(dict(contents.attributes)).encode()
     arrays = {ATTRIBUTES: np.frombuffer(text, np.uint8)}
-    arrays |= {EXTRAS + name: array for name, array in contents.extras.items()}
+    arrays |= {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
     for layer, (kernel, bias) in contents.parameters.items():
         arrays |= {f"{layer}.kernel": kernel, f"{layer}.bias": bias}
     with files.replacing(path) as temporary, temporary.open("wb") as file:
@@ -115,7 +113,7 @@ def header(data: np.ndarray) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 
 def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
-    """The bytes of a member as they lie in the archive; None where they are compressed."""
+    """The bytes of a member as they lie in the archive, their checksum right; None where compressed."""
     if member.compress_type not in PACKING:
         raise CheckpointError(f"expected {member.filename} stored or deflated, as NumPy does")
     if member.compress_type != zipfile.ZIP_STORED:
@@ -128,4 +126,8 @@ def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
     )
     if start + member.file_size > data.size:
         raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file anew")
-    return data[start : start + member.file_size]
+    content = data[start : start + member.file_size]
+    # PyTorch writes 0 where torch.serialization.set_crc32_options forbids it to count.
+    if member.CRC not in (0, zlib.crc32(content)):
+        raise CheckpointError(f"damaged: {member.filename} is not what its checksum says. Get the file anew")
+    return content

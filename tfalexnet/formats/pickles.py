@@ -15,16 +15,15 @@ from tfalexnet.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
 MAX_NAME = 1 << 8
+MAX_NUMBER = 1 << 63  # A pickle's may be as long as the file; what is done with them would take long.
 MAX_READS = 1 << 20  # Two an opcode; a training checkpoint may hold a list of its losses.
 
 
 def text(value: Any) -> str:
     """A name, which Python 2 wrote as bytes; short, so that none can be copied into many."""
-    if isinstance(value, bytes) and len(value) <= MAX_NAME:
-        return value.decode("latin1")
-    if not isinstance(value, str):
-        raise CheckpointError(f"expected a name; received {type(value).__name__}")
-    return value
+    if not isinstance(value, str | bytes) or len(value) > MAX_NAME:
+        raise CheckpointError(f"expected a name of at most {MAX_NAME} signs; received {type(value).__name__}")
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 class Bounded:
@@ -89,8 +88,8 @@ class Unpickler(pickle._Unpickler):
             return self.known[module, name]
         except KeyError:
             raise CheckpointError(
-                f"refused: the pickle asks for {module[:80]}.{name[:80]}, which weights never need. Nothing "
-                "of it was run. Do not trust this file"
+                f"refused: the pickle asks for {module[:80]}.{name[:80]}, which weights do not need. Nothing "
+                "of it was run. If you trust the file, save its weights alone"
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:
@@ -131,10 +130,17 @@ class Unpickler(pickle._Unpickler):
 
     def _fill(self, entries: Any, items: list) -> None:
         # Tuples within tuples share their parts, so that a short pickle can hold a key whose hash
-        # takes for ever.
-        if not isinstance(entries, dict) or not all(isinstance(key, str | bytes | int) for key in items[::2]):
-            raise CheckpointError("expected dictionaries with names or numbers for keys")
+        # takes for ever; so does that of a long number, time and again.
+        if not isinstance(entries, dict) or not all(map(_is_key, items[::2])):
+            raise CheckpointError("expected dictionaries with short names or numbers for keys")
         entries.update(zip(items[::2], items[1::2], strict=True))
+
+    def load_newobj(self) -> None:
+        # How objects are made that hold their state alone; any but a stand-in for one is refused.
+        self.stack.pop()
+        if self.stack.pop() is not Discarded:
+            self.refuse()
+        self.append(Discarded())
 
     def refuse(self) -> None:
         # Extension codes may be answered from a cache, past find_class; sets hash what they hold; the
@@ -155,11 +161,17 @@ class Unpickler(pickle._Unpickler):
         pickle.FROZENSET[0]: refuse,
         pickle.INST[0]: refuse,
         pickle.OBJ[0]: refuse,
-        pickle.NEWOBJ[0]: refuse,
+        pickle.NEWOBJ[0]: load_newobj,
         pickle.NEWOBJ_EX[0]: refuse,
         # The stock opcode allocates the claimed length first; bytes serve as well.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
     }
+
+
+def _is_key(key: Any) -> bool:
+    if isinstance(key, int):
+        return -MAX_NUMBER < key < MAX_NUMBER
+    return isinstance(key, str | bytes) and len(key) <= MAX_NAME
 
 
 def ordered(pairs: Any = ()) -> OrderedDict:

@@ -16,14 +16,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfalexnet import files
-from tfalexnet.formats import CheckpointError, Contents, mapped, reading, state_dict
+from tfalexnet.formats import MAX_RANK, CheckpointError, Contents, from_bfloat16, mapped, reading, state_dict
 
 FLATTEN = "CHW"
-EXTRAS = "tfalexnet."
-TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "U8": "u1"}
+# Those of its format.rs; NumPy has none for floats of one byte, and those of half a byte are refused.
+TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "V2", "C64": "<c8", "BOOL": "?"}
+TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
+TYPES |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0"), "V1")
 CODES = {np.dtype(code): name for name, code in TYPES.items()}
 METADATA = "__metadata__"
-MAX_RANK = 8
 MAX_HEADER = 1 << 20  # Bytes; JSON takes twenty times its size. Ours are a few thousand.
 
 
@@ -44,9 +45,7 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .safetensors file"):
         attributes, arrays = unpack(mapped(path))
-        extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(EXTRAS)}
-        return state_dict.contents(arrays, attributes, extras)
+        return state_dict.contents(arrays, attributes)
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -55,7 +54,8 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; whatever was there before still is.
     """
-    arrays = state_dict.arrays(contents) | {EXTRAS + name: array for name, array in contents.extras.items()}
+    extras = {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
+    arrays = state_dict.arrays(contents) | extras
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         pack(file, contents.attributes, arrays)
 
@@ -75,7 +75,7 @@ def pack(file: BinaryIO, attributes: Mapping[str, str | int], arrays: Mapping[st
 
 
 def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Attributes and arrays; views of `data`."""
+    """Attributes and arrays; views of `data`, but for bfloat16."""
     size = int.from_bytes(data[:8].tobytes(), "little")
     if size > data.size - 8:
         raise CheckpointError(
@@ -91,7 +91,8 @@ def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     arrays = {name: _array(name, entry, numbers) for name, entry in header.items()}
     if sum(end - start for start, end in (entry["data_offsets"] for entry in header.values())) > numbers.size:
         raise CheckpointError("expected each array in bytes of its own; some overlap")
-    return attributes, arrays
+    halves = {name: array.view("<u2") for name, array in arrays.items() if header[name]["dtype"] == "BF16"}
+    return attributes, arrays | {name: from_bfloat16(array) for name, array in halves.items()}
 
 
 def _array(name: str, entry: dict, numbers: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, Parameters
+from tfalexnet.formats import FLOATS, CheckpointError, Contents, Parameters
 from tfalexnet.formats.orientation import channels_first, channels_last
 
 # torchvision, models/alexnet.py: places in its two sequences.
@@ -28,22 +28,25 @@ TORCHVISION = {
 KERNELS_FIRST = {"weight"}  # PyTorch's word, and PyTorch's order.
 KERNELS_LAST = {"kernel", "weights", "W"}
 BIASES = {"bias", "biases", "b"}
-FLOATS = {"f2", "f4", "f8"}  # In either order of bytes.
+EXTRAS = "tfalexnet."  # With what the names of arrays begin that travel with the weights.
 
 
 def contents(
     arrays: Mapping[str, np.ndarray],
     attributes: Mapping[str, str | int] | None = None,
-    extras: Mapping[str, np.ndarray] | None = None,
 ) -> Contents:
-    """The layers that named arrays make up; what belongs to none is left out, and said."""
+    """The layers that named arrays make up, and extras; what belongs to neither is left out, and said."""
+    extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
     parts: dict[str, dict[str, np.ndarray]] = {}
     left_out = []
     first = set()
     for name, array in arrays.items():
+        if name.startswith(EXTRAS):
+            continue
         layer, part = _split(name)
         if part is None or array.dtype.str[1:] not in FLOATS:
-            left_out.append(f"{name} ({array.dtype}, {array.shape})")
+            why = "neither a kernel nor a bias" if part is None else "not floats"
+            left_out.append(f"{name} ({array.dtype}, {array.shape}): {why}")
             continue
         kind = "bias" if part in BIASES else "kernel"
         if kind in parts.setdefault(layer, {}):
@@ -56,7 +59,7 @@ def contents(
         kernel, bias = pair.get("kernel"), pair.get("bias")
         if kernel is None or bias is None or kernel.ndim not in (2, 4) or bias.ndim != 1:
             shapes = ", ".join(f"{kind} {array.shape}" for kind, array in pair.items())
-            left_out.append(f"{layer} ({shapes})")
+            left_out.append(f"{layer} ({shapes}): no kernel of two or four sides with a bias")
             continue
         kernel = channels_last(kernel) if layer in first else kernel
         parameters[layer] = kernel.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
@@ -65,10 +68,11 @@ def contents(
             "expected arrays called like conv1.weight and conv1.bias; "
             f"received {', '.join(sorted(arrays)[:8]) or 'none'}"
         )
-    if 0 < len(first & set(parameters)) < len(parameters):
+    first &= set(parameters)
+    if 0 < len(first) < len(parameters):
         raise CheckpointError("expected either .weight (channels first) or .kernel (channels last); received both")
     flatten = "CHW" if first else "HWC"
-    return Contents(parameters, attributes or {}, extras or {}, flatten, left_out=tuple(left_out))
+    return Contents(parameters, attributes or {}, extras, flatten, left_out=tuple(left_out))
 
 
 def arrays(contents: Contents) -> dict[str, np.ndarray]:

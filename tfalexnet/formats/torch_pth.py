@@ -7,6 +7,8 @@ looked into.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import os
 import zipfile
@@ -16,14 +18,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfalexnet.formats import CheckpointError, Contents, mapped, npz, pickles, reading, starts_with, state_dict
+from tfalexnet.formats import (
+    MAX_RANK,
+    CheckpointError,
+    Contents,
+    from_bfloat16,
+    mapped,
+    npz,
+    pickles,
+    reading,
+    starts_with,
+    state_dict,
+)
 
 FLATTEN = "CHW"
 # The first pickle of the older layout: the number 0x1950a86a20f9469cfc6c.
 MAGIC_STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 PICKLES_BEFORE = 2  # In the stream: version and system of the writer, after the magic number.
 STATE_DICTS = ("state_dict", "model_state_dict", "model")
-MAX_RANK = 8
 
 # Storage types; those that are no weights are read past.
 STORAGES = {
@@ -69,7 +81,7 @@ def read(path: str | os.PathLike) -> Contents:
 
     Raises:
         CheckpointError: the file is damaged, holds no state dict, or its pickle asks for anything
-            beyond tensors.
+            beyond tensors and what usually lies beside them.
         OSError: the file cannot be opened.
     """
     with reading(path, "a state dict of PyTorch"):
@@ -85,7 +97,7 @@ def read(path: str | os.PathLike) -> Contents:
             if limit < 0:
                 raise CheckpointError("expected no more numbers than the file holds")
         found = state_dict.contents(arrays)
-        return Contents(found.parameters, flatten=found.flatten, left_out=(*found.left_out, *rest))
+        return dataclasses.replace(found, left_out=(*found.left_out, *rest))
 
 
 def _archive(path: Path, data: np.ndarray) -> tuple[Any, Callable[[Storage], np.ndarray]]:
@@ -93,7 +105,10 @@ def _archive(path: Path, data: np.ndarray) -> tuple[Any, Callable[[Storage], np.
         members = {member.filename: member for member in archive.infolist()}
     (pickled,) = (name for name in members if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
+    if sum(member.file_size for member in members.values()) > data.size:
+        raise CheckpointError("expected each member in bytes of its own, not compressed, as PyTorch writes them")
 
+    @functools.cache  # Tensors may share a storage, of which a checksum is counted.
     def content(name: str) -> np.ndarray:
         if name not in members:
             raise CheckpointError(f"expected a member {name}; it is missing")
@@ -153,16 +168,13 @@ def _unpickle(file: Any, size: int | None = None, storages: dict[str, Storage] |
     try:
         return pickles.Unpickler(bounded, GLOBALS, (pickles.Discarded,), persistent).load()
     except CheckpointError as error:
-        if any(f"for {module}" in str(error) for module in ("torchvision.", "torch.nn.", "__main__.")):
-            raise CheckpointError(
-                f"{error}. A whole module was pickled, as PyTorch itself advises against; "
-                "save its weights: torch.save(model.state_dict(), 'weights.pth')"
-            ) from None
+        if "the pickle asks for" in str(error):  # Often a whole module, as PyTorch itself advises against.
+            raise CheckpointError(f"{error}: torch.save(model.state_dict(), 'weights.pth')") from None
         raise
 
 
 def _state_dict(entries: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors by name, and the names of what is none."""
+    """The tensors by name, and what is none."""
     for name in STATE_DICTS:
         inner = entries.get(name, entries.get(name.encode())) if isinstance(entries, dict) else None
         if isinstance(inner, dict):
@@ -172,13 +184,18 @@ def _state_dict(entries: Any) -> tuple[dict[str, Tensor], list[str]]:
         raise CheckpointError(f"expected a state dict; received {type(entries).__name__}")
     named = {pickles.text(name) if isinstance(name, str | bytes) else str(name): e for name, e in entries.items()}
     tensors = {name: entry for name, entry in named.items() if isinstance(entry, Tensor)}
-    return tensors, [f"{name} ({type(named[name]).__name__})" for name in named if name not in tensors]
+    return tensors, [f"{name} ({_kind(entry)}): no tensor" for name, entry in named.items() if name not in tensors]
+
+
+def _kind(entry: Any) -> str:
+    return "object" if pickles.Discarded in (entry, type(entry)) else type(entry).__name__
 
 
 def _array(name: str, tensor: Tensor, storages: Callable[[Storage], np.ndarray]) -> np.ndarray:
     numbers = storages(tensor.storage).view(STORAGES[tensor.storage.kind])
     sides, strides = tensor.shape, tensor.strides
-    whole = all(type(number) is int and number >= 0 for number in (tensor.offset, *sides, *strides))
+    numbered = (tensor.offset, *sides, *strides)
+    whole = all(type(number) is int and 0 <= number < pickles.MAX_NUMBER for number in numbered)
     if not whole or len(sides) != len(strides):
         raise CheckpointError(f"{name}: expected a shape and strides of few whole numbers")
     last = tensor.offset + sum((side - 1) * stride for side, stride in zip(sides, strides, strict=True))
@@ -188,9 +205,7 @@ def _array(name: str, tensor: Tensor, storages: Callable[[Storage], np.ndarray])
         return np.empty(sides, numbers.dtype)
     steps = [stride * numbers.itemsize for stride in strides]
     array = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], sides, steps, writeable=False)
-    if tensor.storage.kind == "BFloat16Storage":  # The upper half of a float32.
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    return from_bfloat16(array) if tensor.storage.kind == "BFloat16Storage" else array
 
 
 class _Kind:
@@ -213,16 +228,36 @@ def _few(numbers: Any = ()) -> tuple:
     return tuple(numbers)
 
 
-# What state dicts and training checkpoints name; a call of anything else is refused.
+# What lies beside weights in training checkpoints, and is not kept: arguments, states of optimizers,
+# schedulers and generators. Much of it PyTorch allows too (torch/_weights_only_unpickler.py).
+BESIDE = {
+    "argparse": ("Namespace",),
+    "collections": ("Counter",),
+    "datetime": ("date", "datetime", "timedelta"),
+    "numpy": ("dtype", "ndarray"),
+    "numpy.core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+    "pathlib": ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "pathlib._local": ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "torch": (
+        *("device", "bool", "uint8", "int8", "int16", "int32", "int64"),
+        *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    ),
+    **dict.fromkeys(
+        ("builtins", "__builtin__"),
+        ("bytearray", "complex", "dict", "float", "frozenset", "int", "list", "set", "str"),
+    ),
+}
+# What state dicts name; a call of anything else is refused.
 GLOBALS: pickles.Globals = {
+    **{(module, name): pickles.Discarded for module, names in BESIDE.items() for name in names},
     ("collections", "OrderedDict"): pickles.ordered,
+    ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
     ("torch", "Size"): _few,
-    ("torch", "device"): pickles.Discarded,
-    ("numpy", "dtype"): pickles.Discarded,
-    ("numpy.core.multiarray", "scalar"): pickles.Discarded,
-    ("numpy._core.multiarray", "scalar"): pickles.Discarded,
     **{("torch", name): _Kind(name) for name in STORAGES},
 }
