@@ -22,11 +22,13 @@ in runs/fuzz.
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import faulthandler
 import functools
 import importlib
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -116,6 +118,9 @@ def seeds_npy() -> Seeds:
     np.lib.format.write_array_header_2_0(head, {"descr": "|O", "fortran_order": False, "shape": ()})
     for protocol in (2, 5):
         yield f"protocol{protocol}", head.getvalue() + pickle.dumps(entries, protocol)
+    more = {"epoch": 3, "bn": {"mean": np.ones(2)}, "a": [1], "fc9": {"weights": np.ones(2)}}
+    entries = np.array({name: list(pair) for name, pair in PARAMETERS.items()} | more, dtype=object)
+    yield "more", head.getvalue() + pickle.dumps(entries, 2)
     yield HOSTILE, head.getvalue() + pickle.dumps(np.array({"conv1": [Runs(), Runs()]}, dtype=object), 2)
 
 
@@ -143,10 +148,13 @@ def seeds_pth() -> Seeds:
         return
     state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in torch_arrays().items()}
     whole = {"epoch": 3, "state_dict": state, "best": torch.tensor(1.0), "optimizer": {"lr": 0.1, "groups": [1, 2]}}
+    beside = {"args": argparse.Namespace(a=1), "type": torch.float32, "loss": np.ones(2)}
+    beside["steps"] = collections.Counter([1])
     for zipped in (True, False):
         for name, entries in (
             ("state", state),
             ("whole", whole),
+            ("beside", {**state, **beside}),
             ("half", {name: tensor.bfloat16() for name, tensor in state.items()}),
             (HOSTILE, state | {"x": Runs()}),
         ):
@@ -212,6 +220,18 @@ def seeds_npz() -> Seeds:
 
 def seeds_safetensors() -> Seeds:
     yield from written(".safetensors")
+    (own,) = {data for name, data in written(".safetensors") if name == "bare"}
+    size = int.from_bytes(own[:8], "little")
+    header = json.loads(own[8 : 8 + size])
+    header["n"] = {"dtype": "I64", "shape": [2], "data_offsets": [len(own) - 8 - size, len(own) + 8 - size]}
+    text = json.dumps(header).encode()
+    yield "integers", len(text).to_bytes(8, "little") + text + own[8 + size :] + bytes(16)
+    for entry in header.values():
+        if entry.get("dtype") == "F32":
+            entry["dtype"] = "BF16"
+            entry["shape"][-1] *= 2
+    text = json.dumps(header).encode()
+    yield "bfloat16", len(text).to_bytes(8, "little") + text + own[8 + size :] + bytes(16)
 
 
 def seeds_h5() -> Seeds:
@@ -229,6 +249,11 @@ def seeds_h5() -> Seeds:
             model = keras.Sequential([keras.Input((3, 3, 2)), *layers])
             model.save_weights(path)
             yield "keras", path.read_bytes()
+            nested = keras.Sequential(
+                [model, keras.layers.BatchNormalization(), keras.layers.Dense(2, dtype="bfloat16")]
+            )
+            nested.save_weights(path)
+            yield "nested", path.read_bytes()
         (own,) = {data for name, data in written(".weights.h5") if name == "bare"}
         for name, change in STRANGE_H5.items():
             path.write_bytes(own)
@@ -351,7 +376,8 @@ ANYWHERE += [remove, repeat, swap, noise, truncate, splice]
 TOKEN = re.compile(rb"-?\d+|\"[^\"]*\"|'[^']*'|true|false|null|True|False|[\[\](){}:,]")
 TOKENS = (b"-1", b"0", b"1", b"2.5", b"1e999", b"4611686018427387904", b"99999999999999999999", b"9" * 5000, b"null",
           b"true", b"True", b'"F64"', b'"F16"', b"'>f8'", b"'|O'", b"'f4,f4'", b"[]", b"{}", b"()", b"[" * 3000,
-          b'"x"', b'""', b"NaN", b'"\\ud800"', b"\xff", b"3L", b'"__class__"')  # fmt: skip
+          b'"BF16"', b'"I64"', b'"F8_E5M2"', b'"x"', b'""', b"NaN", b'"\\ud800"', b"\xff", b"3L",
+          b'"__class__"')  # fmt: skip
 
 
 def token(data: bytes, _: list[bytes], generator: random.Random) -> bytes:
@@ -384,7 +410,8 @@ NAMED = (b"os\nsystem", b"posix\nsystem", b"builtins\neval", b"builtins\nexec", 
          b"subprocess\nPopen", b"importlib\nimport_module", b"torch\nload", b"socket\nsocket",
          b"copyreg\n_reconstructor", b"collections\nOrderedDict", b"numpy\nndarray", b"numpy\ndtype", b"torch\nSize",
          b"torch._utils\n_rebuild_tensor_v2", b"numpy.core.multiarray\n_reconstruct", b"_codecs\nencode",
-         b"numpy._core.numeric\n_frombuffer", b"torch\nFloatStorage", b"torch\ndevice")  # fmt: skip
+         b"numpy._core.numeric\n_frombuffer", b"torch\nFloatStorage", b"torch\ndevice",
+         b"argparse\nNamespace", b"collections\nCounter", b"torch\nfloat32", b"__builtin__\nset")  # fmt: skip
 FORMS = (b"c%s\n", b"c%s\n(U\x04truetR", b"c%s\n)R", b"c%s\n(U\x04truet\x81", b"(U\x04truei%s\n", b"(c%s\nU\x04trueo",
          b"c%s\n}b", b"c%s\n)}\x92", b"c%s\n]a", b"}U\x08__init__c%s\nsb", b"c%s\n(]K\x01atR", b"c%s\n(NNNNNtR",
          b"c%s\n(K\x01)c%s\n\x89]tb")  # fmt: skip
@@ -688,8 +715,6 @@ def attempt(reader: Reader, path: Path, number: int, watch: Watch) -> tuple[str,
         except CheckpointError as error:
             if watch.path is None:
                 return "failed", f"an audited event was caught: {error}"
-            if isinstance(error.__cause__, MemoryError):
-                return "failed", f"more memory than there is: {error.__cause__}"
             if os.fspath(path) not in str(error):
                 return "failed", f"the file is not named: {error}"
             outcomes.append("refused")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import keras
@@ -95,6 +96,7 @@ def test_lists_and_single_pictures(file):
     several = tfalexnet.features(pictures, "conv1", file)["conv1"]
     assert several.shape == (3, *tfalexnet.features(pictures[0], "conv1", file)["conv1"].shape)
     np.testing.assert_allclose(several[1], tfalexnet.features(pictures[1], "conv1", file)["conv1"], atol=1e-4)
+    np.testing.assert_array_equal(tfalexnet.features(np.stack(pictures), "conv1", file)["conv1"], several)
     assert tfalexnet.features([], "conv1", file)["conv1"].shape == (0, *several.shape[1:])
     with pytest.raises(PictureError, match=r"none\.jpg"):
         tfalexnet.features([pictures[0], "none.jpg"], "conv1", file)
@@ -158,6 +160,26 @@ def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
         assert list(again["unreadable/files"]) == list(whole["unreadable/files"])
 
 
+def test_an_interruption_costs_nothing(file, folder, monkeypatch):
+    run = inference.run
+
+    def interrupted(*given, **more):
+        for number, answer in enumerate(run(*given, **more)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield answer
+
+    monkeypatch.setattr(inference, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        activations.extract(folder, "f.h5", "fc4", file)
+    with h5py.File("f.h5.part") as part:
+        assert len(part["files"]) + len(part["unreadable/files"]) == 3
+    monkeypatch.setattr(inference, "run", run)
+    activations.extract(folder, "f.h5", "fc4", file)
+    with h5py.File("f.h5") as found:
+        assert len(found["fc4"]) == 4
+
+
 def test_a_block_that_was_interrupted_does_not_count(file, folder, monkeypatch):
     monkeypatch.setattr(activations, "BLOCK", 2)
     stack = np.stack
@@ -166,17 +188,28 @@ def test_a_block_that_was_interrupted_does_not_count(file, folder, monkeypatch):
     def interrupted(rows):
         blocks.append(len(rows))
         if len(blocks) == 2:
-            raise KeyboardInterrupt
+            raise OSError("full")
         return stack(rows)
 
     monkeypatch.setattr(np, "stack", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(OSError, match="full"):
         activations.extract(folder, "f.h5", "fc4", file)
     monkeypatch.setattr(np, "stack", stack)
     activations.extract(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         assert list(found["files"].asstr()[:]) == ["a.png", "b.png", "c.png", "deep/ü.png"]
         assert list(found["unreadable/files"].asstr()[:]) == ["bad.jpg"] and len(found["fc4"]) == 4
+
+
+def test_an_output_that_is_there_stays(file, folder):
+    activations.extract(folder, "f.h5", "fc4", file)
+    before = Path("f.h5").read_bytes()
+    with pytest.raises(FileExistsError, match=r"f\.h5 to be new"):
+        activations.extract(folder, "f.h5", "conv1", file)
+    assert Path("f.h5").read_bytes() == before
+    activations.extract(folder, "f.h5", "conv1", file, overwrite=True)
+    with pytest.raises(ValueError, match=r"ends in \.h5 or \.hdf5. Received: net\.weights"):
+        activations.extract(folder, "net.weights", "fc4", file)
 
 
 def test_a_name_that_is_no_text(file, folder):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from caffe import caffemodel, prototxt
-from nets import each_norm, random_parameters, write_npy
+from nets import each_norm, random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, convert
 from tfalexnet.architectures import (
@@ -17,7 +17,8 @@ from tfalexnet.architectures import (
     Norm,
     Pool,
 )
-from tfalexnet.checkpoints import fill
+from tfalexnet.formats.orientation import flatten_chw
+from tfalexnet.model import fill
 from tfalexnet.preprocessing import BVLC, TORCHVISION, decode
 
 cv2 = pytest.importorskip("cv2")
@@ -25,9 +26,9 @@ cv2 = pytest.importorskip("cv2")
 BOUND = 1e-5  # In every entry of the softmax.
 
 
-def caffe(net, parameters, inputs) -> np.ndarray:
+def caffe(net, parameters, inputs, layout="new") -> np.ndarray:
     """The softmax of OpenCV's Caffe importer."""
-    text, model = prototxt(net).encode(), caffemodel(parameters, net)
+    text, model = prototxt(net).encode(), caffemodel(parameters, net, layout)
     network = cv2.dnn.readNetFromCaffe(np.frombuffer(text, np.uint8), np.frombuffer(model, np.uint8))
     rows = []
     for picture in inputs:
@@ -71,6 +72,20 @@ def test_converted_bvlc_alexnet_is_caffes(npy, inputs, answers, tmp_path):
 def test_caffenet_is_caffes(npy, parameters, inputs):
     net = AlexNet("bvlc_caffenet", weights=npy)
     np.testing.assert_allclose(net(inputs), caffe(BVLC_CAFFENET, parameters, inputs), rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize("layout", ["new", "old"])
+def test_a_caffemodel_of_either_layout_is_caffes(layout, inputs, tmp_path):
+    net = small(BVLC_ALEXNET)
+    parameters = random_parameters(net)
+    (tmp_path / "net.caffemodel").write_bytes(caffemodel(parameters, net, layout))
+    expected = caffe(net, parameters, inputs, layout)
+    ours = AlexNet(net, weights=tmp_path / "net.caffemodel")
+    np.testing.assert_allclose(ours(inputs), expected, rtol=0, atol=BOUND)
+    assert expected.std(axis=0).max() > 100 * BOUND
+    kernel, bias = parameters["fc6"]  # Read in our order, as if it were not Caffe's.
+    ours.get_layer("fc6").set_weights([flatten_chw(kernel, net.flattened), bias])
+    assert np.abs(ours(inputs) - expected).max() > 10 * BOUND
 
 
 MUTANTS = {

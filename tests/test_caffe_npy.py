@@ -168,10 +168,11 @@ def test_a_shape_that_the_bytes_do_not_fill(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"conv1": [np.ones(3)]}, r"conv1: expected \[weights, biases\]"),
-        ({"conv1": {"weights": np.ones(3)}}, "expected weights and biases"),
-        ({"conv1": [1, 2]}, "expected two arrays"),
-        ({"conv1": [np.array(["a"]), np.ones(1)]}, "expected floats"),
+        ({"conv1": [np.ones(3)]}, r"expected layers; received conv1 \(list of 1\)"),
+        ({"conv1": {"weights": np.ones(3)}}, r"expected layers; received conv1 \(weights\)"),
+        ({"conv1": [1, 2]}, r"expected layers; received conv1 \(list of 2\)"),
+        ({"conv1": [np.array(["a"]), np.ones(1)]}, "expected layers"),
+        (dict.fromkeys(map(str, range(2000)), 1), "expected at most 1024 layers; received 2000"),
         ({"conv1": [np.ones(1), np.ones(1)], b"conv1": [np.ones(1), np.ones(1)]}, "same name"),
         ({1: [np.ones(1), np.ones(1)]}, "expected a name"),
         ([1, 2], "expected a dictionary"),
@@ -183,6 +184,29 @@ def test_what_is_not_weights(entries, message, tmp_path):
     np.save(tmp_path / "net.npy", array, allow_pickle=True)
     with pytest.raises(CheckpointError, match=message):
         caffe_npy.read(tmp_path / "net.npy")
+
+
+OTHERS = {
+    "epoch": (3, "int"),
+    "bn1": ({"mean": np.ones(3), "variance": np.ones(3)}, "mean, variance"),
+    "scale": ({"weights": np.ones((2, 3))}, "weights"),
+    "labels": ([np.array(["a"]), np.arange(3)], "list of 2"),
+    "objects": ([np.array([{}], dtype=object), np.ones(1)], "list of 2"),
+    "mean": (np.ones(3), "array"),
+    "notes": ({1: 2}, "1"),
+    "many": (dict.fromkeys("abcde"), "dict of 5"),
+}
+
+
+@pytest.mark.parametrize("layout", ["tf_alexnet", "caffe-tensorflow"])
+def test_other_entries_are_left_out_and_said(layout, tmp_path):
+    write_npy(tmp_path / "net.npy", PARAMETERS, layout)
+    entries = np.load(tmp_path / "net.npy", allow_pickle=True).item()
+    entries |= {name: entry for name, (entry, _) in OTHERS.items()}
+    np.save(tmp_path / "net.npy", np.array(entries, dtype=object), allow_pickle=True)
+    found = caffe_npy.read(tmp_path / "net.npy")
+    equal(found)
+    assert found.left_out == tuple(f"{name} ({kind}): no weights and biases" for name, (_, kind) in OTHERS.items())
 
 
 def test_a_plain_array(tmp_path):

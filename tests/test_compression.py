@@ -81,8 +81,11 @@ def test_wrong_arguments(tmp_path):
 def test_what_the_outputs_lost(tmp_path, photo):
     loss = compression.compress("cifar10", tmp_path / "x.net", pictures=[photo, tmp_path / "none.jpg"]).loss
     assert (loss.pictures, loss.changed) == (1, 0) and 0 < loss.largest < 0.2
-    assert compression.compress("cifar10", tmp_path / "x.net", 0.5, [photo]).loss.largest > 0.2
-    noise = compression.compress("cifar10", tmp_path / "x.net")
+    with pytest.raises(FileExistsError):
+        compression.compress("cifar10", tmp_path / "x.net")
+    little = compression.compress("cifar10", tmp_path / "x.net", 0.5, [photo], overwrite=True)
+    assert little.loss.largest > 0.2
+    noise = compression.compress("cifar10", tmp_path / "y.net")
     assert noise.loss.pictures == 32 and "pictures of noise" in compression.table(noise)
 
 

@@ -13,7 +13,7 @@ from nets import random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, CheckpointError, checkpoints, convert
 from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
-from tfalexnet.conversion import table
+from tfalexnet.conversion import described, table
 from tfalexnet.formats import keras_h5
 
 NET = small(BVLC_ALEXNET)
@@ -47,13 +47,23 @@ def test_each_source_has_an_output_of_its_own(npy):
         assert convert(name, architecture=NET)[0] == Path("weights", f"{stem}.weights.h5")
     convert(npy, "net.npz", NET)
     convert(npy, architecture=NET)
-    convert(npy, architecture=NET)  # Again is no mistake, another source would be one.
-    with pytest.raises(
-        ValueError, match=r"net\.weights\.h5 to be free, or made from net\.npz. It was made from net\.npy"
-    ):
-        convert("net.npz", architecture=NET)
+    before = Path("weights/net.weights.h5").read_bytes()
+    for source in (npy, "net.npz"):
+        with pytest.raises(FileExistsError, match=r"net\.weights\.h5 to be new. It exists"):
+            convert(source, architecture=NET)
+    assert Path("weights/net.weights.h5").read_bytes() == before
+    convert("net.npz", architecture=NET, overwrite=True)
+    assert keras_h5.attributes("weights/net.weights.h5")["source"] == "net.npz"
     with pytest.raises(ValueError, match="an output other than the source"):
-        convert("net.npz", "net.npz", NET)
+        convert("net.npz", "net.npz", NET, overwrite=True)
+
+
+def test_what_a_format_cannot_hold_is_said(npy):
+    output, checkpoint = convert(npy, "x.caffemodel", NET)
+    assert "x.caffemodel has no place for network, class names and preprocessing" in checkpoint.notes[-1]
+    output, checkpoint = convert(npy, "x.npz", NET)
+    assert not checkpoint.notes
+    assert "bvlc_alexnet" in described(npy, NET) and "squashed to 256×256" in described(output, NET)
 
 
 def test_one_file_serves_two_devices(npy):
@@ -115,6 +125,12 @@ def test_own_class_names(npy, tmp_path):
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
         convert(npy, "other.weights.h5", NET, labels)
+    labels.write_bytes("Löwe".encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"labels.txt: expected names of classes in UTF-8"):
+        convert(npy, "other.weights.h5", NET, labels)
+    write_npy("headless.npy", without(LAST))
+    with pytest.raises(CheckpointError, match=r"with a classifier for the labels"):
+        convert("headless.npy", "other.weights.h5", NET, labels)
     assert not os.path.exists("other.weights.h5")
 
 
@@ -158,7 +174,7 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
         write_npy(tmp_path / "net.npy", random_parameters(ARCHITECTURES[name]))
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
             convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", "bvlc_alexnet")
-        convert(tmp_path / "net.npy", tmp_path / "net.weights.h5")
+        convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", overwrite=True)
         assert checkpoints.read(tmp_path / "net.weights.h5").architecture.name == name
 
 
@@ -181,7 +197,7 @@ def test_damaged_h5_files(npy):
     output, _ = convert(npy, architecture=NET)
     with h5py.File(output, "r+") as file:
         del file["layers/conv2d/vars/1"]
-    with pytest.raises(CheckpointError, match="expected a kernel and a bias"):
+    with pytest.raises(CheckpointError, match=r"conv1 \(conv2d\): not 2 variables but 1"):
         checkpoints.read(output, NET)
     with h5py.File(output, "r+") as file:
         file["layers/conv2d/vars/1"] = h5py.ExternalLink("/etc/passwd", "x")
@@ -191,12 +207,13 @@ def test_damaged_h5_files(npy):
         file["layers/dense_9"] = h5py.ExternalLink("/etc/passwd", "x")
     with pytest.raises(CheckpointError, match="is a link; refused"):
         checkpoints.read(output, NET)
-    with h5py.File(output, "w") as file:
-        file["layers/dense/vars/0"] = np.ones(3)
-        file.create_dataset("layers/dense/vars/1", (1 << 40,), "f4", chunks=(1024,))
-        file["layers/dense/vars"].attrs["name"] = "fc8"
-    with pytest.raises(CheckpointError, match="claims|holds float64"):
-        checkpoints.read(output, NET)
+    for chunks, message in ((None, "claims 4398046511104 bytes, more than the file"), ((1024,), "in one piece")):
+        with h5py.File(output, "w") as file:
+            file["layers/dense/vars/0"] = np.ones(3, "f4")
+            file.create_dataset("layers/dense/vars/1", (1 << 40,), "f4", chunks=chunks)
+            file["layers/dense/vars"].attrs["name"] = "fc8"
+        with pytest.raises(CheckpointError, match=message):
+            checkpoints.read(output, NET)
 
 
 def test_a_name_that_keras_would_not_read(npy):
@@ -213,7 +230,7 @@ def test_a_full_disk_leaves_the_old_file(npy):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from nets import small; from tfalexnet import convert; from tfalexnet.architectures import BVLC_ALEXNET\n"
-        "try: convert('net.npy', architecture=small(BVLC_ALEXNET))\n"
+        "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
@@ -258,7 +275,7 @@ def test_weights_that_are_nowhere(tmp_path, monkeypatch):
         assert part in message
     with pytest.raises(FileNotFoundError, match="a file or one of bvlc_alexnet, .*, cifar10.*no such file"):
         AlexNet(weights="nothing")
-    with pytest.raises(FileNotFoundError, match="did you mean bvlc_caffenet?"):
+    with pytest.raises(FileNotFoundError, match=r"did you mean bvlc_caffenet\?"):
         AlexNet(weights="bvlc_cafenet")
     with pytest.raises(FileNotFoundError, match="a network for which none are published"):
         AlexNet("mnist_28", weights="mnist_28")

@@ -1,14 +1,18 @@
 """Every format: its own files and those of others, in and out to the bit, and told by content."""
 
+import argparse
+import collections
 import json
+import pathlib
 import subprocess
 import sys
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
+from caffe import blob, field, prototxt
 from caffe import caffemodel as caffes_own
-from caffe import field, prototxt
 from nets import random_parameters, small
 from pytorch import torch_module
 
@@ -16,15 +20,18 @@ from tfalexnet import CheckpointError, checkpoints, convert
 from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
 from tfalexnet.formats import (
     Contents,
+    caffe_npy,
     caffemodel,
     deep_compression,
     keras_h5,
     npz,
     orientation,
+    reading,
     safetensors,
     state_dict,
     torch_pth,
 )
+from tfalexnet.weights import SHIPPED
 
 NET = small(BVLC_ALEXNET)
 PARAMETERS = random_parameters(NET)
@@ -148,6 +155,79 @@ def test_the_order_of_its_layers_tells_caffenet_from_alexnet(kinds, name, tmp_pa
     assert checkpoint.architecture.name == name and not checkpoint.notes
 
 
+def test_a_layer_of_caffe_without_a_bias_is_left_out_and_said(tmp_path):
+    short = {name: pair for name, pair in PARAMETERS.items() if name != "fc8"}
+    alone = field(1, b"fc8") + field(2, b"InnerProduct") + field(7, blob(PARAMETERS["fc8"][0].T))
+    norm = field(1, b"bn1") + field(2, b"BatchNorm") + field(7, blob(np.ones(3, "f4"))) * 3
+    (tmp_path / "x.caffemodel").write_bytes(caffes_own(short, NET) + field(100, alone) + field(100, norm))
+    found = caffemodel.read(tmp_path / "x.caffemodel")
+    assert list(found.parameters) == list(short)
+    assert found.left_out == (
+        "fc8 (InnerProduct): one blob, no bias",
+        "bn1 (BatchNorm): no convolution or inner product",
+    )
+
+
+# Keras.
+
+
+def keras_file(path, *layers):
+    """A model of these layers on three numbers, and its weights, saved by Keras."""
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.save_weights(path)
+    return model
+
+
+def test_other_layers_of_keras_are_left_out_and_said(tmp_path):
+    from keras import layers
+
+    model = keras_file(
+        tmp_path / "x.weights.h5",
+        *(layers.Dense(5, name="fc6"), layers.BatchNormalization(name="bn"), layers.Dropout(0.5)),
+        *(layers.Dense(4, use_bias=False, name="proj"), layers.Dense(2, name="fc8")),
+    )
+    found = keras_h5.read(tmp_path / "x.weights.h5")
+    equal(found.parameters, {name: model.get_layer(name).get_weights() for name in ("fc6", "fc8")})
+    assert found.left_out == (
+        "bn (batch_normalization): not 2 variables but 4",
+        "proj (dense_1): not 2 variables but 1",
+    )
+
+
+def test_a_network_within_a_model_of_keras(tmp_path):
+    import keras
+
+    from tfalexnet import AlexNet
+
+    backbone = AlexNet(NET, include_top=False)
+    inner = keras.Sequential([backbone, keras.layers.Flatten(), keras.layers.Dense(3, name="fc9")])
+    keras.Sequential([inner, keras.layers.Dense(2, name="fc10")]).save_weights(tmp_path / "x.weights.h5")
+    found = keras_h5.read(tmp_path / "x.weights.h5").parameters
+    assert set(found) == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc9", "fc10"}
+    for layer in (*backbone.layers, inner.get_layer("fc9")):
+        if layer.weights:
+            equal({"x": found[layer.name]}, {"x": layer.get_weights()})
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_keras_in_other_floats(kind, tmp_path):
+    from keras import layers
+
+    model = keras_file(tmp_path / "x.weights.h5", layers.Dense(5, name="fc8", dtype=kind, bias_initializer="normal"))
+    wanted = [np.asarray(array).astype("f4") for array in model.get_layer("fc8").get_weights()]
+    equal(keras_h5.read(tmp_path / "x.weights.h5").parameters, {"fc8": wanted})
+    assert all(array.std() > 0 for array in wanted)
+
+
+def test_layers_that_keras_did_not_name_are_called_by_their_group(tmp_path):
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(PARAMETERS))
+    with h5py.File(tmp_path / "x.weights.h5", "r+") as file:
+        del file["layers/dense_2/vars"].attrs["name"]
+    equal({"x": keras_h5.read(tmp_path / "x.weights.h5").parameters["dense_2"]}, {"x": PARAMETERS["fc8"]})
+
+
 # PyTorch.
 
 
@@ -212,6 +292,34 @@ def test_training_checkpoints_and_other_tensors(zipped, tmp_path):
     assert "num_batches_tracked" in "".join(checkpoint.notes)
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+def test_what_lies_beside_weights_in_training_checkpoints(key, zipped, tmp_path):
+    """Of torchvision's references/classification/train.py, and what others add."""
+    torch = pytest.importorskip("torch")
+    module = torch_module(OWT, OWT_PARAMETERS)
+    optimizer = torch.optim.Adam(module.parameters())
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4])
+    module(torch.zeros(1, 3, 224, 224)).sum().backward()
+    optimizer.step()
+    scheduler.step()
+    whole = {
+        key: {**module.state_dict(), "best": np.float64(0.5), "type": torch.float32},
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": scheduler.state_dict(),
+        "args": argparse.Namespace(lr=0.1, path=pathlib.Path("x"), device=torch.device("cpu"), on={1, 2}, z=1j),
+        "history": [np.float64(3), np.ones(3), collections.defaultdict(list, {1: [2]}), bytearray(b"x")],
+        "generator": torch.get_rng_state(),
+        "numpy": np.random.default_rng(0).bit_generator.state,
+    }
+    torch.save(whole, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    found = torch_pth.read(tmp_path / "x.pth")
+    weights = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+    for name, (kernel, bias) in state_dict.contents(weights).parameters.items():
+        equal({"x": found.parameters[name]}, {"x": (kernel, bias)})
+    assert found.left_out == ("best (object): no tensor", "type (object): no tensor")
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 def test_halves_become_float32(kind, tmp_path):
     torch = pytest.importorskip("torch")
@@ -228,7 +336,7 @@ def test_halves_become_float32(kind, tmp_path):
 def test_a_pickled_module_is_refused_with_the_way_out(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "whole.pth")
-    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*torch\.save\(model\.state_dict\(\)"):
+    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*weights alone: torch\.save\(model\.state"):
         torch_pth.read(tmp_path / "whole.pth")
 
 
@@ -245,6 +353,30 @@ def test_a_pickle_of_pytorchs_never_runs(tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match="refused: .*eval"):
             torch_pth.read("x.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"cargparse\nNamespace.__init__\n)R",
+        b"cargparse\n_sys\n)R",
+        b"cpathlib\nos.system\n)R",
+        b"c__builtin__\ngetattr\n)R",
+        b"cbuiltins\nobject\n)\x81",
+        b"ccollections\nOrderedDict\n)\x81",
+        b"ctorch\nSize\n)\x81",
+        b"cargparse\nNamespace\n)}\x92",
+        b"(cargparse\nNamespace\no",
+        b"(iargparse\nNamespace\n",
+        b"ctorch\nfloat32\n}b",
+        b"ctorch\nSize\n)R}b",
+    ],
+)
+def test_no_object_is_made_but_stand_ins(body, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("net/data.pkl", b"\x80\x02" + body + b".")
+    with pytest.raises(CheckpointError, match="refused"):
+        torch_pth.read(tmp_path / "x.pth")
 
 
 def test_a_tensor_may_not_be_larger_than_its_storage(tmp_path):
@@ -271,6 +403,22 @@ def test_safetensors_are_a_state_dict_of_pytorchs(name, tmp_path):
         assert state["conv2.weight"].shape == (32, 6, 5, 5)
     loading.save_file(state, tmp_path / "theirs.safetensors")
     equal(checkpoints.read(tmp_path / "theirs.safetensors", net).parameters, parameters)
+
+
+def test_other_types_in_safetensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    saving = pytest.importorskip("safetensors.torch")
+    state = {name: tensor.bfloat16() for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()}
+    others = ("int64", "int32", "int16", "int8", "uint8", "bool", "float8_e4m3fn")
+    more = {f"bn.{kind}": torch.ones(2, 3).to(getattr(torch, kind)) for kind in others}
+    more |= {"bn.num_batches_tracked": torch.tensor(3), "fc9.weight": torch.ones(2, 3, dtype=torch.int32)}
+    saving.save_file(state | more, tmp_path / "x.safetensors")
+    found = safetensors.read(tmp_path / "x.safetensors")
+    wanted = state_dict.contents({name: tensor.float().numpy() for name, tensor in state.items()}).parameters
+    equal(found.parameters, wanted)
+    assert sorted(entry.split()[0] for entry in found.left_out) == sorted(more)
+    assert "fc9.weight (int32, (2, 3)): not floats" in found.left_out
+    assert "bn.int64 (int64, (2, 3)): neither a kernel nor a bias" in found.left_out
 
 
 # NumPy.
@@ -310,13 +458,54 @@ def test_objects_and_bombs_in_an_archive(tmp_path):
     np.savez(tmp_path / "net.npz", **{"conv1.kernel": np.array({"a": 1}, dtype=object)})
     with pytest.raises(CheckpointError, match="expected numbers; received object"):
         npz.read(tmp_path / "net.npz")
+    np.savez(tmp_path / "net.npz", **{"conv1.kernel": np.ones((4, 4))})
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("x.npy", b"hello")
+    with pytest.raises(CheckpointError, match="reading magic string, expected 8 bytes got 5"):
+        npz.read(tmp_path / "net.npz")
     np.savez_compressed(tmp_path / "net.npz", **{"conv1.kernel": np.zeros((4000, 4000))})
     with pytest.raises(CheckpointError, match="expected at most 2 times the file.*numpy.savez"):
         npz.read(tmp_path / "net.npz")
-    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
-        archive.writestr("x.npy", b"hello")
-    with pytest.raises(CheckpointError):
+
+
+def test_a_layer_of_pytorchs_that_is_left_out_does_not_turn_the_others(tmp_path):
+    arrays = {"norm.weight": np.ones(3, "f4"), "norm.bias": np.ones(3, "f4")}
+    for name, (kernel, bias) in PARAMETERS.items():
+        arrays |= {f"{name}.kernel": kernel, f"{name}.bias": bias}
+    np.savez(tmp_path / "net.npz", **arrays)
+    found = npz.read(tmp_path / "net.npz")
+    assert found.flatten == "HWC"
+    equal(found.parameters)
+    assert found.left_out == ("norm (kernel (3,), bias (3,)): no kernel of two or four sides with a bias",)
+
+
+def test_a_flipped_bit_does_not_pass_a_checksum(tmp_path):
+    npz.write(tmp_path / "net.npz", Contents(PARAMETERS))
+    data = bytearray((tmp_path / "net.npz").read_bytes())
+    data[data.index(PARAMETERS["fc6"][0].tobytes()) + 4321] ^= 1
+    (tmp_path / "net.npz").write_bytes(data)
+    with pytest.raises(zipfile.BadZipFile), np.load(tmp_path / "net.npz") as archive:
+        archive["fc6.kernel"]
+    with pytest.raises(CheckpointError, match="damaged: fc6.kernel.npy is not what its checksum says"):
         npz.read(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_checksums_of_pytorch(counted, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = torch_module(OWT, OWT_PARAMETERS).state_dict()
+    torch.serialization.set_crc32_options(counted)
+    try:
+        torch.save(state, tmp_path / "net.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    equal(checkpoints.read(tmp_path / "net.pth", OWT).parameters, OWT_PARAMETERS)
+    data = bytearray((tmp_path / "net.pth").read_bytes())
+    data[data.index(state["classifier.4.weight"].numpy().tobytes()) + 4321] ^= 1
+    (tmp_path / "net.pth").write_bytes(data)
+    if counted:
+        with pytest.raises(CheckpointError, match="damaged: .*data/.* is not what its checksum says"):
+            torch_pth.read(tmp_path / "net.pth")
 
 
 # Deep Compression.
@@ -429,6 +618,29 @@ def test_a_hole_is_no_network(tmp_path):
     keras_h5.write(tmp_path / "x.weights.h5", Contents(holed))
     with pytest.raises(CheckpointError, match="conv3: expected, and missing"):
         checkpoints.read(tmp_path / "x.weights.h5", NET)
+
+
+# Files that are not the matter.
+
+
+@pytest.mark.parametrize("module", [caffe_npy, caffemodel, keras_h5, npz, safetensors, torch_pth])
+def test_what_cannot_be_opened_is_not_called_damaged(module, tmp_path):
+    with pytest.raises(IsADirectoryError):
+        module.read(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        module.read(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        module.read(tmp_path / "file" / "net")
+
+
+def test_the_want_of_memory_is_not_a_files(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MemoryError), reading(tmp_path / "file", "a file"):
+        raise MemoryError
+    damaged = pytest.raises(CheckpointError, match="received a damaged one .OSError: truncated")
+    with damaged, reading(tmp_path / "file", "a file"):
+        raise OSError("truncated")  # As HDF5's library says it.
 
 
 # Lies.

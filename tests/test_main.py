@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 
+import h5py
+import numpy as np
 import pytest
 from conftest import ROOT
 from nets import random_parameters, small, write_npy
 
-from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.formats import keras_h5
+import tfalexnet as package
+from tfalexnet import checkpoints
+from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
+from tfalexnet.formats import keras_h5, orientation
 
 
 def tfalexnet(*arguments, cwd=None, **environment):
@@ -69,6 +73,126 @@ def test_convert_says_what_it_did_and_what_to_type_next(tmp_path):
         assert f"bvlc_alexnet, 2 classes, written to {output}" in run.stdout
         assert run.stdout.splitlines()[-1] == f"Next: tfalexnet predict PHOTO --weights {output}"
         assert len(keras_h5.read(tmp_path / output).parameters) == 8
+
+
+def test_compress_and_info(tmp_path):
+    run = tfalexnet("compress", "cifar10", "--output", "c.net", "--energy", "0.99", cwd=tmp_path)
+    assert run.returncode == 0 and "pictures of noise" in run.stdout
+    run = tfalexnet("compress", "cifar10", "--output", "c.net", cwd=tmp_path)
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1) and "c.net to be new" in run.stderr
+    run = tfalexnet("info", "c.net", cwd=tmp_path)
+    assert "cifar10_18pct" in run.stdout and "airplane" in run.stdout and "1024×10" in run.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photo):
+    """A folder for each of two classes; one picture cannot be read."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+        (folder / name / "chelsea.png").write_bytes(photo.read_bytes())
+    (folder / "dog" / "bad.jpg").write_text("no picture")
+    return folder
+
+
+def test_features_of_a_folder(folder, tmp_path):
+    run = tfalexnet(
+        "features",
+        folder,
+        "--layer",
+        "fc4",
+        "--layer",
+        "conv2:pre",
+        "--output",
+        "f.h5",
+        "--weights",
+        "cifar10",
+        "--batch",
+        1,
+        cwd=tmp_path,
+    )
+    assert (
+        run.returncode == 1 and run.stderr == "tfalexnet: dog/bad.jpg: not a picture in a format that Pillow reads\n"
+    )
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert file["fc4"].shape == (2, 10) and file["conv2:pre"].shape == (2, 16, 16, 32)
+        assert file["fc4"][0].argmax() == 3
+
+
+def test_evaluate_a_folder(folder, tmp_path):
+    for crops in (1, 10):
+        run = tfalexnet(
+            "evaluate",
+            folder,
+            "--weights",
+            "cifar10",
+            "--crops",
+            crops,
+            "--batch",
+            3,
+            "--output",
+            f"{crops}.json",
+            cwd=tmp_path,
+        )
+        assert run.returncode == 1 and "dog/bad.jpg: not a picture" in run.stderr
+        report = json.loads((tmp_path / f"{crops}.json").read_text())
+        assert report["top1_error"] == 50.0 and report["protocol"]["crops"] == crops
+        assert "50.00 %" in run.stdout
+
+
+def test_diff_says_by_its_status():
+    assert tfalexnet("diff", "bvlc_alexnet", "bvlc_alexnet").returncode == 0
+    run = tfalexnet("diff", "bvlc_alexnet", "bvlc_caffenet")
+    assert run.returncode == 1 and "They differ." in run.stdout
+    assert tfalexnet("diff", "bvlc_alexnet", "none").returncode == 2
+    run = tfalexnet("diff", "cifar10", "cifar10", "--weights")
+    assert run.returncode == 0 and "Nothing differs." in run.stdout
+
+
+def test_verify_says_by_its_status(photo, tmp_path):
+    write_npy(tmp_path / "bvlc_alexnet.npy", random_parameters(BVLC_ALEXNET))
+    (tmp_path / "zebra.png").write_bytes(photo.read_bytes())
+    run = tfalexnet("verify", "zebra.png", "--weights", "bvlc_alexnet.npy", cwd=tmp_path)
+    assert run.returncode == 1 and "0 of 1 pictures as published" in run.stdout and not run.stderr
+    run = tfalexnet(
+        "verify", "zebra.png", "--weights", "bvlc_alexnet.npy", "--architecture", "mnist_28", cwd=tmp_path
+    )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+
+
+def test_the_version():
+    assert tfalexnet("--version").stdout == f"tfalexnet {package.__version__}\n"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "converters").iterdir()), ids=lambda path: path.name)
+def test_every_converter(script, tmp_path):
+    net = ARCHITECTURES["cifar10_18pct"]
+    parameters = random_parameters(net)
+    kind = {
+        "caffe_npy": ".npy",
+        "caffemodel": ".caffemodel",
+        "torch": ".pth",
+        "deep_compression": ".net",
+        "npz": ".npz",
+        "safetensors": ".safetensors",
+        "keras": ".weights.h5",
+    }[script.stem.split("_to_")[0]]
+    if kind == ".pth":
+        torch = pytest.importorskip("torch")
+        state = {
+            f"{name}.{part}": torch.tensor(np.ascontiguousarray(array))
+            for name, pair in parameters.items()
+            for part, array in zip(("weight", "bias"), (orientation.channels_first(pair[0]), pair[1]), strict=True)
+        }
+        torch.save(state, tmp_path / "net.pth")
+    elif kind == ".net":
+        tfalexnet("compress", "cifar10", "--output", "net.net", cwd=tmp_path)
+    else:
+        checkpoints.write(tmp_path / f"net{kind}", checkpoints.Checkpoint(parameters, net, None, ()))
+    command = [sys.executable, script, f"net{kind}", "--output", "out.npz", "--architecture", net.name]
+    run = subprocess.run(command, capture_output=True, cwd=tmp_path, encoding="utf-8")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "cifar10_18pct, 10 classes, written to out.npz" in run.stdout
 
 
 WRONG = {

@@ -126,15 +126,17 @@ def test_the_schedule_in_fit():
     recipe = dataclasses.replace(FINE_TUNE, learning_rate=1.0)
     recipe.compile(model)
     seen = []
-    spy = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: seen.append(float(model.optimizer.learning_rate))
-    )
+
+    class Spy(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(float(self.model.optimizer.learning_rate))
+
     x, y = np.ones((40, 2)), np.zeros(40, int)
-    model.fit(x, y, batch_size=1, verbose=0, validation_data=(x, y), callbacks=[recipe.callback(40), spy])
+    model.fit(x, y, batch_size=1, verbose=0, validation_data=(x, y), callbacks=[recipe.callback(40), Spy()])
     assert seen == pytest.approx([recipe.rate(step, 40, []) for step in range(40)])
     plateau = dataclasses.replace(PAPER, learning_rate=1e-9)
     plateau.compile(model)
-    model.fit(x, y, epochs=8, verbose=0, validation_data=(x, y), callbacks=[plateau.callback(16), spy])
+    model.fit(x, y, epochs=8, verbose=0, validation_data=(x, y), callbacks=[plateau.callback(16), Spy()])
     assert seen[40] == pytest.approx(1e-9) and seen[-1] == pytest.approx(1e-10)
 
 

@@ -1,10 +1,14 @@
 """The registry of weights: whole, in agreement with the tables, and as its README says."""
 
+import shutil
+
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from tfalexnet import checkpoints, weights
 from tfalexnet.architectures import ARCHITECTURES
+from tfalexnet.formats import CheckpointError
 from tfalexnet.weights import KNOWN
 
 
@@ -47,3 +51,28 @@ def test_where_files_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("TFALEXNET_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights.cache() == tmp_path / ".cache" / "tfalexnet"
+
+
+def test_a_name_is_no_name_for_other_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    shutil.copy(weights.SHIPPED / "cifar10.weights.h5", tmp_path / "weights" / "bvlc_caffenet.weights.h5")
+    with pytest.raises(CheckpointError, match="to hold weights of bvlc_caffenet.*Received: cifar10_18pct"):
+        weights.find("bvlc_caffenet")
+    assert weights.find(tmp_path / "weights" / "bvlc_caffenet.weights.h5").exists()
+
+
+@pytest.mark.data
+def test_the_means_are_caffes_and_in_its_order(data):
+    mean = np.load(data / "caffe" / "ilsvrc_2012_mean.npy").mean(axis=(1, 2))  # BGR
+    np.testing.assert_allclose(KNOWN["bvlc_alexnet"].preprocessing.mean, mean, atol=1e-4)
+
+
+def test_the_table_says_all_of_it():
+    table = weights.table()
+    for known in KNOWN.values():
+        assert known.licence in table and str(known.accuracy.top1) in table
+        assert all(
+            url in table and source.digest.hexadecimal in table for source in known.sources for url in source.urls
+        )
+    assert "stated by one source only" in table and "shorter side to 256, bilinear, antialiased" in table

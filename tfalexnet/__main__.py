@@ -35,10 +35,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:  # What the user can mend; anything else is a bug.
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            return arguments.trouble
         where = f"{error.filename}: " if getattr(error, "filename", None) else ""
         _complain(where + (getattr(error, "strerror", None) or str(error)))
-        return 1
+        return arguments.trouble
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
@@ -49,6 +49,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tfalexnet.preprocessing import PictureError
 
     failed = 0
+    if arguments.weights is None:
+        from tfalexnet.weights import default
+
+        _complain(f"weights: {default()}")
     found = answers(arguments.photos, arguments.weights, arguments.top)
     for photo, answer in zip(arguments.photos, found, strict=True):
         if isinstance(answer, PictureError):
@@ -70,7 +74,12 @@ def _convert(arguments: argparse.Namespace) -> int:
     from tfalexnet import conversion
 
     output, checkpoint = conversion.convert(
-        arguments.file, arguments.output, arguments.architecture, arguments.labels, dict(arguments.map)
+        arguments.file,
+        arguments.output,
+        arguments.architecture,
+        arguments.labels,
+        dict(arguments.map),
+        arguments.overwrite,
     )
     print(conversion.table(checkpoint))
     for note in checkpoint.notes:
@@ -82,19 +91,29 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _info(arguments: argparse.Namespace) -> int:
+    from tfalexnet import conversion
+
+    print(conversion.described(arguments.file, arguments.architecture))
+    return 0
+
+
 def _compress(arguments: argparse.Namespace) -> int:
     from tfalexnet import compression
     from tfalexnet.pictures import pictures_in
 
     pictures = pictures_in(arguments.pictures) if arguments.pictures else None
-    print(compression.table(compression.compress(arguments.weights, arguments.output, arguments.energy, pictures)))
+    found = compression.compress(arguments.weights, arguments.output, arguments.energy, pictures, arguments.overwrite)
+    print(compression.table(found))
     return 0
 
 
 def _features(arguments: argparse.Namespace) -> int:
     from tfalexnet.activations import extract
 
-    failed = extract(arguments.folder, arguments.output, arguments.layer, arguments.weights, arguments.batch)
+    failed = extract(
+        arguments.folder, arguments.output, arguments.layer, arguments.weights, arguments.batch, arguments.overwrite
+    )
     for error in failed:
         _complain(str(error))
     print(f"{', '.join(arguments.layer)} written to {arguments.output}")
@@ -112,10 +131,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.truth,
         arguments.truth_ids,
         arguments.output,
+        arguments.overwrite,
     )
+    for unreadable in report["unreadable"]:
+        _complain(f"{unreadable['file']}: {unreadable['reason']}")
     print(evaluation.table(report))
     print(f"The whole report: {arguments.output}")
-    return 0
+    return 1 if report["unreadable"] else 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -164,28 +186,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from tfalexnet.architectures import ARCHITECTURES
-    from tfalexnet.weights import KNOWN, locate
+    from tfalexnet import architectures, weights
 
-    print("Architectures")
-    for net in ARCHITECTURES.values():
-        sides = "×".join(map(str, net.input_shape))
-        print(f"  {net.name:<21} {sides:<10} {net.classes:>4} classes  {net.source}")
-    print("\nWeights")
-    for known in KNOWN.values():
-        reached = f"{known.accuracy.top1} % top-1"
-        if known.accuracy.top5:
-            reached += f", {known.accuracy.top5} % top-5"
-        print(f"  {known.name:<17} {reached} ({known.accuracy.protocol})")
-        lines = [f"network: {known.architecture}", f"classes: {known.classes}", f"licence: {known.licence}"]
-        for source in known.sources:
-            size = f", {source.size / 1e6:.1f} MB" if source.size else ""
-            lines += [f"source: {url}" for url in source.urls]
-            certain = "" if source.digest.certain else ", stated by one source only"
-            lines.append(f"        {source.digest.algorithm} {source.digest.hexadecimal}{certain}{size}")
-        lines.append(f"here: {locate(known.name) or 'not yet; downloaded when first used'}")
-        for line in lines:
-            print(f"  {'':<17} {line}")
+    print(f"Architectures\n{architectures.table()}\n\nWeights\n{weights.table()}")
     return 0
 
 
@@ -199,8 +202,11 @@ def _parse() -> argparse.Namespace:
 
     def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text[0].lower() + text[1:], description=f"{text}.")
-        added.set_defaults(command=function)
+        added.set_defaults(command=function, trouble=1)
         return added
+
+    def writing(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--overwrite", action="store_true", help="replace an output that exists")
 
     predict = command("predict", _predict, "Print the best classes of photos")
     predict.add_argument("photos", metavar="PHOTO", nargs="+", help="picture files")
@@ -233,6 +239,11 @@ def _parse() -> argparse.Namespace:
         help="what the network calls a layer of FILE; may be repeated",
     )
     convert.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one on a line, UTF-8")
+    writing(convert)
+
+    info = command("info", _info, "Show what a checkpoint holds")
+    info.add_argument("file", metavar="FILE", help="a file in any format, or a known name")
+    info.add_argument("--architecture", metavar="NAME", help="the network of a file that does not say")
 
     compress = command("compress", _compress, "Prune and cluster weights into Deep Compression's layout")
     compress.add_argument("weights", metavar="W", help="a known name or a file")
@@ -245,6 +256,7 @@ def _parse() -> argparse.Namespace:
         help="share of each kernel's squared norm that the weights which are kept hold (default: %(default)s)",
     )
     compress.add_argument("--pictures", type=Path, metavar="DIR", help="to measure what the outputs lost on")
+    writing(compress)
 
     features = command("features", _features, "Write what layers answer to the pictures of a folder")
     features.add_argument("folder", metavar="DIR", type=Path)
@@ -260,6 +272,8 @@ def _parse() -> argparse.Namespace:
     features.add_argument(
         "--batch", type=positive, default=32, metavar="N", help="pictures a step (default: %(default)s)"
     )
+
+    writing(features)
 
     evaluate = command("evaluate", _evaluate, "Measure top-1 and top-5 error on labelled pictures")
     evaluate.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, or all pictures in one")
@@ -284,6 +298,8 @@ def _parse() -> argparse.Namespace:
         help="the report; an interrupted evaluation goes on from beside it (default: %(default)s)",
     )
 
+    writing(evaluate)
+
     verify = command("verify", _verify, "Check weights by the published answers to known pictures")
     verify.add_argument("pictures", metavar="PICTURE", nargs="+", type=Path, help="files or folders")
     verify.add_argument("--weights", metavar="W", help=WEIGHTS)
@@ -291,6 +307,7 @@ def _parse() -> argparse.Namespace:
     verify.add_argument("--architecture", metavar="NAME", help="the network of weights that do not say")
 
     diff = command("diff", _diff, "Compare two checkpoints, or two architectures, layer by layer")
+    diff.set_defaults(trouble=2)  # 1 says that they differ, as in diff(1).
     diff.add_argument("a", metavar="A", help="an architecture, known weights or a file")
     diff.add_argument("b", metavar="B", help="the same")
     diff.add_argument("--architecture", metavar="NAME", help="the network of files that do not say")

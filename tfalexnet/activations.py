@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet import inference
-from tfalexnet.files import sha256
+from tfalexnet.files import free, sha256
 from tfalexnet.inference import BATCH, Network
 from tfalexnet.pictures import pictures_in
 from tfalexnet.preprocessing import Picture, PictureError
@@ -32,7 +32,7 @@ def features(
     """Activations of pictures by layer, float32.
 
     Args:
-        images: a picture, as `tfalexnet.predict` takes it, or a list or tuple of these.
+        images: a picture, as `tfalexnet.predict` takes it, or several in a list, tuple or array.
         layers: Caffe's names: `fc7` is what leaves the layer's ReLU, `fc7:pre` what enters it;
             `norm1`, `pool5`, `prob`. For one_weird_trick torchvision's are known too: `features.10`
             is before, `features.11` after the ReLU.
@@ -47,10 +47,10 @@ def features(
         PictureError: something is not a picture; the message names it.
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
     """
-    several = isinstance(images, list | tuple)
+    pictures, several = inference.listed(images)
     network = inference.load(weights, _names(layers))
     rows = []
-    for row in inference.run(network, images if several else [images]):
+    for row in inference.run(network, pictures):
         if isinstance(row, PictureError):
             raise row
         rows.append(row)
@@ -66,6 +66,7 @@ def extract(
     layers: str | Iterable[str] = "fc7",
     weights: str | os.PathLike | None = None,
     batch: int = BATCH,
+    overwrite: bool = False,
 ) -> list[PictureError]:
     """Activations of all pictures of a folder into an HDF5 file; memory holds `BLOCK` pictures.
 
@@ -74,16 +75,28 @@ def extract(
     say weights, hash, network and preprocessing. It grows as `<output>.part`, from which the same
     call goes on if it was interrupted.
 
+    Args:
+        folder: searched with all that is in it.
+        output: ends in .h5 or .hdf5.
+        layers: as for `features`.
+        weights: as for `features`.
+        batch: pictures a step.
+        overwrite: whether an output that exists is replaced.
+
     Returns:
         What is wrong with those that are no pictures.
 
     Raises:
         ValueError: no such layer, no pictures, or the `.part` is of another call.
+        FileExistsError: the output exists.
         OSError: the file cannot be written.
     """
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
     folder, output = Path(folder), Path(output)
+    if output.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"Expected an output that ends in .h5 or .hdf5. Received: {output}")
+    free(output, overwrite)
     files = [path.relative_to(folder).as_posix() for path in pictures_in(folder)]
     path = find(weights)
     network = inference.load(path, _names(layers))
@@ -95,10 +108,12 @@ def extract(
             block = files[start : start + BLOCK]
             answers = inference.run(network, [folder / file for file in block], batch=batch)
             rows: dict[str, Any] = {}
-            for file, answer in zip(block, answers, strict=True):
-                rows[file] = answer
-                progress.advance(1, f"{failed} unreadable" if failed else "")
-            failed += _append(part, network.layers, rows)
+            try:
+                for file, answer in zip(block, answers, strict=True):
+                    rows[file] = answer
+                    progress.advance(1, f"{failed} unreadable" if failed else "")
+            finally:  # Ctrl-C costs nothing.
+                failed += _append(part, network.layers, rows)
     if failed == len(files):
         part.unlink()
         raise ValueError(f"Expected pictures in {folder}. Received {failed} files, none of which can be read.")

@@ -18,6 +18,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from tfalexnet.tables import aligned
+
 
 @dataclass(frozen=True)
 class Normal:
@@ -512,3 +514,11 @@ def find(architecture: str | Architecture) -> Architecture:
             f"Received: architecture={architecture!r}"
         )
     return ARCHITECTURES[architecture]
+
+
+def table() -> str:
+    """Name, input, classes and source of each, as lines of text."""
+    rows = []
+    for net in ARCHITECTURES.values():
+        rows.append((net.name, "×".join(map(str, net.input_shape)), f"{net.classes} classes", net.source))
+    return aligned(rows, right=(2,))

@@ -51,6 +51,7 @@ FORMATS: dict[str, ModuleType] = {
 }
 
 
+MUTE = (caffe_npy, caffemodel)  # Formats of weights alone.
 MOST_CLASSES = 1 << 16  # Where a file's own word is all there is.
 
 
@@ -128,14 +129,6 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
             return _description(contents, ARCHITECTURES[str(said)].with_classes(count), path)
     checkpoint = read(path)
     return checkpoint.preprocessing, checkpoint.classes
-
-
-def source(path: Path) -> str | None:
-    """The name of the file that a `.weights.h5` was converted from; None where it does not say."""
-    try:
-        return str(keras_h5.attributes(path)["source"])
-    except (CheckpointError, KeyError):
-        return None
 
 
 def write(path: str | os.PathLike, checkpoint: Checkpoint, **attributes: str) -> None:

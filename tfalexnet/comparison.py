@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import Class
 from tfalexnet.formats.orientation import flatten_chw, flatten_hwc
 from tfalexnet.preprocessing import Preprocessing
+from tfalexnet.tables import aligned
 from tfalexnet.weights import KNOWN, find
 
 Shape = tuple[int, ...]
@@ -146,23 +147,6 @@ def table(comparison: Comparison) -> str:
     lines += ["" for _ in comparison.differences[:1]] + list(comparison.differences)
     lines += ["" for _ in comparison.notes[:1]] + [f"Note: {note}" for note in comparison.notes]
     return "\n".join([*lines, "", "Nothing differs." if comparison.same else "They differ."])
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows of cells as lines of columns, those numbered in `right` flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:>{width}}" if number in right else f"{cell:<{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-# Layouts in which kernels are found by mistake, none of which changes a shape: from a kernel of the
-# canonical form, its row of the table and the table to the same kernel in the other layout, or to the
-# kernel itself where the layout does not concern it.
 
 
 def _channels_reversed(kernel: np.ndarray, row: Layer, net: Architecture) -> np.ndarray:

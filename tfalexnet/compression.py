@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet import checkpoints, inference
-from tfalexnet.files import sha256
-from tfalexnet.formats import deep_compression
+from tfalexnet.files import free, sha256
+from tfalexnet.formats import CheckpointError, deep_compression
 from tfalexnet.preprocessing import Picture
+from tfalexnet.tables import aligned
 from tfalexnet.weights import find
 
 ENERGY = 0.999  # The error of the shipped model grows by .1 points; at .99 by 1.5 (README).
@@ -64,6 +65,7 @@ def compress(
     output: str | os.PathLike,
     energy: float = ENERGY,
     pictures: Iterable[Picture] | None = None,
+    overwrite: bool = False,
 ) -> Compression:
     """Write weights in the layout of Deep Compression.
 
@@ -72,6 +74,7 @@ def compress(
         output: the file to write, `….net`.
         energy: the share of ‖kernel‖² that the weights which are kept hold, in (0, 1].
         pictures: what the outputs are compared on; None is `noise()`.
+        overwrite: whether an output that exists is replaced.
 
     Raises:
         ValueError: an argument out of its range, or pictures none of which can be read.
@@ -82,8 +85,11 @@ def compress(
         raise ValueError(f"Expected `energy` in (0, 1]. Received: {energy!r}")
     if checkpoints.format_of(output) is not deep_compression:
         raise ValueError(f"Expected an output that ends in .net. Received: {output}")
+    free(output, overwrite)
     source = find(weights)
     checkpoint = checkpoints.read(source)
+    if checkpoint.missing:
+        raise CheckpointError(f"Expected weights with all layers. {source} lacks {', '.join(checkpoint.missing)}.")
     parameters, kernels = {}, []
     for name, (kernel, bias) in checkpoint.parameters.items():
         few = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
@@ -167,11 +173,12 @@ def noise(count: int = 32, side: int = 256) -> list[np.ndarray]:
 
 def table(compression: Compression) -> str:
     """What became of each kernel, of the size and of the outputs, as lines of text."""
-    lines = [f"{'layer':<8} {'weights':>11} {'kept':>7} {'values':>7} {'error':>7}"]
-    lines += [
-        f"{row.layer:<8} {row.weights:>11,} {row.kept:>7.1%} {row.values:>7} {row.error:>7.1%}"
-        for row in compression.kernels
-    ]
+    rows = [("layer", "weights", "kept", "values", "error")]
+    for kernel in compression.kernels:
+        rows.append(
+            (kernel.layer, f"{kernel.weights:,}", f"{kernel.kept:.1%}", str(kernel.values), f"{kernel.error:.1%}")
+        )
+    lines = [aligned(rows, right=(1, 2, 3, 4))]
     share = compression.after / compression.before
     lines += ["", f"{compression.before:,} bytes became {compression.after:,} ({share:.1%}): {compression.output}"]
     if (loss := compression.loss) is None:

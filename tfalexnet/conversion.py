@@ -11,8 +11,9 @@ from pathlib import Path
 from tfalexnet import checkpoints, classes
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.files import sha256
+from tfalexnet.files import free, sha256
 from tfalexnet.formats import CheckpointError
+from tfalexnet.tables import aligned
 from tfalexnet.weights import find
 
 
@@ -22,6 +23,7 @@ def convert(
     architecture: str | Architecture | None = None,
     labels: str | os.PathLike | None = None,
     renamed: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> tuple[Path, Checkpoint]:
     """Write the weights of a checkpoint in another format; nothing is written unless all fits.
 
@@ -33,24 +35,51 @@ def convert(
         architecture: the network; see `checkpoints.read`. Any number of classes.
         labels: a text file with the name of each class on a line, for classes other than ImageNet's.
         renamed: layers of the source, and what the network calls them.
+        overwrite: whether an output that exists is replaced.
 
     Returns:
         The file written, and what is in it.
 
     Raises:
         CheckpointError: the source is no checkpoint, or does not fit; the message says where.
+        ValueError: the output ends in no known suffix, or there is no such network.
+        FileExistsError: the output exists.
+        WeightsNotFoundError: there is no such source.
         OSError: a file cannot be read or written. An older output stays as it was.
     """
     path = find(source)
     output = _beside(path) if output is None else Path(output)
-    checkpoints.format_of(output)
+    module = checkpoints.format_of(output)
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
+    free(output, overwrite)
     checkpoint = checkpoints.read(path, architecture, renamed)
     if labels is not None:
         checkpoint = _labelled(checkpoint, Path(labels))
     checkpoints.write(output, checkpoint, source=path.name, source_sha256=sha256(path))
+    if module in checkpoints.MUTE:
+        note = (
+            f"{output.name} has no place for network, class names and preprocessing: say them again when it is read."
+        )
+        checkpoint = dataclasses.replace(checkpoint, notes=(*checkpoint.notes, note))
     return output, checkpoint
+
+
+def described(source: str | os.PathLike, architecture: str | Architecture | None = None) -> str:
+    """Format, network, classes, preprocessing and layers of a file, as lines of text."""
+    path = find(source)
+    checkpoint = checkpoints.read(path, architecture)
+    net, names = checkpoint.architecture, [entry.label for entry in checkpoint.classes]
+    few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    facts = {
+        "file": f"{path}, {path.stat().st_size:,} bytes",
+        "sha256": sha256(path),
+        "network": f"{net.name}, {net.source}",
+        "classes": f"{len(names)}: {few}" if names else f"none, it lacks {', '.join(checkpoint.missing)}",
+        "pictures": checkpoint.preprocessing.words() if checkpoint.preprocessing else "prepared nobody says how",
+    }
+    lines = [f"{name:<9} {value}" for name, value in facts.items()]
+    return "\n".join([*lines, *(f"note      {note}" for note in checkpoint.notes), "", table(checkpoint)])
 
 
 def table(checkpoint: Checkpoint) -> str:
@@ -61,30 +90,22 @@ def table(checkpoint: Checkpoint) -> str:
         rows.append((name, kernel, bias, f"{sum(array.size for array in arrays):,}"))
     total = sum(math.prod(array.shape) for arrays in checkpoint.parameters.values() for array in arrays)
     rows.append(("total", "", "", f"{total:,}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {kernel:<{widths[1]}}  {bias:<{widths[2]}}  {count:>{widths[3]}}"
-        for name, kernel, bias, count in rows
-    )
+    return aligned(rows, right=(3,))
 
 
 def _beside(path: Path) -> Path:
-    """The usual output for a source; another source's is not overwritten."""
+    """The usual output for a source."""
     suffix = next((suffix for suffix in checkpoints.FORMATS if path.name.endswith(suffix)), path.suffix)
-    output = Path("weights", f"{path.name.removesuffix(suffix)}.weights.h5")
-    before = checkpoints.source(output) if output.exists() else None
-    if before not in (None, path.name):
-        raise ValueError(
-            f"Expected {output} to be free, or made from {path.name}. It was made from {before}. "
-            "Choose another output (--output)."
-        )
-    return output
+    return Path("weights", f"{path.name.removesuffix(suffix)}.weights.h5")
 
 
 def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
-    labels = file.read_text("utf-8-sig").splitlines()
+    try:
+        labels = file.read_text("utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{file}: expected names of classes in UTF-8; received something else.") from None
     if len(labels) != checkpoint.architecture.classes:
         raise CheckpointError(
             f"{file}: expected {checkpoint.architecture.classes} lines, one for each class of the "

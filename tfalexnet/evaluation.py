@@ -16,16 +16,15 @@ import PIL
 
 from tfalexnet import __version__, inference, pictures
 from tfalexnet.classes import Class
-from tfalexnet.files import replacing, sha256
+from tfalexnet.files import free, replacing, sha256
 from tfalexnet.formats import CheckpointError, keras_h5
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
-from tfalexnet.preprocessing import PictureError, Preprocessing
+from tfalexnet.preprocessing import PictureError
 from tfalexnet.progress import Progress
 from tfalexnet.weights import IMAGENET, KNOWN, SHIPPED, Known, Source, default, find
 
 VALIDATION = 50_000  # Pictures in the validation set of ILSVRC 2012.
 
-RESIZED = {"squash": "squashed to {0}×{0}", "shorter side": "shorter side to {0}"}
 VIEWS = {
     1: "one view, the centre {0}×{0}",
     10: "ten views of {0}×{0}, corners and centre, mirrored too, softmax averaged",
@@ -43,6 +42,7 @@ def evaluate(
     truth: str | os.PathLike | None = None,
     ids: Ids | None = None,
     output: str | os.PathLike | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Top-1 and top-5 error on labelled pictures.
 
@@ -59,6 +59,7 @@ def evaluate(
         ids: how it numbers ImageNet's classes, where it does not show.
         output: the JSON file for the report. Until it is written, `<output>.journal` keeps the
             answers, and the same evaluation goes on from there after an interruption.
+        overwrite: whether an output that exists is replaced.
 
     Returns:
         The report, as JSON holds it: what was evaluated and how; errors in per cent with the counts
@@ -69,6 +70,7 @@ def evaluate(
         ValueError: what is there cannot be labelled with certainty, nothing can be read, or the
             journal is of another evaluation.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or the answers are no numbers.
+        FileExistsError: the output exists.
         OSError: something cannot be read or written.
     """
     if crops not in VIEWS:
@@ -77,6 +79,8 @@ def evaluate(
         raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
     if output is not None and Path(output).is_dir():
         raise IsADirectoryError(f"{os.fspath(output)}: expected a file for the report; received a folder.")
+    if output is not None:
+        free(Path(output), overwrite)
     began = time.monotonic()
     folder = pictures.existing(folder)  # Before weights are downloaded in vain.
     asked = os.fspath(default() if weights is None else weights)
@@ -124,7 +128,7 @@ def evaluate(
         "sha256": about["weights"],
         "architecture": network.architecture.name,
         "protocol": {
-            "words": _words(network.preprocessing, crops),
+            "words": network.preprocessing.words(VIEWS[crops].format(network.preprocessing.crop)),
             "crops": crops,
             "preprocessing": about["preprocessing"],
         },
@@ -190,7 +194,7 @@ def recognised(path: Path, architecture: str) -> Known | None:
         digest = source.digest
         if "source" not in said:
             return digest.of(path) == digest.hexadecimal
-        if digest.algorithm == "sha256":
+        if digest.algorithm == "sha256" and digest.certain:
             return said.get("source_sha256") == digest.hexadecimal
         return said["source"] == source.urls[0].rsplit("/", 1)[-1]
 
@@ -321,17 +325,6 @@ def _parsed(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
-
-
-def _words(process: Preprocessing, crops: int) -> str:
-    mean = np.asarray(process.mean)
-    subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
-    divided = ", ".join(f"{level:.6g}" for level in process.std)
-    resized = (
-        f"{RESIZED[process.resize].format(process.size)}, bilinear, {'' if process.antialias else 'not '}antialiased"
-    )
-    levels = f"({process.channels} · {process.scale:.6g} − {subtracted}) / ({divided})"
-    return f"{resized}; {VIEWS[crops].format(process.crop)}; {levels}"
 
 
 def _versions() -> dict[str, str]:

@@ -45,3 +45,10 @@ def sha256(path: Path) -> str:
     """Of the bytes of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free(path: Path, overwrite: bool) -> Path:
+    """The path of an output, or `FileExistsError` where something is there that was not meant to go."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"Expected {path} to be new. It exists; name another output, or say overwrite.")
+    return path

@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,12 @@ class Network:
     def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
         """For each of `layers` an array, (batch, …), of preprocessed pictures."""
         return [output.numpy() for output in self.function(inputs)]
+
+
+def listed(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
+    """Pictures as a sequence, and whether they were one: a list, a tuple or an array of four dimensions."""
+    several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
+    return (images, True) if several else ([images], False)
 
 
 def run(

@@ -130,7 +130,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         if self.region == WITHIN_CHANNEL:
             return tf.cast(self._within(tf.cast(inputs, tf.float32)), inputs.dtype)
         if self.sliced and not tf.config.list_physical_devices("GPU"):
-            return sliced(self.size // 2, self.scale, self.beta, self.k, self.groups)(inputs)
+            kind = inputs.shape[-1], inputs.dtype
+            return sliced(self.size // 2, self.scale, self.beta, self.k, self.groups, *kind)(inputs)
         return tf.cast(self._across(tf.cast(inputs, tf.float32)), inputs.dtype)
 
     def _across(self, a: tf.Tensor) -> tf.Tensor:
@@ -166,7 +167,9 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 
 @functools.cache
-def sliced(reach: int, scale: float, beta: float, k: float, groups: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def sliced(
+    reach: int, scale: float, beta: float, k: float, groups: int, channels: int, dtype: tf.DType
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """The normalisation across channels as sums of slices, with its own gradient.
 
     With s = k + c·Σ a² and b = a·s^−β, the gradient of a is db·s^−β − 2cβ·a·Σ db·a·s^(−β−1), both sums
@@ -174,19 +177,20 @@ def sliced(reach: int, scale: float, beta: float, k: float, groups: int) -> Call
     """
 
     def neighbours(a: tf.Tensor) -> tf.Tensor:
-        shape = tf.shape(a)
-        channels = a.shape[-1] // groups
-        parts = tf.reshape(a, tf.concat([shape[:-1], [groups, channels]], 0))
-        padded = tf.pad(parts, [[0, 0]] * (a.shape.rank) + [[reach, reach]])
-        total = tf.add_n([padded[..., i : i + channels] for i in range(2 * reach + 1)])
+        shape, share = tf.shape(a), channels // groups
+        parts = tf.reshape(a, tf.concat([shape[:-1], [groups, share]], 0))
+        padded = tf.pad(parts, [[0, 0]] * 4 + [[reach, reach]])
+        total = tf.add_n([padded[..., i : i + share] for i in range(2 * reach + 1)])
         return tf.reshape(total, shape)
 
-    @tf.function(jit_compile=True)
+    signature = tf.TensorSpec((None, None, None, channels), dtype)  # Traced once for all sizes.
+
+    @tf.function(jit_compile=True, input_signature=[signature])
     def forward(a: tf.Tensor) -> tf.Tensor:
         x = tf.cast(a, tf.float32)
         return tf.cast(x * _power(k + scale * neighbours(x * x), beta), a.dtype)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, input_signature=[signature, signature])
     def backward(a: tf.Tensor, db: tf.Tensor) -> tf.Tensor:
         x, dy = tf.cast(a, tf.float32), tf.cast(db, tf.float32)
         s = k + scale * neighbours(x * x)

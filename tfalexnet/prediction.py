@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    image: Picture | list[Picture] | tuple[Picture, ...],
+    image: Picture | Sequence[Picture],
     weights: str | os.PathLike | None = None,
     top: int = 5,
 ) -> list[Prediction] | list[list[Prediction]]:
@@ -34,7 +34,7 @@ def predict(
 
     Args:
         image: a path, the bytes of a file, a `PIL.Image`, or a uint8 array (RGB, RGBA or grey); or
-            a list or tuple of these.
+            several in a list, a tuple or an array of four dimensions.
         weights: a known name (`tfalexnet list` shows them), downloaded once, or a file; None is
             bvlc_alexnet where it is at hand, else deep_compression: the same network in a file of
             9 MB. They stay in memory, so that a second call does not load them again.
@@ -44,9 +44,9 @@ def predict(
         PictureError: something is not a picture; the message names it.
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
     """
-    several = isinstance(image, list | tuple)
+    pictures, several = inference.listed(image)
     found = []
-    for answer in answers(image if several else [image], weights, top):
+    for answer in answers(pictures, weights, top):
         if isinstance(answer, PictureError):
             raise answer
         found.append(answer)

@@ -93,6 +93,17 @@ class Preprocessing:
             fields["mean"] = np.asarray(self.mean).tolist()
         return fields | {"std": list(self.std)}
 
+    def words(self, view: str = "") -> str:
+        """The same in a line, with another view than the centre where one is given."""
+        mean = np.asarray(self.mean)
+        kind = "squashed to {0}×{0}" if self.resize == "squash" else "shorter side to {0}"
+        antialiased = "antialiased" if self.antialias else "not antialiased"
+        subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
+        divided = ", ".join(f"{level:.6g}" for level in self.std)
+        levels = f"({self.channels} · {self.scale:.6g} − {subtracted}) / ({divided})"
+        view = view or f"the centre {self.crop}×{self.crop}"
+        return f"{kind.format(self.size)}, bilinear, {antialiased}; {view}; {levels}"
+
     def __call__(self, picture: Picture) -> np.ndarray:
         """The input for one picture, float32.
 

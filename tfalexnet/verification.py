@@ -18,10 +18,11 @@ from tfalexnet import architectures, checkpoints
 from tfalexnet.architectures import ARCHITECTURES, Architecture, Dense, Norm, Pool
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import imagenet
-from tfalexnet.comparison import LAYOUTS, aligned
+from tfalexnet.comparison import LAYOUTS
 from tfalexnet.formats import CheckpointError, Parameters
 from tfalexnet.preprocessing import ILSVRC_MEAN_BGR, Picture, PictureError, Preprocessing, decode
 from tfalexnet.progress import Progress
+from tfalexnet.tables import aligned
 from tfalexnet.weights import find
 
 Probabilities = Mapping[int, float]

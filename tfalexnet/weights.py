@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from tfalexnet import checkpoints, preprocessing
 from tfalexnet.architectures import ARCHITECTURES
 from tfalexnet.download import Digest, DownloadError, alone, fetch
 from tfalexnet.files import sha256
-from tfalexnet.formats import CheckpointError
+from tfalexnet.formats import CheckpointError, keras_h5
 from tfalexnet.preprocessing import Preprocessing
+from tfalexnet.tables import aligned
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Source:
     digest: Digest
     size: int | None = None
 
+    def __str__(self) -> str:
+        certain = "" if self.digest.certain else ", stated by one source only"
+        size = f", {self.size:,} bytes" if self.size else ""
+        return f"{self.digest.algorithm} {self.digest.hexadecimal}{certain}{size}"
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -37,6 +44,10 @@ class Accuracy:
     top1: float
     top5: float | None
     protocol: str
+
+    def __str__(self) -> str:
+        top5 = f", {self.top5} % top-5" if self.top5 else ""
+        return f"{self.top1} % top-1{top5} ({self.protocol})"
 
 
 @dataclass(frozen=True)
@@ -200,11 +211,36 @@ def find(weights: str | os.PathLike | None) -> Path:
     weights = default() if weights is None else weights
     path = locate(weights)
     if path is not None:
-        return path
+        return _promised(path, KNOWN.get(os.fspath(weights)))
     known = KNOWN[os.fspath(weights)]
     converted = cache() / known.file
     with alone(converted):
         return locate(weights) or _obtain(known, converted)
+
+
+def table() -> str:
+    """What there is to know of each name, as lines of text."""
+    lines = []
+    for known in KNOWN.values():
+        rows = [("accuracy", str(known.accuracy)), ("network", known.architecture), ("classes", known.classes)]
+        rows.append(("pictures", known.preprocessing.words() if known.preprocessing else "prepared as the file says"))
+        rows.append(("licence", known.licence))
+        for source in known.sources:
+            rows += [("source", url) for url in source.urls] + [("", str(source))]
+        rows.append(("here", str(locate(known.name) or "not yet; downloaded when first used")))
+        lines += [known.name, textwrap.indent(aligned(rows), "  ")]
+    return "\n".join(lines)
+
+
+def _promised(path: Path, known: Known | None) -> Path:
+    """The file, if the network in it is that of its name."""
+    said = keras_h5.attributes(path).get("architecture") if known else None
+    if known and said != known.architecture:
+        raise CheckpointError(
+            f"Expected {path} to hold weights of {known.architecture}, as {known.name} does. Received: {said}. "
+            f"Move it away, or give it as a file: {path.absolute()}"
+        )
+    return path
 
 
 def _obtain(known: Known, converted: Path) -> Path:
@@ -235,8 +271,7 @@ def _obtain(known: Known, converted: Path) -> Path:
         f"The weights {known.name!r} are not on this machine: {known.file} was looked for in {looked}.\n"
         + "\n".join(problems)
         + "\nGet one of these files elsewhere and type\n    "
-        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}\n"
-        + "or use weights='cifar10', which ship with the package."
+        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}"
     )
 
 
@@ -256,17 +291,17 @@ def locate(weights: str | os.PathLike) -> Path | None:
         return path
     raise WeightsNotFoundError(
         f"Expected weights to be a file or one of {', '.join(KNOWN)}. Received: {os.fspath(weights)!r}; "
-        f"{_problem(path)}."
+        f"{_problem(path)}"
     )
 
 
 def _problem(path: Path) -> str:
     if path.is_dir():
-        return "it is a folder"
+        return "it is a folder."
     if str(path) in ARCHITECTURES:
-        return "a network for which none are published: AlexNet builds it, to be trained"
+        return "a network for which none are published: AlexNet builds it, to be trained."
     close = difflib.get_close_matches(str(path), KNOWN, 1)
-    return f"there is no such file; did you mean {close[0]}?" if close else "there is no such file"
+    return f"there is no such file; did you mean {close[0]}?" if close else "there is no such file."
 
 
 def _converted(known: Known) -> Path | None:

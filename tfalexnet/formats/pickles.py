@@ -15,7 +15,7 @@ from tfalexnet.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
 MAX_NAME = 1 << 8
-MAX_NUMBER = 1 << 63  # A pickle's may be as long as the file; what is done with them would take long.
+MAX_LINE = 1 << 10  # Of what is written as text: names of globals, and numbers, whose hash or product takes long.
 MAX_READS = 1 << 20  # Two an opcode; a training checkpoint may hold a list of its losses.
 
 
@@ -47,7 +47,9 @@ class Bounded:
         return self.file.read(count)
 
     def readline(self) -> bytes:
-        line = self.file.readline()
+        line = self.file.readline(MAX_LINE)
+        if len(line) == MAX_LINE:
+            raise CheckpointError(f"refused: the pickle has a line of over {MAX_LINE} signs")
         self.left -= len(line)
         return line
 
@@ -130,7 +132,7 @@ class Unpickler(pickle._Unpickler):
 
     def _fill(self, entries: Any, items: list) -> None:
         # Tuples within tuples share their parts, so that a short pickle can hold a key whose hash
-        # takes for ever; so does that of a long number, time and again.
+        # takes for ever; two long names that are equal are compared to the end, time and again.
         if not isinstance(entries, dict) or not all(map(_is_key, items[::2])):
             raise CheckpointError("expected dictionaries with short names or numbers for keys")
         entries.update(zip(items[::2], items[1::2], strict=True))
@@ -144,8 +146,8 @@ class Unpickler(pickle._Unpickler):
 
     def refuse(self) -> None:
         # Extension codes may be answered from a cache, past find_class; sets hash what they hold; the
-        # objects that weights are made of are made by REDUCE.
-        raise CheckpointError("refused: the pickle uses extension codes, sets or objects")
+        # objects that weights are made of are made by REDUCE; numbers of over 255 bytes would be slow.
+        raise CheckpointError("refused: the pickle uses extension codes, sets, objects or numbers of any length")
 
     dispatch = pickle._Unpickler.dispatch | {
         pickle.FRAME[0]: load_frame,
@@ -153,6 +155,7 @@ class Unpickler(pickle._Unpickler):
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
         pickle.DICT[0]: load_dict,
+        pickle.LONG4[0]: refuse,
         pickle.EXT1[0]: refuse,
         pickle.EXT2[0]: refuse,
         pickle.EXT4[0]: refuse,
@@ -169,9 +172,7 @@ class Unpickler(pickle._Unpickler):
 
 
 def _is_key(key: Any) -> bool:
-    if isinstance(key, int):
-        return -MAX_NUMBER < key < MAX_NUMBER
-    return isinstance(key, str | bytes) and len(key) <= MAX_NAME
+    return isinstance(key, int) or (isinstance(key, str | bytes) and len(key) <= MAX_NAME)
 
 
 def ordered(pairs: Any = ()) -> OrderedDict:

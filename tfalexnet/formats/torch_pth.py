@@ -194,8 +194,7 @@ def _kind(entry: Any) -> str:
 def _array(name: str, tensor: Tensor, storages: Callable[[Storage], np.ndarray]) -> np.ndarray:
     numbers = storages(tensor.storage).view(STORAGES[tensor.storage.kind])
     sides, strides = tensor.shape, tensor.strides
-    numbered = (tensor.offset, *sides, *strides)
-    whole = all(type(number) is int and 0 <= number < pickles.MAX_NUMBER for number in numbered)
+    whole = all(type(number) is int and number >= 0 for number in (tensor.offset, *sides, *strides))
     if not whole or len(sides) != len(strides):
         raise CheckpointError(f"{name}: expected a shape and strides of few whole numbers")
     last = tensor.offset + sum((side - 1) * stride for side, stride in zip(sides, strides, strict=True))
