@@ -193,7 +193,7 @@ OTHERS = {
     "labels": ([np.array(["a"]), np.arange(3)], "list of 2"),
     "objects": ([np.array([{}], dtype=object), np.ones(1)], "list of 2"),
     "mean": (np.ones(3), "array"),
-    "notes": ({1: 2}, "1"),
+    "notes": ({1: 2, b"a": 3}, "1, a"),
     "many": (dict.fromkeys("abcde"), "dict of 5"),
 }
 

@@ -349,6 +349,16 @@ def test_kernels_are_floats_and_layers_have_names_of_their_own(tmp_path):
         file["layers/dense/vars"].attrs["name"] = "fc8"
         file["layers/dense/vars/1"] = np.ones(3, np.uint8)
     assert keras_h5.read(tmp_path / "x.h5").left_out == ("fc8 (dense): float32 and uint8, not floats",)
+    for strange in (np.ones(3, "f4,f4"), np.ones(3, "c8"), [b"a", b"b", b"c"]):
+        with h5py.File(tmp_path / "x.h5", "r+") as file:
+            del file["layers/dense/vars/1"]
+            file["layers/dense/vars/1"] = strange
+        with pytest.raises(CheckpointError, match="/layers/dense/vars/1: expected numbers"):
+            keras_h5.read(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["layers/dense/vars/1"], file["layers/conv2d"]
+    with pytest.raises(CheckpointError, match=r"received fc8 \(dense\): not 2 variables but 1"):
+        keras_h5.read(tmp_path / "x.h5")
 
 
 def loop(file: h5py.File) -> None:

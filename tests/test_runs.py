@@ -1,11 +1,13 @@
 """Trainings that are cut and go on, freeze what is frozen, and say what is wrong."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -246,6 +248,73 @@ def test_two_replicas_learn_as_one(tmp_path):
     for name, arrays in one.items():
         for a, b in zip(arrays, two[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def ports(count: int) -> list[int]:
+    """Ports that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def workers(arguments: list, folder) -> list[subprocess.Popen]:
+    """Two processes of one cluster on this machine."""
+    cluster = {"worker": [f"localhost:{port}" for port in ports(2)]}
+    started = []
+    for index in range(2):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        command = [sys.executable, "-m", "tfalexnet", *arguments, "--strategy", "multi-worker"]
+        log = (folder / f"{index}.log").open("a")
+        started.append(
+            subprocess.Popen(command, cwd=folder, env=os.environ | {"TF_CONFIG": config}, stdout=log, stderr=log)
+        )
+        log.close()
+    return started
+
+
+@pytest.mark.slow
+def test_two_workers_learn_as_one_and_survive_a_kill(tmp_path):
+    both = {"x_train": digits(320), "x_test": digits(40, 1)}
+    arrays = {name: part.pictures for name, part in both.items()}
+    np.savez(tmp_path / "d.npz", **arrays, y_train=both["x_train"].labels, y_test=both["x_test"].labels)
+    arguments = [
+        "train",
+        "d.npz",
+        "--architecture",
+        "mnist_28",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "32",
+        "--dropout",
+        "0",
+        "--recipe",
+        "paper",
+        "--learning-rate",
+        "0.001",
+        "--log-interval",
+        "1",
+        "--checkpoint-minutes",
+        "0.001",
+    ]
+    assert command(*arguments, "--output", "one", cwd=tmp_path).returncode == 0
+    killed = workers([*arguments, "--output", "two"], tmp_path)
+    while not (tmp_path / "two" / "checkpoint.npz").exists():
+        assert killed[0].poll() is None, (tmp_path / "0.log").read_text()
+        time.sleep(0.05)
+    killed[1].kill()
+    assert killed[0].wait(120) == 1 and killed[1].wait() < 0
+    assert "Another worker is gone. Start all of them again" in (tmp_path / "0.log").read_text()
+    assert not (tmp_path / "two" / "model.weights.h5").exists()
+    for worker in workers([*arguments, "--output", "two"], tmp_path):
+        assert worker.wait(120) == 0, (tmp_path / "1.log").read_text()
+    assert "Going on in epoch" in (tmp_path / "0.log").read_text()
+    one, two = (checkpoints.read(tmp_path / name / "model.weights.h5").parameters for name in ("one", "two"))
+    for name, pair in one.items():
+        for a, b in zip(pair, two[name], strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
 def test_unreadable_pictures_are_named(tmp_path, capsys):

@@ -431,12 +431,14 @@ def _stoppable() -> Iterator[list[int]]:
 
 @contextmanager
 def _plain_errors(skipped: Skipped) -> Iterator[None]:
-    """What went wrong while a picture was read leaves the pipeline as itself."""
+    """What went wrong while a picture was read, or with another worker, is said plainly."""
     try:
         yield
-    except tf.errors.OpError:
+    except tf.errors.OpError as error:
         if skipped.error is not None:
             raise skipped.error from None
+        if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.DeadlineExceededError):
+            raise TrainingError("Another worker is gone. Start all of them again, each with its command.") from None
         raise
 
 
@@ -462,7 +464,7 @@ class _Run:
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
                     f"{'; '.join(differing)}. Choose another output."
                 )
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.writes and self.folder.exists() and any(self.folder.iterdir()):
             raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
         if self.writes:
             with replacing(path) as temporary:

@@ -126,7 +126,7 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
 def _layer(entry: Any) -> tuple[_Array, _Array] | None:
     """One layer of either layout; None where it is something else."""
     if isinstance(entry, dict) and len(entry) == 2:
-        parts = {pickles.text(key): part for key, part in entry.items()}
+        parts = {_name(key): part for key, part in entry.items()}
         entry = [parts.get("weights"), parts.get("biases")]
     if not isinstance(entry, list | tuple) or len(entry) != 2:
         return None
@@ -134,10 +134,14 @@ def _layer(entry: Any) -> tuple[_Array, _Array] | None:
     return (entry[0], entry[1]) if whole else None
 
 
+def _name(key: Any) -> str:
+    return str(key) if isinstance(key, int) else pickles.text(key)
+
+
 def _kind(entry: Any) -> str:
     """What an entry that is no layer is, in few words."""
     if isinstance(entry, dict) and len(entry) <= 4:
-        return ", ".join(str(key if isinstance(key, int) else pickles.text(key)) for key in entry)
+        return ", ".join(map(_name, entry))
     if isinstance(entry, list | tuple | dict):
         return f"{type(entry).__name__} of {len(entry)}"
     return "array" if isinstance(entry, _Array) else type(entry).__name__

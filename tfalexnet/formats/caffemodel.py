@@ -77,16 +77,16 @@ def read(path: str | os.PathLike) -> Contents:
             if not blobs:
                 continue
             if kind not in RANKS or len(blobs) != 2:
-                blobs_said = "one blob, no bias" if len(blobs) == 1 else f"{len(blobs)} blobs instead of two"
-                why = blobs_said if kind in RANKS else "no convolution or inner product"
-                left_out.append(f"{name} ({kind}): {why}")
+                why = "one blob, no bias" if len(blobs) == 1 else f"{len(blobs)} blobs, not two"
+                left_out.append(f"{name} ({kind}): {why if kind in RANKS else 'no convolution or inner product'}")
                 continue
             if name in parameters:
                 raise CheckpointError(f"two layers are called {name!r}")
             kernel, bias = (_array(blob, rank) for blob, rank in zip(blobs, (RANKS[kind], 1), strict=True))
             parameters[name] = channels_last(kernel), bias
         if not parameters:
-            raise CheckpointError("expected convolutions or inner products with weights; found none")
+            received = ", ".join(left_out[:8]) or "none"
+            raise CheckpointError(f"expected convolutions or inner products with weights; received {received}")
         return Contents(parameters, flatten=FLATTEN, resembles=_resembles(kinds), left_out=tuple(left_out))
 
 

@@ -97,7 +97,9 @@ def read(path: str | os.PathLike) -> Contents:
             if {kernel.dtype.str[1:], bias.dtype.str[1:]} <= FLOATS | {BFLOAT16}:
                 parameters[name] = _floats(kernel), _floats(bias)
             else:
-                left_out[name] = f"{name} ({kind}): {kernel.dtype} and {bias.dtype}, not floats"
+                left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
+        if left_out and not parameters:
+            raise CheckpointError(f"expected layers of weights; received {', '.join([*left_out.values()][:8])}")
         if not parameters:
             raise CheckpointError(
                 "expected weights of Keras 3 (a group `layers`); found none. "
@@ -191,7 +193,7 @@ def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:
         raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")
-    if dataset.dtype.hasobject:
+    if dataset.dtype.kind not in "fiub" and dataset.dtype != BFLOAT16:
         raise CheckpointError(f"{dataset.name}: expected numbers; received {dataset.dtype}")
     offset = dataset.id.get_offset()
     if offset is None or not dataset.size:

@@ -1,0 +1,131 @@
+"""Figure 1 of the paper: ReLU against tanh, on the way to 25 % training error on CIFAR-10.
+
+    python examples/figure1.py cifar10 --output runs/figure1
+
+Both train the same net of three convolutions and a classifier (`cifar10_18pct`), one with ReLU, one with
+tanh, without regularisation of any kind: no decay, no dropout, no augmentation; momentum .9, batch 128,
+each learning rate of a list. Each net is judged by its own best one. A run that is done is not done
+again, so that the command can be interrupted.
+
+TIME. RESULT
+"""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from tfalexnet import architectures, data
+from tfalexnet.model import build
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", "runs/figure1", "The folder for the curves.")
+flags.DEFINE_list("rates", ["0.003", "0.01", "0.03", "0.1"], "Learning rates.")
+flags.DEFINE_integer("epochs", 60, "Passes through the pictures after which a net has failed.", lower_bound=1)
+flags.DEFINE_integer("seed", 2012, "Of initial weights and order.")
+
+TARGET = 0.25  # Training error of the paper's comparison.
+UNIT = 64  # Grey levels that count as 1, so that one range of learning rates fits every layer.
+
+
+def table(activation: str) -> architectures.Architecture:
+    """The net with another nonlinearity and Glorot's initial weights, which suit both."""
+    net = architectures.CIFAR10_18PCT
+    changed = {}
+    for row in net.layers:
+        if isinstance(row, architectures.Activation):
+            changed[row.name] = dataclasses.replace(row, function=activation)
+        elif isinstance(row, architectures.Norm):
+            changed[row.name] = dataclasses.replace(row, alpha=row.alpha * UNIT**2)
+        elif row in net.weighted:
+            function = activation if row.activation else None
+            changed[row.name] = dataclasses.replace(row, activation=function, kernel_init="glorot_uniform")
+    return net.changed(**changed)
+
+
+class UntilTarget(keras.callbacks.Callback):
+    """Stops at the target, and where a net has long failed."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        error = 1 - logs["accuracy"]
+        self.model.stop_training = error <= TARGET or not np.isfinite(logs["loss"])
+
+
+def run(activation: str, rate: float, pictures: np.ndarray, labels: np.ndarray, log: Path) -> None:
+    keras.utils.set_random_seed(FLAGS.seed)
+    model = build(table(activation), classifier_activation=None)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss, metrics=["accuracy"])
+    part = log.with_suffix(".part")
+    callbacks = [keras.callbacks.CSVLogger(str(part)), UntilTarget()]
+    model.fit(pictures, labels, batch_size=128, epochs=FLAGS.epochs, callbacks=callbacks, verbose=2)
+    part.rename(log)
+
+
+def errors(log: Path) -> list[float]:
+    """Training error by epoch, 0–1."""
+    with log.open() as file:
+        return [1 - float(row["accuracy"]) for row in csv.DictReader(file)]
+
+
+def reached(curve: list[float]) -> float:
+    """Epochs until the target, between two by the straight line; infinite if never."""
+    for epoch, error in enumerate(curve):
+        if error <= TARGET:
+            before = curve[epoch - 1] if epoch else 0.9
+            return epoch + (before - TARGET) / (before - error)
+    return float("inf")
+
+
+def plot(curves: dict[tuple[str, str], list[float]], best: dict[str, tuple[str, str]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for (activation, rate), curve in curves.items():
+        chosen = best[activation] == (activation, rate)
+        style = {"color": "C0" if activation == "relu" else "C1", "linestyle": "-" if activation == "relu" else "--"}
+        label = f"{activation}, learning rate {rate}" if chosen else None
+        epochs = range(1, len(curve) + 1)
+        axes.plot(epochs, curve, linewidth=2 if chosen else 0.8, alpha=1 if chosen else 0.4, label=label, **style)
+    axes.axhline(TARGET, color="grey", linestyle=":", label="25 %")
+    axes.set(xlabel="epoch", ylabel="training error", ylim=(0.15, 0.9), title="ReLU against tanh on CIFAR-10")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("expected one argument, the folder with train/")
+    output = Path(FLAGS.output)
+    output.mkdir(parents=True, exist_ok=True)
+    curves = {}
+    pictures = None
+    for activation in ("relu", "tanh"):
+        for rate in FLAGS.rates:
+            log = output / f"{activation}_{rate}.csv"
+            if not log.exists():
+                if pictures is None:
+                    training, _ = data.read(Path(argv[1]))
+                    process = data.PREPARED["cifar10_18pct"]
+                    pictures = np.stack([process(picture) for picture in training.pictures]) / UNIT
+                run(activation, float(rate), pictures, training.labels, log)
+            curves[activation, rate] = errors(log)
+            print(
+                f"{activation:<5} learning rate {rate:<6} 25 % after {reached(curves[activation, rate]):.1f} epochs"
+            )
+    best = {
+        kind: min((k for k in curves if k[0] == kind), key=lambda k: reached(curves[k])) for kind in ("relu", "tanh")
+    }
+    ratio = reached(curves[best["tanh"]]) / reached(curves[best["relu"]])
+    print(f"tanh needs {ratio:.1f} times as many epochs as ReLU; the paper says six")
+    plot(curves, best, output / "figure1.png")
+
+
+if __name__ == "__main__":
+    app.run(main)
