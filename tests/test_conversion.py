@@ -173,9 +173,9 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
     for name in ("mnist_28", "cifar10_18pct"):
         write_npy(tmp_path / "net.npy", random_parameters(ARCHITECTURES[name]))
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
-            convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", "bvlc_alexnet")
-        convert(tmp_path / "net.npy", tmp_path / "net.weights.h5", overwrite=True)
-        assert checkpoints.read(tmp_path / "net.weights.h5").architecture.name == name
+            convert(tmp_path / "net.npy", tmp_path / "wrong.weights.h5", "bvlc_alexnet")
+        output, _ = convert(tmp_path / "net.npy", tmp_path / f"{name}s.weights.h5")
+        assert checkpoints.read(output).architecture.name == name
 
 
 def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):

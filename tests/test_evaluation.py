@@ -220,7 +220,7 @@ def test_the_report_is_on_disk_as_it_is_returned(folder, thin):
         "shorter side to 40, bilinear, antialiased; one view, the centre 32×32; "
         "(RGB · 0.00392157 − (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)"
     )
-    assert evaluate(folder, thin, output="new/report.json")["resumed_after"] == 0
+    assert evaluate(folder, thin, output="new/report.json", overwrite=True)["resumed_after"] == 0
 
 
 def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **given):

@@ -194,7 +194,7 @@ def recognised(path: Path, architecture: str) -> Known | None:
         digest = source.digest
         if "source" not in said:
             return digest.of(path) == digest.hexadecimal
-        if digest.algorithm == "sha256" and digest.certain:
+        if digest.algorithm == "sha256":
             return said.get("source_sha256") == digest.hexadecimal
         return said["source"] == source.urls[0].rsplit("/", 1)[-1]
 
