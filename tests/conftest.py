@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from nets import random_parameters, write_npy
+
+from tfalexnet.architectures import BVLC_ALEXNET
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -30,3 +33,17 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def photo() -> Path:
     return ROOT / "examples" / "chelsea.png"
+
+
+@pytest.fixture(scope="session")
+def parameters() -> dict:
+    """Random weights of BVLC's network at full size."""
+    return random_parameters(BVLC_ALEXNET)
+
+
+@pytest.fixture(scope="session")
+def npy(parameters, tmp_path_factory) -> Path:
+    """The file of these weights."""
+    path = tmp_path_factory.mktemp("weights") / "bvlc_alexnet.npy"
+    write_npy(path, parameters)
+    return path

@@ -38,18 +38,6 @@ def caffe(net, parameters, inputs, layout="new") -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def parameters():
-    return random_parameters(BVLC_ALEXNET)
-
-
-@pytest.fixture(scope="module")
-def npy(parameters, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bvlc_alexnet.npy"
-    write_npy(path, parameters)
-    return path
-
-
-@pytest.fixture(scope="module")
 def inputs(photo):
     """Four quarters of a photo, as four pictures."""
     image = decode(photo)

@@ -21,18 +21,6 @@ UNDIVIDED = each_norm(BVLC_ALEXNET, alpha=5e-4)  # Five times Caffe's, which it 
 
 
 @pytest.fixture(scope="module")
-def parameters():
-    return random_parameters(BVLC_ALEXNET)
-
-
-@pytest.fixture(scope="module")
-def npy(parameters, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bvlc_alexnet.npy"
-    write_npy(path, parameters)
-    return path
-
-
-@pytest.fixture(scope="module")
 def model(parameters):
     return caffemodel(parameters, BVLC_ALEXNET)
 

@@ -154,7 +154,7 @@ def train(
     state = run.resume(model) or State()
     steps = len(training) // recipe.batch
     run.greet(state, training, validation, net, recipe)
-    step, validate = _functions(model, recipe, strategy)
+    step, validate = functions(model, recipe, strategy)
     frozen = {v.path: np.array(v) for v in model.variables if not v.trainable and v.path.endswith(("kernel", "bias"))}
     skipped = Skipped(options.strict or strategy.num_replicas_in_sync > 1)
     with _stoppable() as stop, run.logs() as logs, _plain_errors(skipped):
@@ -284,7 +284,7 @@ def _model(net: Architecture, options: Options) -> keras.Model:
     return model
 
 
-def _functions(model: keras.Model, recipe: Recipe, strategy: tf.distribute.Strategy) -> tuple[Callable, Callable]:
+def functions(model: keras.Model, recipe: Recipe, strategy: tf.distribute.Strategy) -> tuple[Callable, Callable]:
     """A training step, and the measuring of a data set."""
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
 

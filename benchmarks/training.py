@@ -1,0 +1,141 @@
+"""Pictures a second of a training step beside PyTorch's, and of the input pipeline alone.
+
+    pip install torch
+    python benchmarks/training.py PHOTOS
+
+bvlc_alexnet with momentum and decay on the same random pictures, implementations in turn, round by round;
+a ratio is the median of the rounds' own. PHOTOS is a folder of class folders; its pictures are read, cropped,
+mirrored and coloured as for training. Nothing else may run on the machine meanwhile.
+"""
+
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+import torch
+from absl import app, flags
+
+from tfalexnet import architectures, data, runs, training
+from tfalexnet.alexnet import AlexNet
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("rounds", 5, "Rounds of each.", lower_bound=1)
+flags.DEFINE_integer("steps", 3, "Steps a round.", lower_bound=1)
+flags.DEFINE_list("batches", ["32", "128"], "Pictures a step.")
+
+
+def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
+    keras.config.set_dtype_policy(precision)
+    model = AlexNet("bvlc_alexnet", classifier_activation=None)
+    recipe = dataclasses.replace(training.PAPER, batch=batch)
+    recipe.compile(model)
+    model.optimizer.build(model.trainable_variables)
+    step, _ = runs.functions(model, recipe, tf.distribute.get_strategy())
+    inputs, labels = tf.constant(x), tf.constant(y)
+    return lambda: float(step(inputs, labels)[0])
+
+
+def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
+    """The same network as a PyTorch user would write it, channels last, which is faster on a CPU."""
+    layers: list[torch.nn.Module] = []
+    channels = 3
+    for row in architectures.BVLC_ALEXNET.layers:
+        match row:
+            case architectures.Conv():
+                padding = row.size // 2 if row.padding == "same" else 0
+                layers.append(
+                    torch.nn.Conv2d(channels, row.filters, row.size, row.stride, padding, groups=row.groups)
+                )
+                channels = row.filters
+            case architectures.Norm():
+                layers.append(torch.nn.LocalResponseNorm(row.size, row.alpha, row.beta, row.k))
+            case architectures.Pool():
+                layers.append(torch.nn.MaxPool2d(row.size, row.stride))
+            case architectures.Flatten():
+                layers.append(torch.nn.Flatten())
+                channels = 9216
+            case architectures.Dense():
+                layers.append(torch.nn.Linear(channels, row.units))
+                channels = row.units
+            case architectures.Dropout():
+                layers.append(torch.nn.Dropout(row.rate))
+        if getattr(row, "activation", None) == "relu":
+            layers.append(torch.nn.ReLU(inplace=True))
+    model = torch.nn.Sequential(*layers).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
+    inputs = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+    labels = torch.from_numpy(y)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        float(loss)
+
+    return step
+
+
+def seconds(step: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    for _ in range(FLAGS.steps):
+        step()
+    return (time.perf_counter() - began) / FLAGS.steps
+
+
+def pipeline(folder: str) -> float:
+    """Pictures a second of reading and augmentation."""
+    labelled, _ = data.read(folder)
+    batches = data.batches(labelled, data.PREPARED["bvlc_alexnet"], 32, "paper")
+    began = None
+    count = 0
+    for inputs, _, _ in batches:
+        if began is None:
+            began = time.perf_counter()  # The first batch waits for the threads.
+            continue
+        count += len(inputs)
+        if count >= 3000:
+            break
+    return count / (time.perf_counter() - began)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("expected one argument, a folder of class folders")
+    generator = np.random.default_rng(0)
+    print(
+        f"{FLAGS.rounds} rounds, TensorFlow {tf.__version__}, Keras {keras.__version__}, PyTorch {torch.__version__}"
+    )
+    print("\n| batch | | pictures/s | × PyTorch float32 |\n|---|---|---|---|")
+    fastest = 0.0
+    for batch in map(int, FLAGS.batches):
+        x = generator.normal(0, 60, (batch, 227, 227, 3)).astype("float32")
+        y = generator.integers(0, 1000, batch)
+        steps = {
+            "PyTorch float32": theirs(x, y),
+            "tfalexnet float32": ours("float32", batch, x, y),
+            "tfalexnet mixed_bfloat16": ours("mixed_bfloat16", batch, x, y),
+        }
+        for step in steps.values():
+            step()
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(FLAGS.rounds):
+            for name, step in steps.items():
+                times[name].append(seconds(step))
+        for name, own in times.items():
+            ratio = statistics.median(a / b for a, b in zip(times["PyTorch float32"], own, strict=True))
+            speed = batch / statistics.median(own)
+            fastest = max(fastest, speed)
+            print(f"| {batch} | {name} | {speed:.1f} | {ratio:.2f} |")
+        sys.stdout.flush()
+    speed = pipeline(argv[1])
+    print(f"\nThe input pipeline alone: {speed:.0f} pictures/s, {speed / fastest:.1f} × the fastest training.")
+
+
+if __name__ == "__main__":
+    app.run(main)
