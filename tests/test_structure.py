@@ -20,6 +20,7 @@ FLOORS = [
     {"towers", "weights"},
     {"alexnet", "inference", "comparison", "conversion"},
     {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
+    {"logbook"},
     {"runs"},
     {"__main__", "__init__"},
 ]

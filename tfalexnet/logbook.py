@@ -1,0 +1,214 @@
+"""The folder of a run: what is trained with what, where it is, how it went, what came out."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfalexnet import checkpoints, classes, figures
+from tfalexnet.architectures import Architecture
+from tfalexnet.data import Labelled
+from tfalexnet.files import replacing
+from tfalexnet.model import parameters_of
+from tfalexnet.preprocessing import Preprocessing
+from tfalexnet.training import Recipe
+
+# What a run's folder holds, besides TensorBoard's logs.
+DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
+MAY_CHANGE = ("epochs", "versions")  # Of the description, when a run goes on.
+
+
+class TrainingError(ValueError):
+    """A training that cannot go on; its last checkpoint is kept."""
+
+
+@dataclass
+class State:
+    """Where a training is, beside the variables of model and optimizer.
+
+    Attributes:
+        epoch: the number of the running epoch, from 0.
+        place: how many pictures of it are done.
+        step: steps done in all.
+        loss, wrong, seen: sums over the pictures of the running epoch.
+        seconds: of training, in all.
+        history: a row for each epoch that is done.
+    """
+
+    epoch: int = 0
+    place: int = 0
+    step: int = 0
+    loss: float = 0.0
+    wrong: float = 0.0
+    seen: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[float]:
+        """Validation error by epoch."""
+        return [row["validation_error"] for row in self.history]
+
+
+class Logbook:
+    """The folder of a run; of several workers the first one writes."""
+
+    def __init__(self, folder: Path, writes: bool) -> None:
+        self.folder, self.writes = folder, writes
+
+    def claim(self, described: dict[str, Any]) -> None:
+        """Note what is trained, or see that it is what was noted."""
+        described = json.loads(json.dumps(described))
+        path = self.folder / DESCRIPTION
+        if path.exists():
+            before = _flat(json.loads(path.read_text("utf-8")))
+            differing = [
+                f"{name} was {_short(before.get(name))}, is {_short(value)}"
+                for name, value in _flat(described).items()
+                if before.get(name) != value and name.split(".")[0] not in MAY_CHANGE
+            ]
+            if differing:
+                raise ValueError(
+                    f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
+                    f"{'; '.join(differing)}. Choose another output."
+                )
+        elif self.writes and self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
+        if self.writes:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False), "utf-8")
+
+    def greet(
+        self, state: State, training: Labelled, validation: Labelled, net: Architecture, recipe: Recipe
+    ) -> None:
+        """Say what is trained, and from where."""
+        if self.writes:
+            print(
+                f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for "
+                f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} "
+                f"pictures, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+            )
+            if state.step:
+                print(f"Going on in epoch {state.epoch + 1} after {state.place:,} pictures of it, {self.folder}")
+
+    def resume(self, model: keras.Model) -> State | None:
+        """Bring model and optimizer where the checkpoint is; None where there is none."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        with np.load(path) as archive:
+            for name, variable in _variables(model).items():
+                variable.assign(archive[name])
+            return State(**json.loads(archive["state"].tobytes()))
+
+    def save(self, model: keras.Model, state: State) -> None:
+        """Write the checkpoint, whole or not at all, and the log of the epochs that it knows."""
+        if not self.writes:
+            return
+        arrays = {name: np.array(variable) for name, variable in _variables(model).items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):  # A ReLU can hide it from the loss.
+            raise self.diverged("weights that are none", state)
+        text = json.dumps(dataclasses.asdict(state)).encode()
+        with replacing(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+            np.savez(file, state=np.frombuffer(text, np.uint8), **arrays)
+        if state.history:
+            with replacing(self.folder / LOG) as temporary, temporary.open("w", newline="", encoding="ascii") as file:
+                writer = csv.DictWriter(file, state.history[-1], restval="")
+                writer.writeheader()
+                writer.writerows(state.history)
+
+    def diverged(self, received: str, state: State) -> TrainingError:
+        """What to say of a training that has left the numbers behind."""
+        kept = f" The checkpoint in {self.folder} is of before." if (self.folder / CHECKPOINT).exists() else ""
+        return TrainingError(
+            f"Expected loss and weights to be numbers. Received: {received}, by step {state.step}. A smaller "
+            f"--learning-rate may help.{kept}"
+        )
+
+    @contextmanager
+    def logs(self) -> Iterator[Events]:
+        """TensorBoard's."""
+        writer = tf.summary.create_file_writer(str(self.folder)) if self.writes else tf.summary.create_noop_writer()
+        with writer.as_default():
+            yield Events()
+
+    def tell(self, row: dict[str, float], epochs: int) -> None:
+        """A line for an epoch."""
+        if self.writes:
+            print(
+                f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, error {row['error']:.1f} %, validation loss "
+                f"{row['validation_loss']:.3f}, validation error {row['validation_error']:.1f} %",
+                flush=True,
+            )
+
+    def finish(
+        self,
+        model: keras.Model,
+        net: Architecture,
+        process: Preprocessing,
+        names: tuple[str, ...],
+        state: State,
+    ) -> Path:
+        """Write the model and the curve."""
+        path = self.folder / MODEL
+        if self.writes:
+            parameters = parameters_of(model)
+            checkpoint = checkpoints.Checkpoint(parameters, net, process, classes.named(names))
+            checkpoints.write(path, checkpoint, source="tfalexnet train")
+            try:
+                figures.curve(state.history, net.name, self.folder / CURVE)
+            except ModuleNotFoundError as error:
+                print(error)
+        return path
+
+
+class Events:
+    """TensorBoard's summaries, in the plain form that needs no package of its own."""
+
+    def scalars(self, step: int, **values: float) -> None:
+        for name, value in values.items():
+            _summary(name, tf.constant(value, tf.float32), step, "scalars")
+
+    def epoch(self, row: dict[str, float], model: keras.Model) -> None:
+        """The row's figures and the filters of the first convolution."""
+        step = int(row["step"])
+        self.scalars(step, **{name: value for name, value in row.items() if name not in ("epoch", "step")})
+        kernel, _ = parameters_of(model)["conv1"]
+        sheet = figures.filters(kernel)
+        height, width = sheet.shape[:2]
+        png = tf.io.encode_png(sheet)
+        _summary("conv1", tf.stack([tf.as_string(width), tf.as_string(height), png]), step, "images")
+
+
+def _summary(name: str, value: tf.Tensor, step: int, plugin: str) -> None:
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = plugin
+    tf.summary.write(name, value, step, metadata)
+
+
+def _variables(model: keras.Model) -> dict[str, Any]:
+    """Every variable of model and optimizer, by a name of its own."""
+    found = [*model.variables, *model.optimizer.variables]
+    return {f"{i}.{variable.name}".replace("/", "."): variable for i, variable in enumerate(found)}
+
+
+def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in description.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
