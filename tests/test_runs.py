@@ -19,7 +19,7 @@ from nets import random_parameters, small
 from test_main import tfalexnet as command
 
 import tfalexnet
-from tfalexnet import checkpoints, data, runs, training
+from tfalexnet import __main__, checkpoints, data, runs, training
 from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
 from tfalexnet.runs import Options, TrainingError
 
@@ -347,7 +347,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_arguments_are_one_line(name, tmp_path):
+def test_wrong_arguments_are_one_line(name, tmp_path, monkeypatch, capsys):
     extra, status, message = WRONG[name]
     np.savez(tmp_path / "d.npz", x_train=digits(40).pictures, y_train=digits(40).labels)
     (tmp_path / "other").mkdir()
@@ -355,5 +355,13 @@ def test_wrong_arguments_are_one_line(name, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"architecture": "bvlc_alexnet"}')
     (tmp_path / "names.txt").write_text("one\ntwo")
-    run = command("train", "d.npz", "--architecture", "mnist_28", "--output", "new", *extra, cwd=tmp_path)
-    assert run.returncode == status and message in run.stderr and "Traceback" not in run.stderr
+    monkeypatch.chdir(tmp_path)
+    arguments = ["tfalexnet", "train", "d.npz", "--architecture", "mnist_28", "--output", "new", *extra]
+    monkeypatch.setattr(sys, "argv", arguments)
+    if status == 2:
+        with pytest.raises(SystemExit):
+            __main__._parse()
+    else:
+        assert __main__._run(__main__._parse()) == status
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") <= 10 + 4 * (name == "weights")
