@@ -10,7 +10,6 @@ the second on the second, fc8 whole on the first, and the same for the momentum 
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 
 import tfalexnet
@@ -23,8 +22,6 @@ def main(_: list[str]) -> None:
     devices = ("/GPU:0", "/GPU:1")
     if FLAGS.logical_cpus:
         devices = ("/CPU:0", "/CPU:1")
-        halves = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
     try:
         model = tfalexnet.AlexNet("krizhevsky2012", devices=devices)
     except ValueError as error:

@@ -81,9 +81,9 @@ class Skipped:
     error: PictureError | None = None
 
     def add(self, error: PictureError) -> None:
-        """Note a file, or raise what is wrong with it."""
+        """Note a file, or raise what is wrong with it: with `strict`, or where its whole folder is gone."""
         self.reasons[error.name] = error.reason
-        if self.strict:
+        if self.strict or not Path(error.name).parent.exists():
             self.error = error
             raise error
 

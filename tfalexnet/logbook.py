@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,10 +108,18 @@ class Logbook:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return None
-        with np.load(path) as archive:
-            for name, variable in _variables(model).items():
-                variable.assign(archive[name])
-            return State(**json.loads(archive["state"].tobytes()))
+        try:
+            with path.open("rb") as file, np.load(file) as archive:
+                arrays = {name: archive[name] for name in _variables(model)}
+                state = State(**json.loads(archive["state"].tobytes()))
+        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path}: expected the checkpoint of this training; received a damaged one ({error}). Delete it to "
+                "begin anew, or bring it back."
+            ) from None
+        for name, variable in _variables(model).items():
+            variable.assign(arrays[name])
+        return state
 
     def save(self, model: keras.Model, state: State) -> None:
         """Write the checkpoint, whole or not at all, and the log of the epochs that it knows."""

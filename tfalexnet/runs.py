@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet import __version__, checkpoints, classes, data
+from tfalexnet import __version__, checkpoints, classes, data, towers
 from tfalexnet.alexnet import AlexNet
 from tfalexnet.architectures import Architecture
 from tfalexnet.data import Labelled, Skipped
@@ -99,6 +99,8 @@ def train(
         Stopped: Ctrl-C or SIGTERM; the state is saved.
         OSError: a file cannot be read or written.
     """
+    if options.devices:
+        towers.checked(options.devices)  # Before anything else uses TensorFlow.
     strategy = strategy or tf.distribute.get_strategy()
     net = architecture.with_classes(len(training.classes))
     process = _preprocessing(net, options.weights)

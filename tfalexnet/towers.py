@@ -11,6 +11,7 @@ in a file by class name; they store and load their towers joined. So one file se
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,22 +70,34 @@ def build(
 def checked(devices: Sequence[str]) -> tuple[str, ...]:
     """The full names of devices that exist.
 
+    Before TensorFlow's first use /CPU:1 can be had too: a second logical device of the processor.
+
     Raises:
         ValueError: one does not; the message lists those that do. TensorFlow would silently take
             another.
     """
     if isinstance(devices, str) or not all(isinstance(device, str) for device in devices):
         raise ValueError(f"Expected `devices` to be names such as ('/GPU:0', '/GPU:1'). Received: {devices!r}")
+    _stand_in(devices)
     exist = {_short(device.name): device.name for device in tf.config.list_logical_devices()}
     for device in devices:
         if _short(device) not in exist:
             raise ValueError(
                 f"Expected devices that exist: {', '.join('/' + name for name in exist)}. "
-                f"Received: {device!r}. Two logical devices on one processor serve for study: call "
-                "tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')"
-                "[0], [tf.config.LogicalDeviceConfiguration()] * 2) before TensorFlow's first use."
+                f"Received: {device!r}. For study ('/CPU:0', '/CPU:1') serve, two logical devices of one processor, "
+                "before TensorFlow's first use."
             )
     return tuple(exist[_short(device)] for device in devices)
+
+
+def _stand_in(devices: Sequence[str]) -> None:
+    """As many logical devices of the processor as are asked for, if it is not too late."""
+    numbers = [_short(device).removeprefix("CPU:") for device in devices]
+    if all(number.isdecimal() for number in numbers):
+        count = max(map(int, numbers)) + 1
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
+        with contextlib.suppress(RuntimeError):  # TensorFlow is in use: there are those that there are.
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
 
 
 def _short(device: str) -> str:
