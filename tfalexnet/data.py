@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from tfalexnet import architectures
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import PREPROCESSING
 from tfalexnet.pictures import pictures_in
-from tfalexnet.preprocessing import PictureError, Preprocessing
+from tfalexnet.preprocessing import PictureError, Preprocessing, centre
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -243,66 +243,61 @@ def batches(
     skipped = Skipped() if skipped is None else skipped
     epochs = itertools.count(epoch)
 
-    def order() -> Iterator[tuple[int, int, np.ndarray]]:
+    def order() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         number = next(epochs)
         generator = np.random.default_rng((seed, number))
         indices = np.arange(len(data)) if augment is None else generator.permutation(len(data))
         seeds = generator.integers(0, 1 << 31, (len(data), 2), np.int32)
-        for place in range(start if number == epoch else 0, end):
-            if place % batch * workers // batch == worker:
-                yield place, indices[place], seeds[place]
+        places = np.arange(start if number == epoch else 0, end)
+        places = places[places % batch * workers // batch == worker]
+        yield places, indices[places], seeds[places]
 
-    side, channels = process.size, len(process.channels)
+    shape = (process.crop, process.crop, len(process.channels))
+    steps = AUGMENTATIONS[augment] if augment else ()
 
-    def load(index: np.ndarray) -> tuple[np.ndarray, np.bool_]:
+    def load(index: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.bool_]:
         try:
-            return process.whole(data.pictures[index]), np.True_
+            image = process.whole(data.pictures[index])
         except PictureError as error:
             skipped.add(error)
-            return np.zeros((side, side, channels), np.float32), np.False_
+            return np.zeros(shape, np.float32), np.False_
+        random = np.random.Generator(np.random.Philox(key=seeds.astype(np.uint64)))
+        for step in steps:
+            image = step(image, random, process.crop)
+        return process.normalize(centre(image, process.crop)), np.True_
 
     def prepare(place: tf.Tensor, index: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, readable = tf.numpy_function(load, [index], (tf.float32, tf.bool), stateful=False)
-        image = tf.ensure_shape(image, (side, side, channels))
-        label = tf.gather(tf.constant(data.labels), index)
-        return image, label, place, seeds, readable
-
-    def finish(image: tf.Tensor, label: tf.Tensor, place: tf.Tensor, seeds: tf.Tensor, _: Any) -> tuple:
-        for step in AUGMENTATIONS[augment] if augment else ():
-            image, seeds = step(image, seeds, process.crop), seeds + 1
-        if image.shape[0] != process.crop:
-            room = (side - process.crop) // 2
-            image = image[room : room + process.crop, room : room + process.crop]
-        return process.normalize(image), label, place
+        inputs, readable = tf.numpy_function(load, [index, seeds], (tf.float32, tf.bool), stateful=False)
+        return tf.ensure_shape(inputs, shape), tf.gather(tf.constant(data.labels), index), place, readable
 
     signature = (
-        tf.TensorSpec((), tf.int64),
-        tf.TensorSpec((), tf.int64),
-        tf.TensorSpec((2,), tf.int32),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None, 2), tf.int32),
     )
     return (
         tf.data.Dataset.from_generator(order, output_signature=signature)
+        .flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
         .map(prepare, tf.data.AUTOTUNE, deterministic=True)
         .filter(lambda *element: element[-1])
-        .map(finish, tf.data.AUTOTUNE, deterministic=True)
+        .map(lambda *element: element[:-1])
         .batch(batch // pieces, drop_remainder=augment is not None)
         .prefetch(4)
     )
 
 
-def crop(image: tf.Tensor, seed: tf.Tensor, side: int) -> tf.Tensor:
+def crop(image: np.ndarray, random: np.random.Generator, side: int) -> np.ndarray:
     """A side×side piece from anywhere in the picture, each place as likely as another."""
-    room = image.shape[0] - side
-    top, left = tf.unstack(tf.random.stateless_uniform((2,), seed, 0, room + 1, tf.int32))
-    return tf.ensure_shape(image[top : top + side, left : left + side], (side, side, image.shape[2]))
+    top, left = (random.integers(0, length - side + 1) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
 
 
-def mirror(image: tf.Tensor, seed: tf.Tensor, _: int) -> tf.Tensor:
+def mirror(image: np.ndarray, random: np.random.Generator, _: int) -> np.ndarray:
     """The picture, or in half of the cases its mirror image."""
-    return tf.where(tf.random.stateless_uniform((), seed) < 0.5, image, image[:, ::-1])
+    return image[:, ::-1] if random.random() < 0.5 else image
 
 
-def colour(image: tf.Tensor, seed: tf.Tensor, _: int) -> tf.Tensor:
+def colour(image: np.ndarray, random: np.random.Generator, _: int) -> np.ndarray:
     """The picture with [p₁ p₂ p₃][α₁λ₁ α₂λ₂ α₃λ₃]ᵀ added to each pixel, α ~ N(0, .1).
 
     Section 4.1 of the paper: once for each picture each time it is used. p and λ are those of
@@ -310,8 +305,8 @@ def colour(image: tf.Tensor, seed: tf.Tensor, _: int) -> tf.Tensor:
     """
     if image.shape[2] != 3:
         return image
-    alpha = tf.random.stateless_normal((3, 1), seed, stddev=COLOUR_DEVIATION)
-    return image + 255 * tf.transpose(IMAGENET_COLOURS @ alpha)
+    alpha = random.normal(0, COLOUR_DEVIATION, 3).astype(np.float32)
+    return image + 255 * (IMAGENET_COLOURS @ alpha)
 
 
 def colours(pictures: np.ndarray) -> np.ndarray:
@@ -325,7 +320,9 @@ def colours(pictures: np.ndarray) -> np.ndarray:
     return (directions * strengths)[:, ::-1].astype(np.float32)
 
 
-Augmentation = Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]
+Augmentation = Callable[[np.ndarray, np.random.Generator, int], np.ndarray]
+"""From a picture (height, width, channels), RGB or grey levels 0–255, float32, to another; the side that the
+network takes is the last argument."""
 
 AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
     "none": (),

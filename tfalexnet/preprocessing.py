@@ -127,7 +127,7 @@ class Preprocessing:
             raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
         pixels, room = self.whole(picture), self.size - self.crop
         if crops == 1:
-            return self.normalize(_centre(pixels, self.crop))[None]
+            return self.normalize(centre(pixels, self.crop))[None]
         corners = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
         upright = [self.normalize(_cut(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
@@ -139,7 +139,7 @@ class Preprocessing:
             PictureError, TypeError: as above.
         """
         image = decode(picture).convert("L" if self.channels == "L" else "RGB")
-        return _centre(self._resized(image), self.size).astype(np.float32)
+        return centre(self._resized(image), self.size).astype(np.float32)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.
@@ -152,8 +152,10 @@ class Preprocessing:
         mean = np.asarray(self.mean, np.float32)
         if mean.ndim == 3:
             whole = corner is not None and mean.shape[:2] == (self.size, self.size)
-            mean = _cut(mean, *corner, self.crop) if whole else _centre(mean, self.crop)
-        return (pixels * np.float32(self.scale) - mean) / np.asarray(self.std, np.float32)
+            mean = _cut(mean, *corner, self.crop) if whole else centre(mean, self.crop)
+        # A pass over the picture is not done for nothing; BVLC's has neither scale nor deviation.
+        pixels = (pixels if self.scale == 1 else pixels * np.float32(self.scale)) - mean
+        return pixels if self.std == (1.0,) else pixels / np.asarray(self.std, np.float32)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         width, height = image.size
@@ -192,7 +194,8 @@ TORCHVISION = Preprocessing(
 )
 
 
-def _centre(pixels: np.ndarray, crop: int) -> np.ndarray:
+def centre(pixels: np.ndarray, crop: int) -> np.ndarray:
+    """The crop×crop middle of a picture."""
     top, left = ((side - crop) // 2 for side in pixels.shape[:2])
     return _cut(pixels, top, left, crop)
 
