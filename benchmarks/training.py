@@ -8,11 +8,15 @@ a ratio is the median of the rounds' own. PHOTOS is a folder of class folders; i
 mirrored and coloured as for training. Nothing else may run on the machine meanwhile.
 """
 
+import contextlib
 import dataclasses
+import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,7 +24,7 @@ import tensorflow as tf
 import torch
 from absl import app, flags
 
-from tfalexnet import architectures, data, runs, training
+from tfalexnet import architectures, data, logbook, runs, training
 from tfalexnet.alexnet import AlexNet
 
 FLAGS = flags.FLAGS
@@ -104,6 +108,25 @@ def pipeline(folder: str) -> float:
     return count / (time.perf_counter() - began)
 
 
+def memory() -> list[float]:
+    """MB of this process after each of 20 epochs of a small training."""
+    generator = np.random.default_rng(0)
+    digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
+    recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
+    sizes = []
+    tell = logbook.Logbook.tell
+    logbook.Logbook.tell = lambda *_: sizes.append(resident())
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
+        runs.train(digits, digits, architectures.MNIST_28, recipe, Path(folder, "run"))
+    logbook.Logbook.tell = tell
+    return sizes
+
+
+def resident() -> float:
+    """MB that this process holds, of Linux."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
+
+
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, a folder of class folders")
@@ -133,6 +156,9 @@ def main(argv: list[str]) -> None:
             fastest = max(fastest, speed)
             print(f"| {batch} | {name} | {speed:.1f} | {ratio:.2f} |")
         sys.stdout.flush()
+    keras.config.set_dtype_policy("float32")
+    sizes = memory()
+    print(f"\nMemory after epochs 2 and 20 of a training: {sizes[1]:.0f} and {sizes[-1]:.0f} MB.")
     speed = pipeline(argv[1])
     print(f"\nThe input pipeline alone: {speed:.0f} pictures/s, {speed / fastest:.1f} × the fastest training.")
 

@@ -2,7 +2,7 @@
 
     python examples/train_fashion_mnist.py fashion_mnist.npz --output runs/fashion_mnist
 
-TIME. RESULT
+Not run to its end yet. RESULTS.md has what was.
 """
 
 import sys

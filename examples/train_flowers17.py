@@ -2,7 +2,7 @@
 
     python examples/train_flowers17.py flowers17 --output runs/flowers17
 
-TIME. RESULT
+Half a minute an epoch on two cores. RESULTS.md.
 """
 
 import sys
