@@ -7,7 +7,7 @@ tanh, without regularisation of any kind: no decay, no dropout, no augmentation;
 each learning rate of a list. Each net is judged by its own best one. A run that is done is not done
 again, so that the command can be interrupted.
 
-TIME. RESULT
+RESULTS.md has what it found.
 """
 
 import csv

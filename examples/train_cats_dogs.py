@@ -2,7 +2,8 @@
 
     python examples/train_cats_dogs.py catsdogs --output runs/cats_dogs --architecture single_tower
 
-Fifteen seconds an epoch on two cores. Both stay at 50 % error with these settings; --learning-rate 1e-4 --epochs 30 brings single_tower to 24–29 %: RESULTS.md.
+Fifteen seconds an epoch on two cores. Both stay at 50 % error with these settings; --learning-rate 1e-4
+--epochs 30 brings single_tower to 24–29 %: RESULTS.md.
 """
 
 import sys

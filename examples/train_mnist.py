@@ -2,7 +2,8 @@
 
     python examples/train_mnist.py mnist --output runs/mnist
 
-DATA is `mnist`, which Keras downloads, or an .npz with x_train, y_train, x_test and y_test. A minute and a half an epoch on two cores. 0.7 % test error after 6 epochs (--epochs 6): RESULTS.md.
+DATA is `mnist`, which Keras downloads, or an .npz with x_train, y_train, x_test and y_test.
+A minute and a half an epoch on two cores. 0.7 % test error after 6 epochs (--epochs 6): RESULTS.md.
 """
 
 import sys
