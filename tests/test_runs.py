@@ -22,7 +22,9 @@ from test_main import tfalexnet as command
 import tfalexnet
 from tfalexnet import __main__, checkpoints, data, runs, training
 from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
-from tfalexnet.runs import Options, TrainingError
+from tfalexnet.logbook import TrainingError
+from tfalexnet.runs import Options
+from tfalexnet.weights import find as weights_file
 
 NET = small(MNIST_28)
 RECIPE = dataclasses.replace(training.SOURCES["mnist_28"], batch=16, epochs=2)
@@ -264,6 +266,21 @@ def test_what_is_frozen_stays(tmp_path):
     assert learnt["fc8"][0].shape == (64, 3)
     with pytest.raises(ValueError, match="`freeze_until` to be one of conv1, .*fc6. Received: 'pool5'"):
         train(tmp_path / "other", freeze_until="pool5")
+
+
+def test_weights_that_know_as_many_classes_know_these(tmp_path):
+    pictures = np.zeros((20, 32, 32, 3), "uint8")
+    known = [entry.label for entry in checkpoints.describe(weights_file("cifar10"))[1]]
+    cifar10 = tfalexnet.ARCHITECTURES["cifar10_18pct"]
+    recipe = dataclasses.replace(training.FINE_TUNE, batch=10, epochs=1)
+    for names, right in ((known, True), ([*known[1:], known[0]], False)):
+        part = data.Labelled(pictures, np.arange(20) % 10, tuple(names))
+        if right:
+            runs.train(part, part, cifar10, recipe, tmp_path / "right", Options(weights="cifar10"))
+            continue
+        with pytest.raises(ValueError, match="Expected the classes of cifar10.*'airplane'. Received: 'automobile'"):
+            runs.train(part, part, cifar10, recipe, tmp_path / "wrong", Options(weights="cifar10"))
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path):

@@ -189,11 +189,10 @@ class Events:
         for name, value in values.items():
             _summary(name, tf.constant(value, tf.float32), step, "scalars")
 
-    def epoch(self, row: dict[str, float], model: keras.Model) -> None:
-        """The row's figures and the filters of the first convolution."""
+    def epoch(self, row: dict[str, float], kernel: np.ndarray) -> None:
+        """The row's figures, and the filters of the first convolution, R, G, B."""
         step = int(row["step"])
         self.scalars(step, **{name: value for name, value in row.items() if name not in ("epoch", "step")})
-        kernel, _ = parameters_of(model)["conv1"]
         sheet = figures.filters(kernel)
         height, width = sheet.shape[:2]
         png = tf.io.encode_png(sheet)

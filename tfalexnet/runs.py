@@ -24,6 +24,7 @@ from tfalexnet.architectures import Architecture
 from tfalexnet.data import Labelled, Skipped
 from tfalexnet.files import sha256
 from tfalexnet.logbook import Logbook, State, TrainingError
+from tfalexnet.model import parameters_of
 from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.progress import Progress
 from tfalexnet.training import Recipe
@@ -158,7 +159,8 @@ def train(
             state.history.append(row)
             state.epoch, state.place, state.loss, state.wrong, state.seen = state.epoch + 1, 0, 0.0, 0.0, 0.0
             run.save(model, state)
-            logs.epoch(row, model)
+            kernel, _ = parameters_of(model)["conv1"]
+            logs.epoch(row, kernel[:, :, ::-1] if process.channels == "BGR" else kernel)
             run.tell(row, recipe.epochs)
     data.report(skipped)
     return run.finish(model, net, process, training.classes, state)
