@@ -199,6 +199,37 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path):
     train(tmp_path / "run", 2)
 
 
+def test_what_a_kill_leaves_is_swept(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.abc.part").touch()
+    train(tmp_path / "run", 1)
+    (tmp_path / "run" / ".checkpoint.npz.abc.part").touch()
+    rows = log(tmp_path / "run")
+    (tmp_path / "run" / "log.csv").unlink()  # As by a kill between checkpoint and log.
+    train(tmp_path / "run", 1)
+    assert log(tmp_path / "run") == rows and not list((tmp_path / "run").glob(".*.part"))
+
+
+def test_a_mistake_does_not_take_the_folder(tmp_path):
+    with pytest.raises(ValueError, match="Expected a batch of 1 to 64"):
+        train(tmp_path / "run", recipe=dataclasses.replace(RECIPE, batch=1000))
+    train(tmp_path / "run", 1)
+
+
+def test_towers_and_replicas_are_not_mixed(tmp_path):
+    options = Options(devices=("/CPU:0", "/CPU:1"))
+    with pytest.raises(ValueError, match="Expected `devices` for two towers or a `strategy`"):
+        runs.train(
+            digits(64),
+            digits(40),
+            NET,
+            RECIPE,
+            tmp_path / "run",
+            options,
+            tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+        )
+
+
 def test_a_damaged_checkpoint_is_said(tmp_path):
     train(tmp_path / "run", 1)
     checkpoint = tmp_path / "run" / "checkpoint.npz"
@@ -264,8 +295,9 @@ def test_what_is_frozen_stays(tmp_path):
         if name != "fc8":
             assert np.array_equal(kernel, learnt[name][0]) == np.array_equal(bias, learnt[name][1]) == frozen
     assert learnt["fc8"][0].shape == (64, 3)
-    with pytest.raises(ValueError, match="`freeze_until` to be one of conv1, .*fc6. Received: 'pool5'"):
-        train(tmp_path / "other", freeze_until="pool5")
+    with pytest.raises(ValueError, match="Expected `weights` with `freeze_until`"):
+        train(tmp_path / "other", freeze_until="fc6")
+    assert not (tmp_path / "other").exists()
 
 
 def test_weights_that_know_as_many_classes_know_these(tmp_path):
@@ -400,10 +432,10 @@ WRONG = {
     "learning rate": (["--learning-rate", "nan"], 2, "expected a positive number, received 'nan'"),
     "batch": (["--batch-size", "1000"], 1, "Expected a batch of 1 to 36 pictures"),
     "architecture": (["--architecture", "vgg"], 1, "Expected `architecture` to be one of"),
-    "freeze": (["--freeze-until", "pool1"], 1, "Expected `freeze_until` to be one of conv1"),
+    "freeze": (["--freeze-until", "pool1"], 1, "Expected `weights` with `freeze_until`"),
     "weights": (["--weights", "cifar10"], 1, "does not fit mnist_28"),
-    "run": (["--output", "other"], 1, "Expected other to be the folder of a training, or empty"),
-    "another run": (["--output", "run"], 1, "It is that of another: "),
+    "run": (["--batch-size", "8", "--output", "other"], 1, "Expected other to be the folder of a training, or empty"),
+    "another run": (["--batch-size", "8", "--output", "run"], 1, "It is that of another: "),
     "devices": (["--devices", "/GPU:0,/GPU:1"], 1, "devices"),
     "classes": (["--classes", "names.txt"], 1, "Expected the classes"),
 }

@@ -67,19 +67,12 @@ def test_two_steps_are_the_equation_of_the_source(recipe, bias_rate, decay):
         np.testing.assert_allclose(after, weights[name], rtol=1e-4, atol=2e-6 * np.abs(weights[name]).max())
 
 
-def test_the_decoupled_decay_of_keras_is_another_function():
-    """A mutant: SGD(weight_decay=…) shrinks beside the momentum; the test above would tell."""
-    x, y = batch()
-    models = [tfalexnet.AlexNet(NET) for _ in range(2)]
-    models[1].set_weights(models[0].get_weights())
-    recipe = dataclasses.replace(PAPER, learning_rate=1e-3, decay=0.5)
-    recipe.compile(models[0])
-    models[1].compile(keras.optimizers.SGD(1e-3, 0.9, weight_decay=0.5), "sparse_categorical_crossentropy")
-    for _ in range(2):
-        for model in models:
-            model.train_on_batch(x, y)
-    ours, theirs = (named(model)["fc7/w"] for model in models)
-    assert np.abs(ours - theirs).max() > 1e-4 * np.abs(ours).max()
+def test_another_recipe_takes_the_decay_back():
+    model = tfalexnet.AlexNet(NET)
+    PAPER.compile(model)
+    assert len(model.losses) == 8
+    SOURCES["mnist_28"].compile(model)
+    assert not model.losses
 
 
 def test_two_towers_learn_as_one():

@@ -84,7 +84,9 @@ class Logbook:
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
                     f"{'; '.join(differing)}. Choose another output."
                 )
-        elif self.writes and self.folder.exists() and any(self.folder.iterdir()):
+        for left in self.folder.glob(".*.part") if self.writes else ():  # By a kill while a file was written.
+            left.unlink()
+        if not path.exists() and self.writes and self.folder.exists() and any(self.folder.iterdir()):
             raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
         if self.writes:
             with replacing(path) as temporary:
@@ -118,6 +120,12 @@ class Logbook:
                 "begin anew, or bring it back."
             ) from None
         for name, variable in _variables(model).items():
+            if arrays[name].shape != tuple(variable.shape):
+                raise ValueError(
+                    f"{path}: expected {variable.path} of shape {tuple(variable.shape)}; received "
+                    f"{arrays[name].shape}. It is of another network; choose another output."
+                )
+        for name, variable in _variables(model).items():
             variable.assign(arrays[name])
         return state
 
@@ -131,6 +139,10 @@ class Logbook:
         text = json.dumps(dataclasses.asdict(state)).encode()
         with replacing(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
             np.savez(file, state=np.frombuffer(text, np.uint8), **arrays)
+        self.tabulate(state)
+
+    def tabulate(self, state: State) -> None:
+        """Write the log of the epochs that are done."""
         if state.history:
             with replacing(self.folder / LOG) as temporary, temporary.open("w", newline="", encoding="ascii") as file:
                 writer = csv.DictWriter(file, state.history[-1], restval="")
@@ -172,6 +184,7 @@ class Logbook:
         """Write the model and the curve."""
         path = self.folder / MODEL
         if self.writes:
+            self.tabulate(state)
             parameters = parameters_of(model)
             checkpoint = checkpoints.Checkpoint(parameters, net, process, classes.named(names))
             checkpoints.write(path, checkpoint, source="tfalexnet train")

@@ -27,7 +27,7 @@ from tfalexnet.logbook import Logbook, State, TrainingError
 from tfalexnet.model import parameters_of
 from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.progress import Progress
-from tfalexnet.training import Recipe
+from tfalexnet.training import Recipe, kind
 from tfalexnet.weights import find
 
 VALIDATION_BATCH = 64
@@ -107,8 +107,14 @@ def train(
     process = _preprocessing(net, options.weights)
     if options.weights is not None:
         _check_classes(training.classes, options.weights)
-    run = Logbook(Path(output), _chief(strategy))
-    run.claim(_described(training, validation, net, recipe, options, process, strategy.num_replicas_in_sync))
+    if options.devices and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "Expected either `devices` for two towers or a `strategy` of several replicas. Received both."
+        )
+    if options.freeze_until is not None and options.weights is None:
+        raise ValueError(
+            "Expected `weights` with `freeze_until`: layers that are drawn afresh must learn. Received none."
+        )
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
     if options.deterministic:
@@ -117,11 +123,16 @@ def train(
         model = _model(net, options)
         recipe.compile(model)
         model.optimizer.build(model.trainable_variables)
+    data.batches(
+        training, process, recipe.batch, recipe.augment
+    )  # What is wrong with it is said before RUN is taken.
+    run = Logbook(Path(output), _chief(strategy))
+    run.claim(_described(training, validation, net, recipe, options, process, strategy.num_replicas_in_sync))
     state = run.resume(model) or State()
     steps = len(training) // recipe.batch
     run.greet(state, training, validation, net, recipe)
     step, validate = functions(model, recipe, strategy)
-    frozen = {v.path: np.array(v) for v in model.variables if not v.trainable and v.path.endswith(("kernel", "bias"))}
+    frozen = {v.path: np.array(v) for v in model.variables if not v.trainable and kind(v) in ("kernel", "bias")}
     skipped = Skipped(options.strict or strategy.num_replicas_in_sync > 1)
     with _stoppable() as stop, run.logs() as logs, _plain_errors(skipped):
         while state.epoch < recipe.epochs:
@@ -366,11 +377,12 @@ def _check_frozen(model: keras.Model, before: dict[str, np.ndarray]) -> None:
 
 
 def _chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes: the cluster's chief, or its first worker where there is none."""
     resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.task_type or (resolver.task_type, resolver.task_id) in FIRST
-
-
-FIRST = (("chief", 0), ("worker", 0))
+    if resolver is None or not resolver.task_type:
+        return True
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
 @contextmanager

@@ -51,9 +51,9 @@ class Recipe:
 
         The model gives probabilities or, with classifier_activation=None, logits.
         """
-        for variable in model.trainable_variables if self.decay else ():
-            if _kind(variable) == "kernel":
-                variable.regularizer = keras.regularizers.L2(self.decay / 2)
+        for variable in model.trainable_variables:
+            if kind(variable) == "kernel":
+                variable.regularizer = keras.regularizers.L2(self.decay / 2) if self.decay else None
         if self.optimizer == "adam":
             optimizer = keras.optimizers.Adam(self.learning_rate)
         else:
@@ -209,7 +209,7 @@ class Momentum(keras.optimizers.SGD):
         self.bias_rate = bias_rate
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate = learning_rate * self.bias_rate if _kind(variable) == "bias" else learning_rate
+        rate = learning_rate * self.bias_rate if kind(variable) == "bias" else learning_rate
         super().update_step(gradient, variable, rate)
 
     def get_config(self) -> dict[str, Any]:
@@ -230,6 +230,6 @@ class _Schedule(keras.callbacks.Callback):
             self.errors.append(1 - logs["val_accuracy"])
 
 
-def _kind(variable: Any) -> str:
+def kind(variable: Any) -> str:
     """Whether it is a kernel or a bias, as Keras' variable or TensorFlow's, whole or the share of a tower."""
     return variable.name.split(":")[0].split("/")[-1].split("_")[0]
