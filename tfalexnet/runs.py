@@ -108,13 +108,9 @@ def train(
     if options.weights is not None:
         _check_classes(training.classes, options.weights)
     if options.devices and strategy.num_replicas_in_sync > 1:
-        raise ValueError(
-            "Expected either `devices` for two towers or a `strategy` of several replicas. Received both."
-        )
+        raise ValueError("Expected `devices` for two towers or a `strategy` of several replicas. Received: both")
     if options.freeze_until is not None and options.weights is None:
-        raise ValueError(
-            "Expected `weights` with `freeze_until`: layers that are drawn afresh must learn. Received none."
-        )
+        raise ValueError("Expected `weights` with `freeze_until`: fresh layers must learn. Received: none")
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
     if options.deterministic:
