@@ -176,27 +176,44 @@ def test_ten_kills_cost_nothing(tmp_path):
     assert log(tmp_path / "whole") == log(tmp_path / "cut")
 
 
-def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path):
-    train(tmp_path / "run", 1)
-    before = weights(tmp_path / "run")
+def in_a_child(before: str, folder) -> subprocess.CompletedProcess:
+    """A second epoch in a process of its own, after some lines that spoil it."""
     code = (
-        "import os, signal, sys, numpy as np\n"
+        "import os, resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
         "sys.path.insert(0, sys.argv[2])\n"
+        "from test_runs import train\n"
+        f"{before}\n"
+        "try: train(Path(sys.argv[1]), 2)\n"
+        "except OSError: sys.exit(7)\n"
+    )
+    return subprocess.run([sys.executable, "-c", code, folder, os.path.dirname(__file__)], capture_output=True)
+
+
+def same(first, second) -> None:
+    """Two runs whose checkpoints are equal to the bit."""
+    one, two = weights(first), weights(second)
+    assert set(one) == set(two)
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, two[name])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path):
+    for name in ("run", "old", "whole"):
+        train(tmp_path / name, 2 if name == "whole" else 1)
+    killed = (
         "savez = np.savez\n"
         "def killed(file, **arrays):\n"
         "    savez(file, **dict(list(arrays.items())[:5])); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "np.savez = killed\n"
-        "from pathlib import Path\n"
-        "from test_runs import train\n"
-        "train(Path(sys.argv[1]), 2)\n"
+        "np.savez = killed"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "run", os.path.dirname(__file__)], capture_output=True
-    )
+    run = in_a_child(killed, tmp_path / "run")
     assert run.returncode == -signal.SIGKILL, run.stderr
-    for name, array in before.items():
-        np.testing.assert_array_equal(array, weights(tmp_path / "run")[name])
+    same(tmp_path / "run", tmp_path / "old")
     train(tmp_path / "run", 2)
+    same(tmp_path / "run", tmp_path / "whole")
 
 
 def test_what_a_kill_leaves_is_swept(tmp_path):
@@ -240,23 +257,14 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-    train(tmp_path / "run", 1)
-    before = weights(tmp_path / "run")
-    code = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "from test_runs import train\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "try: train(Path(sys.argv[1]), 2)\n"
-        "except OSError as error: sys.exit(7)\n"
+    for name in ("run", "old"):
+        train(tmp_path / name, 1)
+    full = (
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))"
     )
-    command = [sys.executable, "-c", code, tmp_path / "run", os.path.dirname(__file__)]
-    run = subprocess.run(command, capture_output=True)
+    run = in_a_child(full, tmp_path / "run")
     assert run.returncode == 7, run.stderr
-    for name, array in before.items():
-        np.testing.assert_array_equal(array, weights(tmp_path / "run")[name])
+    same(tmp_path / "run", tmp_path / "old")
 
 
 def test_a_folder_that_vanishes_ends_the_training(tmp_path):
