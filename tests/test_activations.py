@@ -15,8 +15,8 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, activations, checkpoints, inference
-from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
+from tfalexnet import AlexNet, PictureError, activations, checkpoints, inference, outputs
+from tfalexnet.architectures import ARCHITECTURES
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import numbered
 from tfalexnet.preprocessing import BVLC
@@ -107,12 +107,9 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are(file):
         tfalexnet.features([], "fc7", file)
     with pytest.raises(ValueError, match="Expected at least one layer"):
         tfalexnet.features([], [], file)
-    for net in ARCHITECTURES.values():
-        exposed = {row.name for row in inference.exposed(net).layers}
-        for row in net.layers:
-            assert inference.place(net, row.name) in exposed
-        assert inference.place(net, "prob") in exposed
-    assert inference.place(BVLC_ALEXNET, "fc7:pre") == "fc7" != inference.place(BVLC_ALEXNET, "fc7")
+    assert outputs.named(ARCHITECTURES["one_weird_trick"], "classifier.4") == "fc7:pre"
+    with pytest.raises(ValueError, match="Expected layers of cifar10_18pct"):
+        outputs.named(ARCHITECTURES["cifar10_18pct"], "classifier.4")
 
 
 def test_a_folder_streams_to_a_file(file, folder):

@@ -227,11 +227,11 @@ def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **g
     """An evaluation that ends after so many steps of eight pictures."""
     call, calls = inference.Network.__call__, []
 
-    def limited(self, inputs):
+    def limited(self, inputs, batch):
         if len(calls) == steps:
             raise error
         calls.append(len(inputs))
-        return call(self, inputs)
+        return call(self, inputs, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(inference.Network, "__call__", limited)

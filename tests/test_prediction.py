@@ -50,7 +50,7 @@ def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
     several = pictures(70)
     sizes = []
     call = inference.Network.__call__
-    monkeypatch.setattr(inference.Network, "__call__", lambda self, x: sizes.append(len(x)) or call(self, x))
+    monkeypatch.setattr(inference.Network, "__call__", lambda self, x, n: sizes.append(len(x)) or call(self, x, n))
     together = tfalexnet.predict(several, weights=file, top=1)
     assert sizes == [32, 32, 6]
     alone = [tfalexnet.predict(picture, weights=file, top=1) for picture in several]

@@ -15,16 +15,16 @@ PACKAGE = Path(tfalexnet.__file__).parent
 FLOORS = [
     {"files", "tables"},
     {"architectures", "preprocessing", "classes", "formats", "progress", "figures"},
-    {"layers", "download", "caffe_classes", "pictures", "fitting"},
+    {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
     {"model", "checkpoints"},
-    {"towers", "weights"},
+    {"towers", "frozen", "weights"},
     {"alexnet", "inference", "comparison", "conversion"},
     {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
     {"logbook"},
     {"runs"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = {"download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
+KERAS_FREE = {"outputs", "download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
 KERAS_FREE |= FLOORS[0] | FLOORS[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from tfalexnet import inference
 from tfalexnet.files import free, sha256
-from tfalexnet.inference import BATCH, Network
+from tfalexnet.inference import BATCH, Network, Precision
 from tfalexnet.pictures import pictures_in
 from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.progress import Progress
@@ -28,6 +29,7 @@ def features(
     images: Picture | Sequence[Picture],
     layers: str | Iterable[str] = "fc7",
     weights: str | os.PathLike | None = None,
+    precision: Precision = "float32",
 ) -> dict[str, np.ndarray]:
     """Activations of pictures by layer, float32.
 
@@ -37,6 +39,7 @@ def features(
             `norm1`, `pool5`, `prob`. For one_weird_trick torchvision's are known too: `features.10`
             is before, `features.11` after the ReLU.
         weights: as for `tfalexnet.predict`.
+        precision: as for `tfalexnet.predict`.
 
     Returns:
         For each layer an array, (height, width, channels) or (units,), channels last, with the number
@@ -48,7 +51,7 @@ def features(
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
     """
     pictures, several = inference.listed(images)
-    network = inference.load(weights, _names(layers))
+    network = inference.load(weights, _names(layers), precision)
     rows = []
     for row in inference.run(network, pictures):
         if isinstance(row, PictureError):
@@ -67,6 +70,7 @@ def extract(
     weights: str | os.PathLike | None = None,
     batch: int = BATCH,
     overwrite: bool = False,
+    precision: Precision = "float32",
 ) -> list[PictureError]:
     """Activations of all pictures of a folder into an HDF5 file; memory holds `BLOCK` pictures.
 
@@ -82,6 +86,7 @@ def extract(
         weights: as for `features`.
         batch: pictures a step.
         overwrite: whether an output that exists is replaced.
+        precision: as for `tfalexnet.predict`.
 
     Returns:
         What is wrong with those that are no pictures.
@@ -99,17 +104,16 @@ def extract(
     free(output, overwrite)
     files = [path.relative_to(folder).as_posix() for path in pictures_in(folder)]
     path = find(weights)
-    network = inference.load(path, _names(layers))
+    network = inference.load(path, _names(layers), precision)
     part = output.with_name(f"{output.name}.part")
     said = _description(path, network, files)
     done, failed = _begin(part, said, _shapes(network))
-    with Progress(len(files), "pictures", start=done) as progress:
+    answers = inference.run(network, [folder / file for file in files[done:]], batch=batch)
+    with Progress(len(files), "pictures", start=done) as progress, contextlib.closing(answers):
         for start in range(done, len(files), BLOCK):
-            block = files[start : start + BLOCK]
-            answers = inference.run(network, [folder / file for file in block], batch=batch)
             rows: dict[str, Any] = {}
             try:
-                for file, answer in zip(block, answers, strict=True):
+                for file, answer in zip(files[start : start + BLOCK], answers, strict=False):
                     rows[file] = answer
                     progress.advance(1, f"{failed} unreadable" if failed else "")
             finally:  # Ctrl-C costs nothing.
@@ -142,6 +146,7 @@ def _description(path: Path, network: Network, files: list[str]) -> dict[str, st
         "architecture": network.architecture.name,
         "preprocessing": json.dumps(network.preprocessing.described()),
         "layers": ", ".join(network.layers),
+        "precision": network.precision,
         "files_sha256": listed,
     }
 

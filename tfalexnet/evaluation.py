@@ -18,6 +18,7 @@ from tfalexnet import __version__, inference, pictures
 from tfalexnet.classes import Class
 from tfalexnet.files import free, replacing, sha256
 from tfalexnet.formats import CheckpointError, keras_h5
+from tfalexnet.inference import Precision
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
 from tfalexnet.preprocessing import PictureError
 from tfalexnet.progress import Progress
@@ -43,6 +44,7 @@ def evaluate(
     ids: Ids | None = None,
     output: str | os.PathLike | None = None,
     overwrite: bool = False,
+    precision: Precision = "float32",
 ) -> dict[str, Any]:
     """Top-1 and top-5 error on labelled pictures.
 
@@ -60,6 +62,7 @@ def evaluate(
         output: the JSON file for the report. Until it is written, `<output>.journal` keeps the
             answers, and the same evaluation goes on from there after an interruption.
         overwrite: whether an output that exists is replaced.
+        precision: as for `tfalexnet.predict`.
 
     Returns:
         The report, as JSON holds it: what was evaluated and how; errors in per cent with the counts
@@ -85,7 +88,7 @@ def evaluate(
     folder = pictures.existing(folder)  # Before weights are downloaded in vain.
     asked = os.fspath(default() if weights is None else weights)
     path = find(asked)
-    network = inference.load(path)
+    network = inference.load(path, precision=precision)
     if truth is None:
         found = GroundTruth(pictures.labelled(folder, network.classes, ids=ids), None, 0)
     else:
@@ -95,6 +98,7 @@ def evaluate(
     about = {
         "weights": sha256(path),
         "preprocessing": network.preprocessing.described(),
+        "precision": network.precision,
         "crops": crops,
         "pictures": len(files),
         "list": hashlib.sha256(json.dumps([files, labels]).encode()).hexdigest(),
@@ -130,6 +134,7 @@ def evaluate(
         "protocol": {
             "words": network.preprocessing.words(VIEWS[crops].format(network.preprocessing.crop)),
             "crops": crops,
+            "precision": about["precision"],
             "preprocessing": about["preprocessing"],
         },
         "folder": os.fspath(folder),

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import functools
 import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tfalexnet import checkpoints
-from tfalexnet.architectures import Activation, Architecture, Layer
+from tfalexnet.architectures import Architecture
 from tfalexnet.classes import Class
 from tfalexnet.formats import CheckpointError
+from tfalexnet.outputs import PROBABILITIES, named, reached
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
 from tfalexnet.weights import find
 
 BATCH = 32  # Pictures a step: more make a CPU no faster.
-PROBABILITIES = "prob"  # Caffe's name for the softmax behind the last layer.
-BEFORE = ":pre"  # fc7 is what leaves the ReLU, fc7:pre what enters it.
+AHEAD = 3  # Batches whose pictures are being prepared, or wait, while the network computes one.
 
-# torchvision's names for one_weird_trick: places in its two sequences, kernel and ReLU apart.
-TORCHVISION = {
-    "features.0": "conv1:pre",
-    "features.1": "conv1",
-    "features.2": "pool1",
-    "features.3": "conv2:pre",
-    "features.4": "conv2",
-    "features.5": "pool2",
-    "features.6": "conv3:pre",
-    "features.7": "conv3",
-    "features.8": "conv4:pre",
-    "features.9": "conv4",
-    "features.10": "conv5:pre",
-    "features.11": "conv5",
-    "features.12": "pool5",
-    "features": "pool5",
-    "avgpool": "pool5",
-    "classifier.1": "fc6:pre",
-    "classifier.2": "fc6",
-    "classifier.4": "fc7:pre",
-    "classifier.5": "fc7",
-    "classifier.6": "fc8",
-    "classifier": "fc8",
-}
+Precision = Literal["float32", "bfloat16", "auto"]
+"""What products are computed in; "auto" is bfloat16 on processors that have such products, else float32."""
+
+PRECISIONS = ("float32", "bfloat16", "auto")
+FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # Flags of /proc/cpuinfo.
 
 
 @dataclass(frozen=True)
@@ -60,6 +42,7 @@ class Network:
         preprocessing: what its pictures become.
         classes: the names of its outputs.
         layers: whose numbers it gives.
+        precision: of its products.
         function: from (batch, height, width, channels) to a list of one tensor for each of `layers`.
     """
 
@@ -67,11 +50,21 @@ class Network:
     preprocessing: Preprocessing
     classes: tuple[Class, ...]
     layers: tuple[str, ...]
+    precision: Literal["float32", "bfloat16"]
     function: Callable[[Any], list[Any]]
 
-    def __call__(self, inputs: np.ndarray) -> list[np.ndarray]:
-        """For each of `layers` an array, (batch, …), of preprocessed pictures."""
-        return [output.numpy() for output in self.function(inputs)]
+    def __call__(self, inputs: np.ndarray, batch: int = BATCH) -> list[np.ndarray]:
+        """For each of `layers` an array, (n, …), of n preprocessed pictures, computed in steps of `batch`."""
+        steps = [self._step(inputs[start : start + batch], batch) for start in range(0, len(inputs) or 1, batch)]
+        return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*steps, strict=True)]
+
+    def _step(self, inputs: np.ndarray, batch: int) -> list[np.ndarray]:
+        """At most a batch of pictures, with zeros up to a power of two: XLA compiles for each size anew."""
+        count = len(inputs)
+        lacking = min(batch, 1 << (count - 1).bit_length()) - count
+        if lacking:
+            inputs = np.concatenate([inputs, np.zeros((lacking, *inputs.shape[1:]), np.float32)])
+        return [output.numpy()[:count] for output in self.function(inputs)]
 
 
 def listed(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
@@ -85,103 +78,99 @@ def run(
 ) -> Iterator[list[np.ndarray] | PictureError]:
     """For each picture in order the numbers of each layer, or what is wrong with it.
 
+    Threads read and prepare the pictures of the next batches while the network computes.
+
     Args:
         network: from `load`.
-        pictures: as many as there are; no more than a batch of them is held.
+        pictures: as many as there are; no more than a few batches of them are held.
         crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
             mean is given.
         batch: pictures a step.
     """
     pictures = iter(pictures)
-    while found := [_prepared(network, picture, crops) for picture in itertools.islice(pictures, batch)]:
-        inputs = [prepared for prepared in found if not isinstance(prepared, PictureError)]
-        outputs = network(np.concatenate(inputs)) if inputs else []
-        means = [output.reshape(-1, crops, *output.shape[1:]).mean(axis=1) for output in outputs]
-        rows = zip(*means, strict=True)
-        for prepared in found:
-            yield prepared if isinstance(prepared, PictureError) else list(next(rows))
+    batches: collections.deque[list[Future]] = collections.deque()
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        while True:
+            while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, batch))):
+                batches.append([pool.submit(_prepared, network, picture, crops) for picture in taken])
+            if not batches:
+                return
+            found = [future.result() for future in batches.popleft()]
+            inputs = [prepared for prepared in found if not isinstance(prepared, PictureError)]
+            outputs = network(np.concatenate(inputs), batch) if inputs else []
+            means = [output.reshape(-1, crops, *output.shape[1:]).mean(axis=1) for output in outputs]
+            rows = zip(*means, strict=True)
+            for prepared in found:
+                yield prepared if isinstance(prepared, PictureError) else list(next(rows))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def load(weights: str | os.PathLike | None, layers: tuple[str, ...] = (PROBABILITIES,)) -> Network:
+def load(
+    weights: str | os.PathLike | None, layers: tuple[str, ...] = (PROBABILITIES,), precision: Precision = "float32"
+) -> Network:
     """The network of these weights, giving these layers.
 
     The last two stay in memory while their files are unchanged.
 
+    Args:
+        weights: a known name or a file.
+        layers: by Caffe's names, or torchvision's of `one_weird_trick`.
+        precision: of its products; what it gives is float32.
+
     Raises:
-        ValueError: the network has no such layer.
+        ValueError: the network has no such layer, or there is no such precision.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`.
     """
     path = find(weights)
     state = path.stat()
-    return _load(path.absolute(), layers, state.st_mtime_ns, state.st_size)
+    return _load(path.absolute(), layers, supported(precision), state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(path: Path, layers: tuple[str, ...], *_: int) -> Network:
-    import keras
+def _load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], *_: int) -> Network:
     import tensorflow as tf
 
-    from tfalexnet import model
+    from tfalexnet.frozen import freeze
 
     checkpoint = checkpoints.read(path)
-    net = checkpoint.architecture
+    net, process = checkpoint.architecture, checkpoint.preprocessing
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=4)
-    if checkpoint.preprocessing is None:
+    if process is None:
         raise CheckpointError(
             f"{os.fspath(path)}: expected to know how {net.name} wants its pictures; the file does not "
             f"say. Preprocess them yourself and call the model of AlexNet({net.name!r}, weights=…)."
         )
-    places = [place(net, layer) for layer in layers]
-    whole = model.build(exposed(net.blank()), classifier_activation=None)
-    network = keras.Model(whole.inputs, [whole.get_layer(name).output for name in places])
-    lacking = [layer.name for layer in network.layers if layer.name in checkpoint.missing]
+    outputs = [named(net, layer) for layer in layers]
+    lacking = [row.name for row in reached(net, outputs) if row.name in checkpoint.missing]
     if lacking:
         raise CheckpointError(
             f"{os.fspath(path)}: expected {', '.join(lacking)}, without which there is no "
             f"{' or '.join(layers)}; the file does not hold it. `tfalexnet features` gives the layers before it."
         )
-    model.fill(network, checkpoint.parameters)
     # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
-    signature = [tf.TensorSpec((None, *checkpoint.preprocessing.shape), tf.float32)]
-    function = tf.function(lambda x: tf.nest.flatten(network(x, training=False)), input_signature=signature)
-    return Network(net, checkpoint.preprocessing, checkpoint.classes, layers, function)
+    signature = [tf.TensorSpec((None, *process.shape), tf.float32)]
+    function = tf.function(freeze(net, checkpoint.parameters, outputs, precision), input_signature=signature)
+    return Network(net, process, checkpoint.classes, layers, precision, function)
 
 
-def exposed(net: Architecture) -> Architecture:
-    """The table with every nonlinearity in a row of its own, and the softmax as the last one."""
-    rows: list[Layer] = []
-    for row in net.layers:
-        function = getattr(row, "activation", None)
-        if function is None:
-            rows.append(row)
-        else:
-            rows += [dataclasses.replace(row, activation=None), Activation(_after(row.name), function)]
-    return dataclasses.replace(net, layers=(*rows, Activation(PROBABILITIES, "softmax")))
-
-
-def place(net: Architecture, layer: str) -> str:
-    """The row of the exposed table that a layer's name means.
+def supported(precision: Precision) -> Literal["float32", "bfloat16"]:
+    """The precision itself; of "auto" what is the faster one here.
 
     Raises:
-        ValueError: the network has no such layer.
+        ValueError: there is no such precision.
     """
-    known = TORCHVISION if net.name == "one_weird_trick" else {}
-    rows = {row.name: getattr(row, "activation", None) for row in net.layers}
-    name = known.get(layer, layer)
-    if name == PROBABILITIES:
-        return name
-    if name in rows:
-        return name if rows[name] is None else _after(name)
-    plain = name.removesuffix(BEFORE)
-    if name.endswith(BEFORE) and rows.get(plain):
-        return plain
-    names = [*rows, *(f"{row}{BEFORE}" for row, activation in rows.items() if activation), PROBABILITIES, *known]
-    raise ValueError(f"Expected layers of {net.name}: {', '.join(names)}. Received: {layer!r}")
-
-
-def _after(name: str) -> str:
-    return f"{name}_activation"
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected `precision` to be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
+    if precision != "auto":
+        return precision
+    try:
+        words = Path("/proc/cpuinfo").read_text("ascii", "replace").split()
+    except OSError:  # Not Linux.
+        return "float32"
+    return "float32" if FAST_BFLOAT16.isdisjoint(words) else "bfloat16"
 
 
 def _prepared(network: Network, picture: Picture, crops: int) -> np.ndarray | PictureError:

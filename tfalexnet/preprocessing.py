@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -138,8 +139,9 @@ class Preprocessing:
         Raises:
             PictureError, TypeError: as above.
         """
-        image = decode(picture).convert("L" if self.channels == "L" else "RGB")
-        return centre(self._resized(image), self.size).astype(np.float32)
+        image, mode = decode(picture), "L" if self.channels == "L" else "RGB"
+        pixels = self._resized(image if image.mode == mode else image.convert(mode))
+        return centre(pixels, self.size).astype(np.float32, copy=False)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.
@@ -149,13 +151,20 @@ class Preprocessing:
         """
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
-        mean = np.asarray(self.mean, np.float32)
-        if mean.ndim == 3:
-            whole = corner is not None and mean.shape[:2] == (self.size, self.size)
-            mean = _cut(mean, *corner, self.crop) if whole else centre(mean, self.crop)
+        mean = self._mean
+        if corner is not None and np.shape(self.mean)[:2] == (self.size, self.size):
+            mean = _cut(np.asarray(self.mean, np.float32), *corner, self.crop)
         # A pass over the picture is not done for nothing; BVLC's has neither scale nor deviation.
         pixels = (pixels if self.scale == 1 else pixels * np.float32(self.scale)) - mean
         return pixels if self.std == (1.0,) else pixels / np.asarray(self.std, np.float32)
+
+    @functools.cached_property
+    def _mean(self) -> np.ndarray:
+        """What is subtracted from the centre; a whole picture also of one number a channel, which NumPy
+        subtracts twice as fast.
+        """
+        mean = np.asarray(self.mean, np.float32)
+        return centre(mean, self.crop) if mean.ndim == 3 else np.tile(mean, (self.crop, self.crop, 1))
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         width, height = image.size
@@ -171,13 +180,19 @@ class Preprocessing:
         else:
             import tensorflow as tf  # Here alone, so that reading pictures does not wait for it.
 
-            pixels = np.asarray(image).reshape(height, width, -1)
-            pixels = tf.image.resize(pixels, new[::-1], antialias=False).numpy()
+            pixels = np.asarray(image).reshape(1, height, width, -1)
+            with tf.device("CPU"):
+                # What tf.image.resize(antialias=False) calls, without a third of a millisecond around it.
+                pixels = tf.raw_ops.ResizeBilinear(images=pixels, size=new[::-1], half_pixel_centers=True).numpy()
         return pixels.reshape(new[1], new[0], -1)
 
 
 # Caffe's mean grey levels of ILSVRC 2012, in B, G, R (BVLC/caffe, data/ilsvrc12).
 ILSVRC_MEAN_BGR = (104.00699, 116.66877, 122.67891)
+
+# Section 2 of the paper: the shorter side to 256, its centre, the mean over the training pictures subtracted;
+# here that of each channel, as Caffe publishes it.
+PAPER = Preprocessing("shorter side", 256, 227, antialias=True, channels="RGB", mean=ILSVRC_MEAN_BGR[::-1])
 
 BVLC = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=ILSVRC_MEAN_BGR)
 
@@ -297,4 +312,5 @@ def _opaque(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)
