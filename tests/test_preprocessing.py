@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfalexnet import PictureError
+from tfalexnet import PictureError, preprocessing
 from tfalexnet.preprocessing import BVLC, ILSVRC_MEAN_BGR, TORCHVISION, Preprocessing, decode
 
 
@@ -187,3 +187,34 @@ def test_hard_pictures(data):
 def test_a_preprocessing_that_cannot_be(change):
     with pytest.raises(ValueError, match="Expected .* Received"):
         dataclasses.replace(BVLC, **change)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True, "quality": 30}])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("size", [(500, 375), (33, 17), (1, 1), (640, 481)])
+def test_both_decoders_give_equal_levels(tmp_path, size, subsampling, options):
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 7, 3), "uint8")
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    for mode in ("RGB", "L"):
+        image.convert(mode).save(tmp_path / "a.jpg", subsampling=subsampling, **options)
+        with Image.open(tmp_path / "a.jpg") as opened:
+            wanted = np.asarray(opened).reshape(*size[::-1], -1)
+        np.testing.assert_array_equal(preprocessing._plain_jpeg(tmp_path / "a.jpg", mode), wanted)
+
+
+def test_only_a_plain_jpeg_takes_the_short_way(tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), "uint8"))
+    exif = Image.Exif()
+    exif[preprocessing.ORIENTATION] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    for name in ("turned.jpg", "cmyk.jpg", "a.png", "cut.jpg"):
+        assert preprocessing._plain_jpeg(tmp_path / name, "RGB") is None
+    assert preprocessing._plain_jpeg(data, "L") is None
+    assert preprocessing._plain_jpeg(data, "RGB").shape == (20, 30, 3)
+    with pytest.raises(PictureError, match=r"cut\.jpg: damaged picture"):
+        BVLC(tmp_path / "cut.jpg")

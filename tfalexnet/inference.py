@@ -24,7 +24,8 @@ from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
 from tfalexnet.weights import find
 
 BATCH = 32  # Pictures a step: more make a CPU no faster.
-AHEAD = 3  # Batches whose pictures are being prepared, or wait, while the network computes one.
+AT_ONCE = 2  # Batches that are computed at a time: where one leaves cores idle, the other takes them.
+AHEAD = AT_ONCE + 2  # Batches that are computed, prepared or waiting.
 
 Precision = Literal["float32", "bfloat16", "auto"]
 """What products are computed in; "auto" is bfloat16 on processors that have such products, else float32."""
@@ -78,7 +79,7 @@ def run(
 ) -> Iterator[list[np.ndarray] | PictureError]:
     """For each picture in order the numbers of each layer, or what is wrong with it.
 
-    Threads read and prepare the pictures of the next batches while the network computes.
+    Threads prepare the pictures of the next batches while others compute.
 
     Args:
         network: from `load`.
@@ -88,23 +89,19 @@ def run(
         batch: pictures a step.
     """
     pictures = iter(pictures)
-    batches: collections.deque[list[Future]] = collections.deque()
-    pool = ThreadPoolExecutor(os.cpu_count())
+    batches: collections.deque[Future] = collections.deque()
+    preparing, computing = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(AT_ONCE)
     try:
         while True:
             while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, batch))):
-                batches.append([pool.submit(_prepared, network, picture, crops) for picture in taken])
+                prepared = [preparing.submit(_prepared, network, picture, crops) for picture in taken]
+                batches.append(computing.submit(_computed, network, prepared, crops, batch))
             if not batches:
                 return
-            found = [future.result() for future in batches.popleft()]
-            inputs = [prepared for prepared in found if not isinstance(prepared, PictureError)]
-            outputs = network(np.concatenate(inputs), batch) if inputs else []
-            means = [output.reshape(-1, crops, *output.shape[1:]).mean(axis=1) for output in outputs]
-            rows = zip(*means, strict=True)
-            for prepared in found:
-                yield prepared if isinstance(prepared, PictureError) else list(next(rows))
+            yield from batches.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in (preparing, computing):
+            pool.shutdown(cancel_futures=True)
 
 
 def load(
@@ -178,3 +175,14 @@ def _prepared(network: Network, picture: Picture, crops: int) -> np.ndarray | Pi
         return network.preprocessing.views(picture, crops)
     except PictureError as error:
         return error
+
+
+def _computed(
+    network: Network, prepared: list[Future], crops: int, batch: int
+) -> list[list[np.ndarray] | PictureError]:
+    found = [future.result() for future in prepared]
+    inputs = [views for views in found if not isinstance(views, PictureError)]
+    outputs = network(np.concatenate(inputs), batch) if inputs else []
+    means = [output.reshape(-1, crops, *output.shape[1:]).mean(axis=1) for output in outputs]
+    rows = map(list, zip(*means, strict=True))
+    return [views if isinstance(views, PictureError) else next(rows) for views in found]
