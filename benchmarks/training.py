@@ -24,7 +24,7 @@ import tensorflow as tf
 import torch
 from absl import app, flags
 
-from tfalexnet import architectures, data, logbook, runs, training
+from tfalexnet import architectures, data, learning, logbook, runs, training
 from tfalexnet.alexnet import AlexNet
 
 FLAGS = flags.FLAGS
@@ -39,7 +39,7 @@ def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[
     recipe = dataclasses.replace(training.PAPER, batch=batch)
     recipe.compile(model)
     model.optimizer.build(model.trainable_variables)
-    step, _ = runs.functions(model, recipe, tf.distribute.get_strategy())
+    step, _ = learning.compiled(model, recipe, tf.distribute.get_strategy())
     inputs, labels = tf.constant(x), tf.constant(y)
     return lambda: float(step(inputs, labels)[0])
 

@@ -5,7 +5,7 @@
 Both train the same net of three convolutions and a classifier (`cifar10_18pct`), one with ReLU, one with
 tanh, without regularisation of any kind: no decay, no dropout, no augmentation; momentum .9, batch 128,
 each learning rate of a list. Each net is judged by its own best one. A run that is done is not done
-again, so that the command can be interrupted.
+again, so that the command can be interrupted; with other --epochs or another --seed it is another run.
 
 RESULTS.md has what it found.
 """
@@ -20,14 +20,18 @@ from absl import app, flags
 
 from tfalexnet import architectures, data
 from tfalexnet.model import build
+from tfalexnet.preprocessing import Preprocessing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/figure1", "The folder for the curves.")
 flags.DEFINE_list("rates", ["0.003", "0.01", "0.03", "0.1"], "Learning rates.")
 flags.DEFINE_integer("epochs", 60, "Passes through the pictures after which a net has failed.", lower_bound=1)
 flags.DEFINE_integer("seed", 2012, "Of initial weights and order.")
+flags.register_validator("rates", lambda rates: all(map(_positive, rates)), "Expected positive numbers.")
 
 TARGET = 0.25  # Training error of the paper's comparison.
+# Minus the mean of CIFAR-10's training pictures, of each channel.
+PREPARED = Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=(125.3, 123.0, 113.9))
 UNIT = 64  # Grey levels that count as 1, so that one range of learning rates fits every layer.
 
 
@@ -47,7 +51,7 @@ def table(activation: str) -> architectures.Architecture:
 
 
 class UntilTarget(keras.callbacks.Callback):
-    """Stops at the target, and where a net has long failed."""
+    """Stops at the target, and where the loss is no number any more."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         error = 1 - logs["accuracy"]
@@ -65,6 +69,20 @@ def run(activation: str, rate: float, pictures: np.ndarray, labels: np.ndarray, 
     part.rename(log)
 
 
+def _positive(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
+
+
+def log_of(activation: str, rate: str) -> Path:
+    """The file of a curve, named after all that is not the default."""
+    settings = {name: FLAGS[name] for name in ("epochs", "seed")}
+    changed = "".join(f"_{name}{flag.value}" for name, flag in settings.items() if flag.value != flag.default)
+    return Path(FLAGS.output) / f"{activation}_{float(rate):g}{changed}.csv"
+
+
 def errors(log: Path) -> list[float]:
     """Training error by epoch, 0–1."""
     with log.open() as file:
@@ -78,6 +96,15 @@ def reached(curve: list[float]) -> float:
             before = curve[epoch - 1] if epoch else 0.9
             return epoch + (before - TARGET) / (before - error)
     return float("inf")
+
+
+def verdict(relu: float, tanh: float) -> str:
+    """What these numbers of epochs, infinite where the target was not reached, say."""
+    if np.isinf(relu):
+        return f"ReLU does not reach {TARGET:.0%} in {FLAGS.epochs} epochs: nothing to compare with"
+    if np.isinf(tanh):
+        return f"tanh needs more than {FLAGS.epochs / relu:.1f} times as many epochs as ReLU; the paper says six"
+    return f"tanh needs {tanh / relu:.1f} times as many epochs as ReLU; the paper says six"
 
 
 def plot(curves: dict[tuple[str, str], list[float]], best: dict[str, tuple[str, str]], path: Path) -> None:
@@ -108,22 +135,21 @@ def main(argv: list[str]) -> None:
     pictures = None
     for activation in ("relu", "tanh"):
         for rate in FLAGS.rates:
-            log = output / f"{activation}_{rate}.csv"
+            log = log_of(activation, rate)
             if not log.exists():
                 if pictures is None:
                     training, _ = data.read(Path(argv[1]))
-                    process = data.PREPARED["cifar10_18pct"]
-                    pictures = np.stack([process(picture) for picture in training.pictures]) / UNIT
+                    pictures = np.stack([PREPARED(picture) for picture in training.pictures]) / UNIT
                 run(activation, float(rate), pictures, training.labels, log)
             curves[activation, rate] = errors(log)
-            print(
-                f"{activation:<5} learning rate {rate:<6} 25 % after {reached(curves[activation, rate]):.1f} epochs"
-            )
+            after = reached(curves[activation, rate])
+            when = f"after {after:.1f} epochs" if np.isfinite(after) else f"not in {FLAGS.epochs} epochs"
+            print(f"{activation:<5} learning rate {rate:<6} {TARGET:.0%} {when}")
     best = {
-        kind: min((k for k in curves if k[0] == kind), key=lambda k: reached(curves[k])) for kind in ("relu", "tanh")
+        kind: min((k for k in curves if k[0] == kind), key=lambda k: (reached(curves[k]), min(curves[k])))
+        for kind in ("relu", "tanh")
     }
-    ratio = reached(curves[best["tanh"]]) / reached(curves[best["relu"]])
-    print(f"tanh needs {ratio:.1f} times as many epochs as ReLU; the paper says six")
+    print(verdict(*(reached(curves[best[kind]]) for kind in ("relu", "tanh"))))
     plot(curves, best, output / "figure1.png")
 
 

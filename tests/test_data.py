@@ -1,6 +1,6 @@
-"""Data in every form to batches; augmentation for what it does; order and randomness under a seed."""
+"""Batches as `fit` and a restarted training want them: order, randomness and unreadable files under a seed."""
 
-import itertools
+import dataclasses
 import subprocess
 import sys
 
@@ -10,8 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import data
-from tfalexnet.data import AUGMENTATIONS, PREPARED, Labelled, Skipped
+from tfalexnet import architectures, data
+from tfalexnet.data import AUGMENTATIONS, PREPARED, Labelled, Skipped, prepared
 from tfalexnet.preprocessing import PictureError, Preprocessing
 
 PLAIN = Preprocessing("squash", 8, 6, antialias=True, channels="RGB", mean=(0.0, 0.0, 0.0))
@@ -53,38 +53,6 @@ def test_validation_pictures_are_what_predict_sees(folder):
     files = [folder / "val" / name / f"{i}.png" for name in ("ant", "bee", "cat") for i in range(2)]
     np.testing.assert_array_equal(inputs, np.stack([process(file) for file in files]))
     np.testing.assert_array_equal(labels, [0, 0, 1, 1, 2, 2])
-
-
-def test_every_form_of_data_is_the_same_data(folder, tmp_path):
-    wanted = data.read(folder)
-    for separator, names in (("list", ("ant", "bee", "cat")), ("numbers", "012")):
-        (tmp_path / separator).mkdir()
-        for part, own in zip(("train", "val"), wanted, strict=True):
-            lines = [
-                f"../{file.relative_to(tmp_path)} {names[y]}"
-                for file, y in zip(own.pictures, own.labels, strict=True)
-            ]
-            (tmp_path / separator / f"{part}.txt").write_text("\n".join(lines))
-        for found, own in zip(data.read(tmp_path / separator), wanted, strict=True):
-            assert [file.resolve() for file in found.pictures] == [file.resolve() for file in own.pictures]
-            np.testing.assert_array_equal(found.labels, own.labels)
-            assert found.classes == tuple(names)
-    arrays = {}
-    for part, own in zip(("train", "test"), wanted, strict=True):
-        arrays[f"x_{part}"] = np.stack([np.asarray(Image.open(file)) for file in own.pictures])
-        arrays[f"y_{part}"] = own.labels[:, None]
-    np.savez(tmp_path / "data.npz", **arrays)
-    archive = data.read(tmp_path / "data.npz")
-    batch = [next(iter(data.batches(part, PREPARED["mnist_28"], 18)))[0] for part in (archive[0], wanted[0])]
-    np.testing.assert_array_equal(*batch)
-
-
-def test_a_tenth_validates_where_nobody_says(folder):
-    training, validation = data.read(folder / "train", seed=1)
-    assert (len(training), len(validation)) == (16, 2)
-    assert not set(training.pictures) & set(validation.pictures)
-    assert data.read(folder / "train", seed=1)[1].pictures == validation.pictures
-    assert any(data.read(folder / "train", seed=seed)[1].pictures != validation.pictures for seed in range(2, 6))
 
 
 def test_every_picture_comes_once_an_epoch_in_another_order():
@@ -135,64 +103,6 @@ def test_threads_change_nothing(folder):
     assert runs[0] == runs[1] and "." in runs[0]
 
 
-def samples(augment: str, count: int = 600, picture=None) -> np.ndarray:
-    """One picture, augmented many times, each time as another picture of the set would be."""
-    picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3) if picture is None else picture
-    many = Labelled(np.broadcast_to(picture, (count, *picture.shape)), np.zeros(count, int), ("a", "b"))
-    return np.concatenate([x.numpy() for x, _, _ in data.batches(many, PLAIN, 100, augment, seed=1)])
-
-
-def test_crops_and_mirror_images_are_equally_likely():
-    picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
-    pieces = {}
-    for top in range(3):
-        for left in range(3):
-            piece = picture[top : top + 6, left : left + 6].astype("f4")
-            pieces[piece.tobytes()] = (top, left, 0)
-            pieces[np.ascontiguousarray(piece[:, ::-1]).tobytes()] = (top, left, 1)
-    seen = [pieces[np.ascontiguousarray(sample).tobytes()] for sample in samples("crop", 1800)]
-    counts = np.array([seen.count(place) for place in pieces.values()])
-    assert counts.sum() == 1800 and len(counts) == 18
-    # Pearson's χ² with 17 degrees of freedom is below 41 in 999 of 1000 cases.
-    assert ((counts - 100) ** 2 / 100).sum() < 41
-    together = sum(a == b for a, b in itertools.pairwise(seen))
-    assert 50 < together < 160  # One in eighteen, were neighbours independent.
-
-
-def test_mirror_alone_mirrors_half():
-    mirrored = [sample[0, 0, 0] > sample[0, -1, 0] for sample in samples("mirror")]
-    assert 240 < sum(mirrored) < 360
-
-
-def test_colours_are_the_papers_equation():
-    grey = np.full((8, 8, 3), 100, np.uint8)
-    shifts = samples("paper", 2000, grey) - 100
-    assert np.ptp(shifts, axis=(1, 2)).max() < 1e-4  # The same for every pixel of a picture.
-    covariance = np.cov(shifts[:, 0, 0], rowvar=False)
-    expected = (25.5 * data.IMAGENET_COLOURS) @ (25.5 * data.IMAGENET_COLOURS).T
-    np.testing.assert_allclose(covariance, expected, rtol=0.15, atol=0.1)
-    assert abs(shifts.mean()) < 0.5
-    directions = data.IMAGENET_COLOURS / np.linalg.norm(data.IMAGENET_COLOURS, axis=0)
-    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=2e-3)
-
-
-def test_colours_of_a_training_set_are_found():
-    generator = np.random.default_rng(0)
-    base = generator.normal(0, 1, (50, 4, 4, 3)) * [30, 10, 3]
-    rotation, _ = np.linalg.qr(generator.normal(size=(3, 3)))
-    pixels = (128 + base @ rotation.T).round().clip(0, 255).astype(np.uint8)
-    found = data.colours(pixels)
-    variances = np.square([30, 10, 3]) / 255**2
-    np.testing.assert_allclose(np.linalg.norm(found, axis=0), variances, rtol=0.2)
-    unit = found / np.linalg.norm(found, axis=0)
-    np.testing.assert_allclose(np.abs(np.sum(unit * rotation, axis=0)), 1, atol=0.02)
-
-
-def test_grey_pictures_keep_their_grey():
-    image = np.zeros((4, 4, 1), "f4")
-    assert data.colour(image, np.random.default_rng(0), 4) is image
-
-
 def test_unreadable_files_are_named_and_left_out_or_end_all(folder):
     (folder / "train" / "ant" / "0.png").write_text("no picture")
     (folder / "train" / "bee" / "0.png").unlink()
@@ -206,67 +116,158 @@ def test_unreadable_files_are_named_and_left_out_or_end_all(folder):
         Skipped(strict=True).add(PictureError("a", "b"))
 
 
-WRONG = {
-    "no such place": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist"),
-    "no class folders": (
-        lambda f: f / "train" / "ant",
-        "expected a folder of pictures for each class; received none",
-    ),
-    "an empty class": (lambda f: (f / "train" / "dog").mkdir() or f, "dog: expected pictures"),
-    "one class": (lambda f: one_class(f), "at least two classes; received ant alone"),
-    "a class of validation alone": (
-        lambda f: (f / "val" / "ant").rename(f / "val" / "dog") and f,
-        "classes of validation among those of training; received dog",
-    ),
-    "floats": (
-        lambda f: save(f / "x.npz", x_train=np.zeros((3, 4, 4)), y_train=np.arange(3)),
-        r"Expected pictures of uint8.*float64 \(3, 4, 4\)",
-    ),
-    "other arrays": (lambda f: save(f / "x.npz", a=np.zeros(3)), "expected arrays x_train and y_train; received a"),
-    "a list without classes": (lambda f: write(f / "train.txt", "a.png"), "line 1: expected a path and a class"),
-}
+def test_unreadable_files_are_counted(tmp_path):
+    skipped = Skipped()
+    assert skipped.report(9) == ""
+    for name in ("b", "a", "b"):
+        skipped.add(PictureError(str(tmp_path / name), "empty file"))
+    assert skipped.report(1200).splitlines() == [
+        "2 of 1,200 files could not be read",
+        f"left out {tmp_path}/a: empty file",
+        f"left out {tmp_path}/b: empty file",
+    ]
 
 
-def one_class(folder):
-    for part in ("train", "val"):
-        for name in ("bee", "cat"):
-            (folder / part / name).rename(folder / f"{part}{name}")
-    return folder
+def test_a_training_of_unreadable_files_ends(folder):
+    for file in folder.glob("train/*/*.png"):
+        file.write_text("no picture")
+    assert not list(data.from_folder(folder, "cifar10_18pct", 4))
 
 
-def save(path, **arrays):
-    np.savez(path, **arrays)
-    return path
+def of_colours(rotation, count=40) -> Labelled:
+    """Pictures whose colours vary along three directions, by 40, 12 and 4 levels."""
+    base = np.random.default_rng(0).normal(0, 1, (count, 9, 9, 3)) * [40, 12, 4]
+    pixels = (128 + base @ rotation.T).round().clip(0, 255).astype(np.uint8)
+    return Labelled(pixels, np.arange(count) % 2, ("a", "b"))
 
 
-def write(path, text):
-    path.write_text(text)
-    return path.parent
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_own_colours_shift_pictures_along_their_covariance(channels):
+    rotation, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
+    training = of_colours(rotation)
+    process = Preprocessing("squash", 9, 9, antialias=True, channels=channels, mean=(0.0,) * 3)
+    own = data.colours_of("own", training, process)
+    grey = Labelled(np.full((3000, 9, 9, 3), 100, np.uint8), np.arange(3000) % 2, ("a", "b"))
+    found = data.batches(grey, process, 100, "paper", colours=own)
+    shifts = np.concatenate([x[:, 0, 0].numpy() for x, _, _ in found]) - 100
+    strengths, directions = np.linalg.eigh(np.cov(training.pictures.reshape(-1, 3).T / 255))
+    expected = np.cov(shifts.T)
+    ours = (directions * (25.5 * strengths) ** 2) @ directions.T
+    if channels == "BGR":
+        ours = ours[::-1, ::-1]
+    np.testing.assert_allclose(expected, ours, rtol=0.1, atol=0.05 * np.abs(ours).max())
+    default = np.concatenate([x[:, 0, 0].numpy() for x, _, _ in data.batches(grey, process, 100, "paper")]) - 100
+    assert np.abs(default).mean() > 2 * np.abs(shifts).mean()  # ImageNet's are stronger.
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_data_is_said(name, folder):
-    make, message = WRONG[name]
-    with pytest.raises(ValueError, match=message):
-        data.read(make(folder))
+def test_own_colours_are_of_the_pictures_that_can_be_read(folder):
+    (folder / "train" / "ant" / "0.png").write_text("no picture")
+    training, _ = data.read(folder)
+    process = dataclasses.replace(PLAIN, size=40)
+    pixels = [process.whole(file) for file in training.pictures[1:]]
+    covariance = np.cov(np.concatenate([p.reshape(-1, 3) for p in pixels]).T / 255, ddof=0)
+    own = data.colours_of("own", training, process).astype("f8")
+    np.testing.assert_allclose(own @ np.linalg.pinv(own), np.linalg.pinv(covariance) @ covariance, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(own, axis=0), np.linalg.eigvalsh(covariance)[::-1], atol=1e-6)
+    inputs, _ = next(iter(data.from_folder(folder, "one_weird_trick", 4, colours="own", seed=3)))
+    other, _ = next(iter(data.from_folder(folder, "one_weird_trick", 4, seed=3)))
+    assert np.abs(inputs - other).max() > 1e-3
+    for file in training.pictures:
+        file.write_text("no picture")
+    with pytest.raises(ValueError, match="Expected pictures that can be read. Received none"):
+        data.colours_of("own", training, process)
 
 
-def test_wrong_arguments():
+def test_own_colours_are_of_a_thousand_pictures_at_most():
+    looked = []
+
+    class Watched(list):
+        def __getitem__(self, place):
+            looked.append(place)
+            return super().__getitem__(place)
+
+    many = Watched([np.zeros((6, 6, 3), np.uint8)] * 1500)
+    data.colours_of("own", Labelled(many, np.zeros(1500, int), ("a", "b")), PLAIN)
+    assert len(set(looked)) == len(looked) == 1000 and 700 < np.mean(looked) < 800  # From all over the set.
+
+
+def test_wrong_arguments(folder):
     with pytest.raises(ValueError, match=r"batch of 1 to 30 pictures.*Received: 31"):
         data.batches(numbered(30), PLAIN, 31, "none")
     with pytest.raises(ValueError, match=r"`augment` to be one of none, mirror, crop, paper. Received: 'x'"):
         data.batches(numbered(30), PLAIN, 3, "x")
     with pytest.raises(ValueError, match="3 replicas share evenly. Received: 4"):
         data.batches(numbered(30), PLAIN, 4, "none", shard=(0, 3))
+    with pytest.raises(ValueError, match="`colours` to be one of imagenet, own. Received: 'x'"):
+        data.colours_of("x", numbered(30), PLAIN)
+    with pytest.raises(ValueError, match="network that sees colours.*Received: a grey one"):
+        data.colours_of("own", numbered(30), PREPARED["mnist_28"])
+    with pytest.raises(ValueError, match="`part` to be training or validation. Received: 'val'"):
+        data.from_folder(folder, part="val")
     assert set(AUGMENTATIONS) == {"none", "mirror", "crop", "paper"}
-    assert set(PREPARED) == set(tfalexnet.ARCHITECTURES)
 
 
-def test_classes_get_names_and_an_order(folder):
-    training, _ = data.read(folder)
-    other = data.called(training, ["cat", "ant", "bee"])
-    assert [other.classes[y] for y in other.labels] == [training.classes[y] for y in training.labels]
-    with pytest.raises(ValueError, match="Expected the classes ant, bee, cat, in any order. Received: ant, bee"):
-        data.called(training, ["ant", "bee"])
-    digits = data.from_arrays(np.zeros((3, 4, 4), "u1"), np.arange(3))
-    assert data.called(digits, ["zero", "one", "two"]).classes == ("zero", "one", "two")
+def gradient(width: int, height: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([255 * x / width, 255 * y / height, 128 + 100 * np.sin(x / 7 + y / 5)], -1).astype("uint8")
+
+
+def test_the_paper_prepares_the_central_256_of_the_shorter_side():
+    """NIPS 2012, section 2; the mean is ILSVRC's, R, G, B."""
+    picture = gradient(500, 375)
+    resized = np.asarray(Image.fromarray(picture).resize((341, 256), Image.Resampling.BILINEAR), "f4")
+    central = resized[:, 42:298]
+    process = prepared("krizhevsky2012")
+    np.testing.assert_array_equal(process.whole(picture), central)
+    expected = central[14:241, 14:241] - np.float32([122.67891, 116.66877, 104.00699])
+    np.testing.assert_allclose(process(picture), expected, atol=1e-4)
+    one = Labelled(np.stack([picture] * 8), np.zeros(8, int), ("a", "b"))
+    pieces = {
+        (central[top : top + 227, left : left + 227, 0] - np.float32(122.67891)).tobytes()
+        for top in range(30)
+        for left in range(30)
+    }
+    for x, _, _ in data.batches(one, process, 8, "crop", seed=1):
+        found = {
+            min(p.tobytes(), np.ascontiguousarray(p[:, ::-1]).tobytes(), key=lambda b: b not in pieces)
+            for p in x.numpy()[..., 0]
+        }
+        assert found <= pieces and len(found) > 4
+
+
+@pytest.mark.data
+def test_cifar10s_mean_is_that_of_its_training_pictures(data):
+    files = sorted((data / "cifar10" / "train").glob("*/*"))[::50]
+    mean = np.mean([np.asarray(Image.open(file), "f4") for file in files], axis=0)
+    ours = PREPARED["cifar10_18pct"].mean
+    assert ours.shape == (32, 32, 3) and np.abs(ours - mean).max() < 64 / np.sqrt(len(files)) * 5
+    assert np.abs(ours - ours.mean((0, 1))).max() > 5  # A picture, no number a channel.
+
+
+TABLES = {
+    "known": (architectures.MNIST_28, "mnist_28", (28, 28, 1)),
+    "own": (architectures.MNIST_28, "mine", (28, 28, 1)),
+    "own, with colours": (architectures.BVLC_ALEXNET, "mine", (227, 227, 3)),
+    "known, of another size": (architectures.BVLC_ALEXNET, "bvlc_alexnet", (99, 99, 3)),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_its_pictures(name, folder):
+    table, called, shape = TABLES[name]
+    net = dataclasses.replace(table, name=called, input_shape=shape)
+    process = prepared(net)
+    assert process.shape == shape and set(PREPARED) == set(tfalexnet.ARCHITECTURES)
+    assert (process is PREPARED.get(called)) == (name == "known")
+    inputs, _ = next(iter(data.from_folder(folder, net, 2)))
+    assert inputs.shape == (2, *shape)
+    if name != "known":
+        white = np.full((80, 300, 3), 255, np.uint8)
+        assert process.size > process.crop and np.allclose(process(white), 1)
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 20, 2)])
+def test_a_table_of_another_input_is_refused(shape):
+    net = dataclasses.replace(architectures.MNIST_28, name="mine", input_shape=shape)
+    with pytest.raises(ValueError, match=r"square input of 1 or 3 channels for mine. Received: \(20, "):
+        prepared(net)

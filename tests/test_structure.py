@@ -14,13 +14,14 @@ PACKAGE = Path(tfalexnet.__file__).parent
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
     {"files", "tables"},
-    {"architectures", "preprocessing", "classes", "formats", "progress", "figures"},
+    {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "figures"},
     {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
-    {"model", "checkpoints"},
+    {"model", "checkpoints", "sources"},
     {"towers", "frozen", "weights"},
     {"alexnet", "inference", "comparison", "conversion"},
     {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
-    {"logbook"},
+    {"labelling", "logbook", "distribution"},
+    {"learning"},
     {"runs"},
     {"__main__", "__init__"},
 ]

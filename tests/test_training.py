@@ -1,6 +1,7 @@
 """The recipes: one step is the equation of its source, schedules are what they are called."""
 
 import dataclasses
+import json
 import math
 
 import keras
@@ -139,9 +140,138 @@ def test_the_optimizer_is_saved_with_its_bias_rate():
 
 
 def test_recipes_by_name():
-    assert training.paper() is training.recipe("paper", "mnist_28") is PAPER
-    assert training.recipe(None, "mnist_28") is SOURCES["mnist_28"] is training.recipe("source", "mnist_28", True)
-    assert training.recipe(None, "bvlc_alexnet", pretrained=True) is FINE_TUNE
+    assert training.paper() == training.recipe("paper", "mnist_28") == PAPER
+    assert training.recipe(None, "mnist_28") == SOURCES["mnist_28"] == training.recipe("source", "mnist_28", True)
+    assert training.recipe(None, "bvlc_alexnet", pretrained=True) == FINE_TUNE
+    assert training.recipe(None, "mine") == PAPER and training.recipe(None, "mine", pretrained=True) == FINE_TUNE
+    asked = {"epochs": 7, "batch": None, "learning_rate": 0.5, "augment": None}
+    changed = training.recipe("caffe", "mnist_28", **asked)
+    assert changed == dataclasses.replace(CAFFE, epochs=7, learning_rate=0.5)
     assert set(SOURCES) == set(ARCHITECTURES)
     with pytest.raises(ValueError, match="one of source, paper, caffe, fine-tune. Received: 'x'"):
         training.recipe("x", "mnist_28")
+    with pytest.raises(ValueError, match="`recipe` to be one of paper, caffe, fine-tune. Received: 'source'"):
+        training.recipe("source", "mine")
+
+
+def test_recipes_are_json():
+    for recipe in (*SOURCES.values(), *training.RECIPES.values()):
+        fields = dataclasses.asdict(recipe)
+        assert training.Recipe(**json.loads(json.dumps(fields))) == recipe and hash(recipe)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimizer": "sgd"},
+        {"learning_rate": 0},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"learning_rate": "0.1"},
+        {"batch": 0},
+        {"batch": 32.0},
+        {"epochs": 0},
+        {"schedule": "linear"},
+        {"schedule": ["cosine"]},
+        {"momentum": 1},
+        {"momentum": -0.1},
+        {"decay": -1e-4},
+        {"decays": {"fc8": math.nan}},
+        {"decays": [1.0]},
+        {"bias_rate": math.inf},
+        {"augment": "colour"},
+    ],
+    ids=str,
+)
+def test_a_recipe_that_cannot_be(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be .*Received: ") as caught:
+        dataclasses.replace(PAPER, **wrong)
+    assert repr(value) in str(caught.value)
+    if isinstance(value, int | float):
+        with pytest.raises(ValueError, match=f"Expected `{name}`"):
+            training.recipe("paper", "mnist_28", **wrong)
+
+
+PUBLISHED = {
+    # layer-params-18pct.cfg; tflearn's examples/images/alexnet.py; the networks' own pages.
+    "cifar10_18pct": {
+        "learning_rate": 1e-3,
+        "batch": 128,
+        "epochs": 140,
+        "momentum": 0.9,
+        "bias_rate": 2,
+        "decay": 0.004,
+    },
+    "tflearn_flowers17": {"learning_rate": 1e-3, "batch": 64, "epochs": 1000, "momentum": 0.9, "decay": 0},
+    "single_tower": {"optimizer": "adam", "learning_rate": 1e-3, "batch": 32, "epochs": 10},
+    "single_tower_avgpool": {"optimizer": "momentum", "momentum": 0},
+    "mnist_28": {"optimizer": "adam", "learning_rate": 1e-3, "batch": 64},
+    "bvlc_caffenet": {"learning_rate": 0.01, "batch": 256, "epochs": 90, "decay": 5e-4, "bias_rate": 2},
+    "krizhevsky2012": {"learning_rate": 0.01, "batch": 128, "epochs": 90, "decay": 5e-4, "augment": "paper"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sources_say_what_the_sources_say(name):
+    said = dataclasses.asdict(SOURCES[name])
+    assert {key: said[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_cifar10_falls_after_120_and_130_epochs():
+    recipe = SOURCES["cifar10_18pct"]
+    rates = [recipe.rate(0, 1, [50.0] * done) for done in (0, 119, 120, 129, 130, 139)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_the_classifier_of_cifar10_decays_by_itself():
+    """A step of no gradient but the decay's: w ← w − decay·ε·w, of the layers each with its own."""
+    model = tfalexnet.AlexNet("cifar10_18pct", classifier_activation=None)
+    recipe = SOURCES["cifar10_18pct"]
+    recipe.compile(model)
+    x, y = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype("f4"), np.arange(8)
+    weights, found = named(model), gradients(model, x, y)
+    model.train_on_batch(x, y)
+    for name, after in named(model).items():
+        shrink = 0 if name.endswith("b") else 1.0 if name == "fc4/w" else 0.004
+        rate = 2e-3 if name.endswith("b") else 1e-3
+        expected = weights[name] - (1e-3 * shrink) * weights[name] - rate * found[name]
+        np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-4 * np.abs(weights[name]).max() + 1e-9)
+    PAPER.compile(model)
+    decays = {v.path: float(v.regularizer.l2) * 2 for v in model.trainable_variables if "kernel" in v.name}
+    assert set(decays.values()) == {5e-4}
+    with pytest.raises(ValueError, match="layers of `decays`. It has no fc9"):
+        dataclasses.replace(PAPER, decays={"fc4": 1.0, "fc9": 1.0}).compile(model)
+
+
+def test_towers_have_the_decay_of_their_layer():
+    model = tfalexnet.AlexNet(NET, devices=("/CPU:0", "/CPU:1"))
+    dataclasses.replace(PAPER, decays={"fc6": 0.5, "conv3": 0.0}).compile(model)
+    for variable in model.trainable_variables:
+        layer = next(layer for layer in model.layers if any(v is variable for v in layer.weights))
+        decay = {"fc6": 0.5, "conv3": 0.0}.get(layer.name, 5e-4) if training.kind(variable) == "kernel" else 0.0
+        found = variable.regularizer
+        assert (float(found.l2) * 2 if found else 0.0) == pytest.approx(decay), variable.path
+
+
+def test_what_follows_validation_says_that_it_wants_some():
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
+    PAPER.compile(model)
+    x, y = np.ones((4, 2)), np.zeros(4, int)
+    with pytest.raises(ValueError, match="Expected validation data, whose error the schedule 'plateau' follows"):
+        model.fit(x, y, epochs=2, verbose=0, callbacks=[PAPER.callback(2)])
+    falling = dataclasses.replace(PAPER, schedule="after 120 and 130 epochs", learning_rate=1e-9)
+    falling.compile(model)
+    callback = falling.callback(121)
+    callback.set_model(model)
+    for epoch in range(121):
+        callback.on_train_batch_begin(0)
+        callback.on_epoch_end(epoch, {})
+    assert float(model.optimizer.learning_rate) == pytest.approx(1e-10)
+
+
+def test_a_longer_cosine_is_said_to_jump():
+    longer = dataclasses.replace(FINE_TUNE, epochs=20)
+    assert longer.rate(100, 200, []) > 100 * FINE_TUNE.rate(99, 100, [])
+    assert "cosine of the learning rate now ends with epoch 20, not 10: the rate jumps" in longer.stretched(10)
+    assert not longer.stretched(20) and not dataclasses.replace(PAPER, epochs=100).stretched(90)

@@ -53,7 +53,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         from tfalexnet.weights import default
 
         _complain(f"weights: {default()}")
-    found = answers(arguments.photos, arguments.weights, arguments.top)
+    found = answers(arguments.photos, arguments.weights, arguments.top, arguments.precision)
     for photo, answer in zip(arguments.photos, found, strict=True):
         if isinstance(answer, PictureError):
             failed += 1
@@ -112,7 +112,13 @@ def _features(arguments: argparse.Namespace) -> int:
     from tfalexnet.activations import extract
 
     failed = extract(
-        arguments.folder, arguments.output, arguments.layer, arguments.weights, arguments.batch, arguments.overwrite
+        arguments.folder,
+        arguments.output,
+        arguments.layer,
+        arguments.weights,
+        arguments.batch,
+        arguments.overwrite,
+        arguments.precision,
     )
     for error in failed:
         _complain(str(error))
@@ -132,6 +138,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.truth_ids,
         arguments.output,
         arguments.overwrite,
+        arguments.precision,
     )
     for unreadable in report["unreadable"]:
         _complain(f"{unreadable['file']}: {unreadable['reason']}")
@@ -157,29 +164,30 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from tfalexnet import architectures, data, runs, training
+    from tfalexnet import architectures, data, distribution, learning, runs, training
 
     net = architectures.find(arguments.architecture)
-    recipe = training.recipe(arguments.recipe, net.name, arguments.weights is not None)
-    asked = {
-        "epochs": arguments.epochs,
-        "batch": arguments.batch_size,
-        "learning_rate": arguments.learning_rate,
-        "augment": arguments.augment,
-    }
-    recipe = dataclasses.replace(recipe, **{name: value for name, value in asked.items() if value is not None})
-    parts = data.read(arguments.data, arguments.seed)
-    if arguments.classes:
-        names = arguments.classes.read_text("utf-8").splitlines()
-        parts = tuple(data.called(part, names) for part in parts)
+    recipe = training.recipe(
+        arguments.recipe,
+        net.name,
+        arguments.weights is not None,
+        epochs=arguments.epochs,
+        batch=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        augment=arguments.augment,
+    )
     options = runs.Options(
         **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(runs.Options)}
     )
-    strategy = runs.strategy(arguments.strategy)
+    parts = data.read(arguments.data, arguments.seed, arguments.classes)
+    command = shlex.join(["tfalexnet", *sys.argv[1:]])
+    path = Path(arguments.data)
+    origin = {"data": str(path.resolve() if path.exists() else path), "command": command}
+    strategy = distribution.strategy_named(arguments.strategy)
     try:
-        model = runs.train(*parts, net, recipe, arguments.output, options, strategy)
-    except runs.Stopped as stopped:
-        _complain(f"{stopped}. To go on: {shlex.join(['tfalexnet', *sys.argv[1:]])}")
+        model = runs.train(*parts, net, recipe, arguments.output, options, strategy, origin)
+    except learning.Stopped as stopped:
+        _complain(f"{stopped}. To go on: {command}")
         return 130
     print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
     return 0
@@ -208,9 +216,19 @@ def _parse() -> argparse.Namespace:
     def writing(command: argparse.ArgumentParser) -> None:
         command.add_argument("--overwrite", action="store_true", help="replace an output that exists")
 
+    def inferring(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--weights", metavar="W", help=WEIGHTS)
+        command.add_argument(
+            "--precision",
+            choices=("float32", "bfloat16", "auto"),
+            default="float32",
+            help="bfloat16 is several times as fast on processors that have it, and differs in the third digit; "
+            "auto takes it there (default: %(default)s)",
+        )
+
     predict = command("predict", _predict, "Print the best classes of photos")
     predict.add_argument("photos", metavar="PHOTO", nargs="+", help="picture files")
-    predict.add_argument("--weights", metavar="W", help=WEIGHTS)
+    inferring(predict)
     predict.add_argument(
         "--top", type=positive, default=5, metavar="N", help="how many classes (default: %(default)s)"
     )
@@ -268,7 +286,7 @@ def _parse() -> argparse.Namespace:
         help="fc7 is after its ReLU, fc7:pre before; norm1, pool5, prob …; may be repeated",
     )
     features.add_argument("--output", type=Path, required=True, metavar="FILE", help="an HDF5 file, such as f.h5")
-    features.add_argument("--weights", metavar="W", help=WEIGHTS)
+    inferring(features)
     features.add_argument(
         "--batch", type=positive, default=32, metavar="N", help="pictures a step (default: %(default)s)"
     )
@@ -277,7 +295,7 @@ def _parse() -> argparse.Namespace:
 
     evaluate = command("evaluate", _evaluate, "Measure top-1 and top-5 error on labelled pictures")
     evaluate.add_argument("folder", metavar="DIR", type=Path, help="a folder for each class, or all pictures in one")
-    evaluate.add_argument("--weights", metavar="W", help=WEIGHTS)
+    inferring(evaluate)
     evaluate.add_argument(
         "--crops", type=int, choices=(1, 10), default=1, help="the centre, or the paper's ten (default: %(default)s)"
     )
@@ -340,6 +358,12 @@ def _parse() -> argparse.Namespace:
     train.add_argument("--batch-size", type=positive, metavar="N")
     train.add_argument("--learning-rate", type=rate, metavar="E")
     train.add_argument("--augment", choices=("none", "mirror", "crop", "paper"))
+    train.add_argument(
+        "--colours",
+        choices=("imagenet", "own"),
+        default="imagenet",
+        help="whose colours --augment paper varies: ImageNet's, or those of DATA (default: %(default)s)",
+    )
     train.add_argument("--dropout", type=float, metavar="P", help="of all dropout layers (default: as published)")
     train.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     train.add_argument("--seed", type=int, default=2012, metavar="N", help="default: %(default)s")
@@ -350,17 +374,21 @@ def _parse() -> argparse.Namespace:
         help="spread batches over devices, or machines (TF_CONFIG)",
     )
     train.add_argument("--deterministic", action="store_true", help="equal weights to the bit in every run, slower")
-    train.add_argument("--strict", action="store_true", help="a picture that cannot be read ends the training")
+    train.add_argument(
+        "--strict",
+        action="store_true",
+        help="a picture that cannot be read ends the training, as it always does with --strategy",
+    )
     train.add_argument(
         "--log-interval",
         type=positive,
         default=10,
         metavar="N",
-        help="steps between two looks (default: %(default)s)",
+        help="steps between two looks at the loss, and at whether to stop (default: %(default)s)",
     )
     train.add_argument(
         "--checkpoint-minutes",
-        type=float,
+        type=rate,
         default=5.0,
         metavar="M",
         help="also after each epoch (default: %(default)s)",
@@ -378,7 +406,7 @@ def positive(text: str) -> int:
 
 
 def rate(text: str) -> float:
-    """A learning rate."""
+    """A learning rate, or minutes."""
     try:
         value = float(text)
     except ValueError:

@@ -1,75 +1,59 @@
-"""Folders, lists and arrays to batches; the paper's augmentation."""
+"""Labelled pictures to batches for training, in an order that can be taken up anywhere."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet import architectures
+from tfalexnet import architectures, checkpoints, weights
 from tfalexnet.architectures import Architecture
-from tfalexnet.checkpoints import PREPROCESSING
-from tfalexnet.pictures import pictures_in
-from tfalexnet.preprocessing import PictureError, Preprocessing, centre
+from tfalexnet.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
+from tfalexnet.preprocessing import PAPER, PictureError, Preprocessing, centre
+from tfalexnet.sources import Labelled, called, from_arrays, read
 
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
-KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-HELD_OUT = 0.1  # Share of the pictures that validate where the data names none.
+__all__ = [
+    "AUGMENTATIONS",
+    "COLOURS",
+    "PREPARED",
+    "Labelled",
+    "Skipped",
+    "batches",
+    "called",
+    "colours_of",
+    "from_arrays",
+    "from_folder",
+    "prepared",
+    "read",
+]
 
-# Directions and strengths of colour in ImageNet, of levels 0–1, R, G, B (facebook/fb.resnet.torch,
-# datasets/imagenet.lua, after section 4.1 of the paper).
-IMAGENET_COLOURS = np.float32(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
-) * np.float32([0.2175, 0.0188, 0.0045])
-COLOUR_DEVIATION = 0.1  # Of α in section 4.1.
+COLOUR_PICTURES = 1000  # As many tell the colours of a training set: 65 million pixels.
 
-
-# How the smaller networks take their pictures, where nobody's weights say it; levels 0–1 if not noted.
+# How networks take their pictures, where nobody's weights say it; levels 0–1 if not noted.
 _LEVELS = {"antialias": True, "scale": 1 / 255}
-PREPARED = PREPROCESSING | {
+PREPARED = checkpoints.PREPROCESSING | {
+    "krizhevsky2012": PAPER,
     "single_tower": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
     "single_tower_avgpool": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
     "tflearn_flowers17": Preprocessing("squash", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
     "d2l_fashion_mnist": Preprocessing("squash", 224, 224, channels="L", mean=(0.0,), **_LEVELS),
     "mnist_28": Preprocessing("squash", 28, 28, channels="L", mean=(0.0,), **_LEVELS),
-    # 0–255 minus the mean of CIFAR-10's training pictures, of each channel.
-    "cifar10_18pct": Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=(125.3, 123.0, 113.9)),
+    # 0–255 minus the mean picture of CIFAR-10's training pictures, which the shipped weights bring.
+    "cifar10_18pct": Preprocessing(
+        "squash",
+        32,
+        32,
+        antialias=True,
+        channels="RGB",
+        mean=checkpoints.describe(weights.SHIPPED / "cifar10.weights.h5")[0].mean,
+    ),
 }
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Pictures and their classes.
-
-    Attributes:
-        pictures: paths of files, or a uint8 array (n, height, width[, channels]).
-        labels: the place of each one's class in `classes`.
-        classes: their names.
-    """
-
-    pictures: Sequence[Path] | np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def digest(self) -> str:
-        """sha256 of names (or levels) and labels, to tell one set from another."""
-        state = hashlib.sha256(np.ascontiguousarray(self.labels, "<i8").tobytes())
-        if isinstance(self.pictures, np.ndarray):
-            state.update(np.ascontiguousarray(self.pictures).tobytes())
-        else:
-            state.update("\0".join(map(str, self.pictures)).encode("utf-8", "surrogateescape"))
-        return state.hexdigest()
 
 
 @dataclass
@@ -87,6 +71,13 @@ class Skipped:
             self.error = error
             raise error
 
+    def report(self, files: int) -> str:
+        """How many of so many files could not be read, and a line for each; nothing if all could."""
+        if not self.reasons:
+            return ""
+        lines = [f"left out {name}: {reason}" for name, reason in sorted(self.reasons.items())]
+        return "\n".join([f"{len(lines):,} of {files:,} files could not be read", *lines])
+
 
 def from_folder(
     source: str | os.PathLike,
@@ -96,106 +87,95 @@ def from_folder(
     seed: int = 2012,
     part: Literal["training", "validation"] = "training",
     strict: bool = False,
+    colours: str = "imagenet",
 ) -> tf.data.Dataset:
     """Batches of pictures and classes, ready for `model.fit`.
 
     Args:
         source: see `read`.
         architecture: whose input size and preprocessing.
-        batch: pictures a batch. Those of an epoch that fill none wait for the next epoch's order.
+        batch: pictures a batch. Those of an epoch's order that fill none are left out of that epoch.
         augment: one of `AUGMENTATIONS`; validation is never augmented.
         seed: of order and augmentation, which differ in each epoch and do not depend on the number
-            of threads.
-        part: "validation" are the pictures that `source` names so, or a tenth of them.
-        strict: whether a file that cannot be read ends the training; else it is left out, and another
-            picture fills the batch.
+            of threads. Which pictures validate does not depend on it.
+        part: "validation" are the pictures that `source` names so, or a tenth of each class.
+        strict: whether a file that cannot be read ends the training; else it is left out, and other
+            pictures fill the batch; where whole batches are missing in the end, pictures come again.
+        colours: whose the colours of `augment="paper"` are: one of `COLOURS`.
 
     Returns:
         A dataset of (inputs, labels): float32 (batch, height, width, channels), int64 (batch,). Its
         attribute `class_names` lists the classes, `skipped` the unreadable files found so far.
 
     Raises:
-        ValueError, OSError: see `read`.
+        ValueError, OSError: see `read`, `batches`, `prepared` and `colours_of`.
     """
-    net = architectures.find(architecture)
-    training, validation = read(source)
-    chosen = training if part == "training" else validation
+    if part not in ("training", "validation"):
+        raise ValueError(f"Expected `part` to be training or validation. Received: {part!r}")
+    process, (training, validation) = prepared(architecture), read(source)
     skipped = Skipped(strict)
-    dataset = batches(
-        chosen, PREPARED[net.name], batch, augment if part == "training" else None, seed, skipped=skipped
-    )
+    if part == "validation":
+        chosen, steps = validation, -(-len(validation) // batch)
+        dataset = batches(chosen, process, batch, seed=seed, skipped=skipped)
+    else:
+        chosen, steps = training, len(training) // batch
+        directions = colours_of(colours, training, process)
+        dataset = batches(chosen, process, batch, augment, seed, skipped=skipped, colours=directions)
     # Keras wants to know how many batches an epoch has, also where files turn out to be unreadable.
-    steps = len(chosen) // batch if part == "training" else -(-len(chosen) // batch)
     dataset = dataset.map(lambda inputs, labels, _: (inputs, labels)).repeat().take(steps)
     dataset.class_names, dataset.skipped = list(chosen.classes), skipped.reasons
     return dataset
 
 
-def read(source: str | os.PathLike, seed: int = 2012) -> tuple[Labelled, Labelled]:
-    """Training and validation pictures.
+def prepared(architecture: str | Architecture) -> Preprocessing:
+    """What pictures become for a network with fresh weights.
 
-    Args:
-        source: a folder with a sub-folder for each class; a folder with such folders `train` and
-            `val` (or valid, validation, test); a folder with lists `train.txt` and `val.txt` of path
-            and class (a name, or numbers from 0) on a line; an `.npz` with x_train, y_train and
-            x_test, y_test; or the name of a data set of Keras.
-        seed: of the tenth that validates where the source names no validation pictures.
+    That is what its source says; for a table of your own, levels 0–1 of the centre, which has the same share
+    of the shorter side as in the paper, 227 of 256.
 
     Raises:
-        ValueError: no pictures, a single class, classes that training has not.
-        OSError: something cannot be read.
+        ValueError: no network has this name, or its input is not square, of one channel or three.
     """
-    path = Path(source)
-    if str(source) in KERAS_DATASETS and not path.exists():
-        import keras
-
-        (x, y), (x_test, y_test) = getattr(keras.datasets, str(source)).load_data()
-        training, validation = from_arrays(x, y), from_arrays(x_test, y_test)
-    elif path.suffix == ".npz" and path.is_file():
-        training, validation = _archive(path)
-    elif path.is_dir():
-        training, validation = _folder(path)
-    else:
+    net = architectures.find(architecture)
+    if net.name in PREPARED and PREPARED[net.name].shape == net.input_shape:
+        return PREPARED[net.name]
+    height, width, channels = net.input_shape
+    if height != width or channels not in (1, 3):
         raise ValueError(
-            f"Expected a folder of pictures, an .npz or one of {', '.join(KERAS_DATASETS)}. Received: "
-            f"{os.fspath(source)!r}; there is no such file."
+            f"Expected a square input of 1 or 3 channels for {net.name}. Received: {net.input_shape}; prepare its "
+            "pictures yourself."
         )
-    if len(training.classes) < 2:
-        raise ValueError(f"{source}: expected at least two classes; received {', '.join(training.classes)} alone.")
-    if validation is None:
-        return _split(training, seed)
-    return training, _same_classes(training, validation, path)
+    order, mean = ("RGB", (0.0,) * 3) if channels == 3 else ("L", (0.0,))
+    return Preprocessing("shorter side", width * 256 // 227, width, channels=order, mean=mean, **_LEVELS)
 
 
-def called(data: Labelled, names: Sequence[str]) -> Labelled:
-    """The pictures with their classes in the order of these names, or under them if they are numbers.
+def own_colours(data: Labelled, process: Preprocessing) -> np.ndarray:
+    """The `principal_colours` of a training set, of a thousand of its pictures where it has more.
 
     Raises:
-        ValueError: these are not the names of their classes.
+        ValueError: the network sees no colours, or no picture can be read.
     """
-    if all(name.isdecimal() for name in data.classes) and len(names) >= len(data.classes):
-        return replace(data, classes=tuple(names))
-    if sorted(names) != sorted(data.classes):
-        raise ValueError(
-            f"Expected the classes {', '.join(data.classes)}, in any order. Received: {', '.join(names)}"
-        )
-    numbers = np.array([names.index(name) for name in data.classes])
-    return replace(data, labels=numbers[data.labels], classes=tuple(names))
+    if process.channels == "L":
+        raise ValueError("Expected a network that sees colours, for those of its training set. Received: a grey one")
+    chosen = np.random.default_rng(0).permutation(len(data))[:COLOUR_PICTURES]
+    return principal_colours(_readable(data, process, np.sort(chosen)))
 
 
-def from_arrays(x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None = None) -> Labelled:
-    """Arrays as pictures: uint8 (n, height, width[, channels]) and whole numbers from 0, (n,) or (n, 1)."""
-    x, y = np.asarray(x), np.asarray(y)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or y.shape != (len(x),) or y.dtype.kind not in "iu":
-        raise ValueError(
-            "Expected pictures of uint8, (n, height, width[, channels]), and n whole numbers. Received: "
-            f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
-        )
-    if not len(x) or y.min() < 0:
-        raise ValueError("Expected pictures, and classes counted from 0. Received: none, or negative ones")
-    names = tuple(classes) if classes is not None else tuple(map(str, range(int(y.max()) + 1)))
-    return Labelled(x, y.astype(np.int64), names)
+def colours_of(whose: str, data: Labelled, process: Preprocessing) -> np.ndarray:
+    """The colours of `augment="paper"`, (3, 3): a row of `COLOURS`, for these training pictures.
+
+    Raises:
+        ValueError: there is no such row, or see `own_colours`.
+    """
+    if whose not in COLOURS:
+        raise ValueError(f"Expected `colours` to be one of {', '.join(COLOURS)}. Received: {whose!r}")
+    return COLOURS[whose](data, process)
+
+
+COLOURS: dict[str, Callable[[Labelled, Preprocessing], np.ndarray]] = {
+    "imagenet": lambda _, __: IMAGENET_COLOURS,
+    "own": own_colours,
+}
 
 
 def batches(
@@ -209,12 +189,13 @@ def batches(
     shard: tuple[int, int] = (0, 1),
     replicas: int = 1,
     skipped: Skipped | None = None,
+    colours: np.ndarray = IMAGENET_COLOURS,
 ) -> tf.data.Dataset:
-    """One epoch of (inputs, labels, places): each iteration over the dataset is the next epoch.
+    """Epochs of (inputs, labels, places): each iteration over the dataset is the next one.
 
-    With `augment` the pictures are shuffled, all over all; without, they come in order and are only
-    prepared. Everything random follows from seed, epoch and place, so that an epoch can be taken up
-    anywhere.
+    With `augment` the pictures are shuffled, all over all, and those that fill no batch are left out of the
+    epoch; without, they come in order, all, and are only prepared. Everything random follows from seed,
+    epoch and place, so that an epoch can be taken up anywhere.
 
     Args:
         data: the pictures.
@@ -227,6 +208,7 @@ def batches(
         shard: this worker's number, and how many there are; each gets its part of every batch.
         replicas: of this worker; its part comes in so many pieces.
         skipped: where unreadable files are noted.
+        colours: of the paper's augmentation; see `colours_of`.
 
     Raises:
         ValueError: the batch is larger than the data, or no such augmentation.
@@ -252,7 +234,6 @@ def batches(
         places = places[places % batch * workers // batch == worker]
         yield places, indices[places], seeds[places]
 
-    shape = (process.crop, process.crop, len(process.channels))
     steps = AUGMENTATIONS[augment] if augment else ()
 
     def load(index: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.bool_]:
@@ -260,15 +241,15 @@ def batches(
             image = process.whole(data.pictures[index])
         except PictureError as error:
             skipped.add(error)
-            return np.zeros(shape, np.float32), np.False_
+            return np.zeros(process.shape, np.float32), np.False_
         random = np.random.Generator(np.random.Philox(key=seeds.astype(np.uint64)))
         for step in steps:
-            image = step(image, random, process.crop)
+            image = step(image, random, process.crop, colours)
         return process.normalize(centre(image, process.crop)), np.True_
 
     def prepare(place: tf.Tensor, index: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
         inputs, readable = tf.numpy_function(load, [index, seeds], (tf.float32, tf.bool), stateful=False)
-        return tf.ensure_shape(inputs, shape), tf.gather(tf.constant(data.labels), index), place, readable
+        return tf.ensure_shape(inputs, process.shape), tf.gather(tf.constant(data.labels), index), place, readable
 
     signature = (
         tf.TensorSpec((None,), tf.int64),
@@ -286,129 +267,14 @@ def batches(
     )
 
 
-def crop(image: np.ndarray, random: np.random.Generator, side: int) -> np.ndarray:
-    """A side×side piece from anywhere in the picture, each place as likely as another."""
-    top, left = (random.integers(0, length - side + 1) for length in image.shape[:2])
-    return image[top : top + side, left : left + side]
-
-
-def mirror(image: np.ndarray, random: np.random.Generator, _: int) -> np.ndarray:
-    """The picture, or in half of the cases its mirror image."""
-    return image[:, ::-1] if random.random() < 0.5 else image
-
-
-def colour(image: np.ndarray, random: np.random.Generator, _: int) -> np.ndarray:
-    """The picture with [p₁ p₂ p₃][α₁λ₁ α₂λ₂ α₃λ₃]ᵀ added to each pixel, α ~ N(0, .1).
-
-    Section 4.1 of the paper: once for each picture each time it is used. p and λ are those of
-    ImageNet, of levels 0–1; grey pictures are left alone.
-    """
-    if image.shape[2] != 3:
-        return image
-    alpha = random.normal(0, COLOUR_DEVIATION, 3).astype(np.float32)
-    return image + 255 * (IMAGENET_COLOURS @ alpha)
-
-
-def colours(pictures: np.ndarray) -> np.ndarray:
-    """Directions times strengths of colour, (3, 3), a column each: p and λ of the covariance of RGB.
-
-    Args:
-        pictures: uint8, (n, height, width, 3). Levels count as 0–1.
-    """
-    levels = np.asarray(pictures, np.float64).reshape(-1, 3) / 255
-    strengths, directions = np.linalg.eigh(np.cov(levels, rowvar=False))
-    return (directions * strengths)[:, ::-1].astype(np.float32)
-
-
-Augmentation = Callable[[np.ndarray, np.random.Generator, int], np.ndarray]
-"""From a picture (height, width, channels), RGB or grey levels 0–255, float32, to another; the side that the
-network takes is the last argument."""
-
-AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
-    "none": (),
-    "mirror": (mirror,),
-    "crop": (crop, mirror),
-    "paper": (crop, mirror, colour),
-}
-
-
-def _folder(path: Path) -> tuple[Labelled, Labelled | None]:
-    """Lists, parts or class folders."""
-    if (path / "train.txt").is_file():
-        return _list(path / "train.txt"), _list(path / "val.txt") if (path / "val.txt").is_file() else None
-    if (path / "train").is_dir():
-        parts = [path / name for name in VALIDATION_NAMES if (path / name).is_dir()]
-        return _class_folders(path / "train"), _class_folders(parts[0]) if parts else None
-    return _class_folders(path), None
-
-
-def _class_folders(path: Path) -> Labelled:
-    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if not folders:
-        raise ValueError(f"{path}: expected a folder of pictures for each class; received none.")
-    files = [(file, label) for label, folder in enumerate(folders) for file in pictures_in(folder)]
-    return Labelled(
-        [file for file, _ in files], np.array([label for _, label in files]), tuple(f.name for f in folders)
-    )
-
-
-def _list(path: Path) -> Labelled:
-    """Lines of a path, from the list's folder, and a class."""
-    entries = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if line.strip():
-            name, _, label = line.strip().rpartition(" ")
-            if not name:
-                raise ValueError(f"{path}, line {number}: expected a path and a class; received {line!r}")
-            entries.append((path.parent / name.strip(), label))
-    if not entries:
-        raise ValueError(f"{path}: expected lines of path and class; received none.")
-    if all(label.isdecimal() for _, label in entries):
-        numbers = [int(label) for _, label in entries]
-        classes = tuple(map(str, range(max(numbers) + 1)))
-    else:
-        classes = tuple(sorted({label for _, label in entries}))
-        numbers = [classes.index(label) for _, label in entries]
-    return Labelled([file for file, _ in entries], np.array(numbers), classes)
-
-
-def _archive(path: Path) -> tuple[Labelled, Labelled | None]:
-    with np.load(path) as archive:
-        if not {"x_train", "y_train"} <= set(archive):
-            raise ValueError(f"{path}: expected arrays x_train and y_train; received {', '.join(archive)}")
-        training = from_arrays(archive["x_train"], archive["y_train"])
-        if "x_test" not in archive:
-            return training, None
-        return training, from_arrays(archive["x_test"], archive["y_test"], training.classes)
-
-
-def _split(data: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    order = np.random.default_rng(seed).permutation(len(data))
-    held_out = max(1, round(HELD_OUT * len(data)))
-    return _chosen(data, np.sort(order[held_out:])), _chosen(data, np.sort(order[:held_out]))
-
-
-def _chosen(data: Labelled, indices: np.ndarray) -> Labelled:
-    pictures = data.pictures
-    pictures = pictures[indices] if isinstance(pictures, np.ndarray) else [pictures[i] for i in indices]
-    return replace(data, pictures=pictures, labels=data.labels[indices])
-
-
-def _same_classes(training: Labelled, validation: Labelled, path: Path) -> Labelled:
-    """The validation pictures with the numbers that training gives their classes."""
-    unknown = [name for name in validation.classes if name not in training.classes]
-    if unknown:
-        raise ValueError(
-            f"{path}: expected the classes of validation among those of training; received "
-            f"{', '.join(unknown[:5])}{', …' * (len(unknown) > 5)}, which training has not."
-        )
-    if validation.labels.max() >= len(validation.classes):
-        raise ValueError(f"{path}: expected {len(validation.classes)} classes; received more in validation.")
-    numbers = np.array([training.classes.index(name) for name in validation.classes])
-    return replace(validation, labels=numbers[validation.labels], classes=training.classes)
-
-
-def report(skipped: Skipped) -> None:
-    """Name the files that could not be read, on stderr."""
-    for name, reason in skipped.reasons.items():
-        print(f"tfalexnet: left out {name}: {reason}", file=sys.stderr)
+def _readable(data: Labelled, process: Preprocessing, places: np.ndarray) -> Iterator[np.ndarray]:
+    """The pictures at these places, before they are cropped; those that cannot be read are left out."""
+    read = 0
+    for place in places:
+        try:
+            yield process.whole(data.pictures[place])
+            read += 1
+        except PictureError:
+            continue
+    if not read:
+        raise ValueError("Expected pictures that can be read. Received none.")

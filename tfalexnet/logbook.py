@@ -27,7 +27,8 @@ from tfalexnet.training import Recipe
 
 # What a run's folder holds, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
-MAY_CHANGE = ("epochs", "versions")  # Of the description, when a run goes on.
+# Of the description, when a run goes on. What weights hold is compared, not where they lie.
+MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict"}
 
 
 class TrainingError(ValueError):
@@ -68,42 +69,56 @@ class Logbook:
     def __init__(self, folder: Path, writes: bool) -> None:
         self.folder, self.writes = folder, writes
 
-    def claim(self, described: dict[str, Any]) -> None:
-        """Note what is trained, or see that it is what was noted."""
-        described = json.loads(json.dumps(described))
+    def check(self, described: dict[str, Any]) -> int | None:
+        """See that the folder is new, or that of this training; of that, how many epochs it was to have."""
         path = self.folder / DESCRIPTION
         if path.exists():
-            before = _flat(json.loads(path.read_text("utf-8")))
+            before, now = _flat(json.loads(path.read_text("utf-8"))), _flat(json.loads(json.dumps(described)))
             differing = [
-                f"{name} was {_short(before.get(name))}, is {_short(value)}"
-                for name, value in _flat(described).items()
-                if before.get(name) != value and name.split(".")[0] not in MAY_CHANGE
+                f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}"
+                for name in before | now
+                if before.get(name) != now.get(name) and not {name, name.split(".")[0]} & MAY_CHANGE
             ]
             if differing:
                 raise ValueError(
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
                     f"{'; '.join(differing)}. Choose another output."
                 )
-        for left in self.folder.glob(".*.part") if self.writes else ():  # By a kill while a file was written.
-            left.unlink()
-        if not path.exists() and self.writes and self.folder.exists() and any(self.folder.iterdir()):
+            return before["epochs"]
+        if self.writes and self.folder.exists() and any(not _left(file) for file in self.folder.iterdir()):
             raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
+        return None
+
+    def claim(self, described: dict[str, Any]) -> None:
+        """Note what is trained."""
         if self.writes:
-            with replacing(path) as temporary:
+            for left in filter(_left, self.folder.glob(".*")):
+                left.unlink()
+            with replacing(self.folder / DESCRIPTION) as temporary:
                 temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False), "utf-8")
 
     def greet(
-        self, state: State, training: Labelled, validation: Labelled, net: Architecture, recipe: Recipe
+        self,
+        state: State,
+        training: Labelled,
+        validation: Labelled,
+        net: Architecture,
+        recipe: Recipe,
+        epochs: int | None,
     ) -> None:
-        """Say what is trained, and from where."""
+        """Say what is trained, and from where; it was to have so many epochs."""
         if self.writes:
             print(
                 f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for "
                 f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} "
                 f"pictures, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
             )
-            if state.step:
+            if state.epoch == recipe.epochs:
+                print(f"All epochs are done already, {self.folder}")
+            elif state.step:
                 print(f"Going on in epoch {state.epoch + 1} after {state.place:,} pictures of it, {self.folder}")
+                if epochs is not None and recipe.stretched(epochs):
+                    print(recipe.stretched(epochs))
 
     def resume(self, model: keras.Model) -> State | None:
         """Bring model and optimizer where the checkpoint is; None where there is none."""
@@ -157,13 +172,6 @@ class Logbook:
             f"--learning-rate may help.{kept}"
         )
 
-    @contextmanager
-    def logs(self) -> Iterator[Events]:
-        """TensorBoard's."""
-        writer = tf.summary.create_file_writer(str(self.folder)) if self.writes else tf.summary.create_noop_writer()
-        with writer.as_default():
-            yield Events()
-
     def tell(self, row: dict[str, float], epochs: int) -> None:
         """A line for an epoch."""
         if self.writes:
@@ -196,11 +204,21 @@ class Logbook:
 
 
 class Events:
-    """TensorBoard's summaries, in the plain form that needs no package of its own."""
+    """TensorBoard's summaries, in the plain form that needs no package of its own.
+
+    Each call brings what it notes to the disk, and raises OSError where that is full.
+    """
+
+    def __init__(self, folder: Path, writes: bool) -> None:
+        self.folder = folder
+        with self._writing():
+            self.writer = tf.summary.create_file_writer(str(folder)) if writes else tf.summary.create_noop_writer()
 
     def scalars(self, step: int, **values: float) -> None:
-        for name, value in values.items():
-            _summary(name, tf.constant(value, tf.float32), step, "scalars")
+        """Figures by name."""
+        with self._writing(), self.writer.as_default():
+            for name, value in values.items():
+                _summary(name, tf.constant(value, tf.float32), step, "scalars")
 
     def epoch(self, row: dict[str, float], kernel: np.ndarray) -> None:
         """The row's figures, and the filters of the first convolution, R, G, B."""
@@ -208,8 +226,20 @@ class Events:
         self.scalars(step, **{name: value for name, value in row.items() if name not in ("epoch", "step")})
         sheet = figures.filters(kernel)
         height, width = sheet.shape[:2]
-        png = tf.io.encode_png(sheet)
-        _summary("conv1", tf.stack([tf.as_string(width), tf.as_string(height), png]), step, "images")
+        with self._writing(), self.writer.as_default():
+            png = tf.io.encode_png(sheet)
+            _summary("conv1", tf.stack([tf.as_string(width), tf.as_string(height), png]), step, "images")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].split(" [Op:")[0].split("; ")[-1]
+            raise OSError(
+                f"{self.folder}: TensorBoard's log cannot be written ({reason}). The last checkpoint is kept; make "
+                "room, and start again with the same command."
+            ) from None
 
 
 def _summary(name: str, value: tf.Tensor, step: int, plugin: str) -> None:
@@ -222,6 +252,11 @@ def _variables(model: keras.Model) -> dict[str, Any]:
     """Every variable of model and optimizer, by a name of its own."""
     found = [*model.variables, *model.optimizer.variables]
     return {f"{i}.{variable.name}".replace("/", "."): variable for i, variable in enumerate(found)}
+
+
+def _left(file: Path) -> bool:
+    """Whether it is what a kill has left, half written."""
+    return file.name.startswith(".") and file.suffix == ".part"
 
 
 def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:

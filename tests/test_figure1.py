@@ -1,0 +1,40 @@
+"""The curves of figure 1: which are done already, and what they say."""
+
+import importlib.util
+import math
+
+import pytest
+from absl.testing import flagsaver
+from conftest import ROOT
+
+spec = importlib.util.spec_from_file_location("figure1", ROOT / "examples" / "figure1.py")
+figure1 = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(figure1)
+
+
+@pytest.mark.parametrize(
+    "settings, name",
+    [
+        ({}, "relu_0.003.csv"),
+        ({"epochs": "60", "seed": "2012"}, "relu_0.003.csv"),
+        ({"epochs": "30"}, "relu_0.003_epochs30.csv"),
+        ({"epochs": "30", "seed": "1"}, "relu_0.003_epochs30_seed1.csv"),
+    ],
+)
+def test_other_settings_are_another_run(settings, name):
+    with flagsaver.as_parsed(output="runs", **settings):
+        assert figure1.log_of("relu", "0.0030").as_posix() == f"runs/{name}"
+
+
+@pytest.mark.parametrize(
+    "relu, tanh, said",
+    [
+        (4.0, 14.0, "tanh needs 3.5 times as many epochs as ReLU"),
+        (4.0, math.inf, "tanh needs more than 15.0 times as many"),
+        (math.inf, 4.0, "ReLU does not reach 25% in 60 epochs"),
+        (math.inf, math.inf, "ReLU does not reach 25% in 60 epochs"),
+    ],
+)
+def test_what_was_not_reached_is_no_number(relu, tanh, said):
+    with flagsaver.as_parsed(epochs="60"):
+        assert figure1.verdict(relu, tanh).startswith(said)
