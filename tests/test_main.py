@@ -34,7 +34,7 @@ def test_predict_prints_a_table(photo):
 def test_a_bad_file_is_one_line_and_the_others_are_answered(photo, tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "empty.png").touch()
-    bad = [tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path, tmp_path / "none.jpg"]
+    bad = [tmp_path / "text.jpg", tmp_path / "empty.png", tmp_path / "none.jpg"]
     run = tfalexnet("predict", photo, *bad, photo, "--weights", "cifar10", "--json")
     assert run.returncode == 1
     answers = [json.loads(line) for line in run.stdout.splitlines()]
@@ -44,6 +44,23 @@ def test_a_bad_file_is_one_line_and_the_others_are_answered(photo, tmp_path):
     assert len(complaints) == len(bad)
     for path, complaint in zip(bad, complaints, strict=True):
         assert complaint.startswith(f"tfalexnet: {path}: ")
+
+
+def test_predict_a_folder_into_a_file(photo, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "b.png").write_bytes(photo.read_bytes())
+    (tmp_path / "photos" / "a.jpg").write_text("not a picture")
+    given = ("predict", "photos", "--weights", "cifar10", "--output", "labels.jsonl")
+    run = tfalexnet(*given, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert run.stdout == "2 files, 1 of them unreadable: labels.jsonl\n"
+    bad, good = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
+    assert bad == {"file": "photos/a.jpg", "error": "not a picture in a format that Pillow reads"}
+    assert good["file"] == "photos/b.png" and good["predictions"][0]["label"] == "cat"
+    again = tfalexnet(*given, cwd=tmp_path)
+    assert again.returncode == 1 and "labels.jsonl" in again.stderr and "Traceback" not in again.stderr
+    shown = tfalexnet("predict", "photos/*.png", "--weights", "cifar10", cwd=tmp_path)
+    assert shown.stdout.startswith("photos/b.png\n")
 
 
 @pytest.mark.data

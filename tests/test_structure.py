@@ -25,7 +25,17 @@ FLOORS = [
     {"runs"},
     {"__main__", "__init__"},
 ]
-KERAS_FREE = {"outputs", "download", "pictures", "fitting", "weights", "checkpoints", "conversion", "comparison"}
+KERAS_FREE = {
+    "outputs",
+    "labelling",
+    "download",
+    "pictures",
+    "fitting",
+    "weights",
+    "checkpoints",
+    "conversion",
+    "comparison",
+}
 KERAS_FREE |= FLOORS[0] | FLOORS[1]
 
 

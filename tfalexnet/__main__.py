@@ -45,16 +45,31 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from tfalexnet import labelling
     from tfalexnet.prediction import answers
     from tfalexnet.preprocessing import PictureError
+    from tfalexnet.weights import default
 
-    failed = 0
     if arguments.weights is None:
-        from tfalexnet.weights import default
-
         _complain(f"weights: {default()}")
-    found = answers(arguments.photos, arguments.weights, arguments.top, arguments.precision)
-    for photo, answer in zip(arguments.photos, found, strict=True):
+    how = arguments.weights, arguments.top, arguments.precision
+    if arguments.output:
+        if arguments.json:
+            raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
+        try:
+            report = labelling.label(arguments.photos, arguments.output, *how, arguments.overwrite)
+        except KeyboardInterrupt:
+            _complain(f"interrupted; what is done is kept. To go on: {shlex.join(['tfalexnet', *sys.argv[1:]])}")
+            return 130
+        print(f"{report.files} files, {report.unreadable} of them unreadable: {arguments.output}")
+        return 1 if report.unreadable else 0
+    photos, failed = [], 0
+    for source in arguments.photos:
+        try:
+            photos += labelling.listed(source)
+        except FileNotFoundError:
+            photos.append(source)  # Said in its turn.
+    for photo, answer in zip(photos, answers(photos, *how), strict=True):
         if isinstance(answer, PictureError):
             failed += 1
             _complain(str(answer))
@@ -227,12 +242,19 @@ def _parse() -> argparse.Namespace:
         )
 
     predict = command("predict", _predict, "Print the best classes of photos")
-    predict.add_argument("photos", metavar="PHOTO", nargs="+", help="picture files")
+    predict.add_argument("photos", metavar="PHOTO", nargs="+", help="files, folders, or patterns in quotes")
     inferring(predict)
     predict.add_argument(
         "--top", type=positive, default=5, metavar="N", help="how many classes (default: %(default)s)"
     )
     predict.add_argument("--json", action="store_true", help="a line of JSON for each photo")
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write a row for each photo, ends in .jsonl, .csv or .parquet; interrupted, the same command goes on",
+    )
+    writing(predict)
 
     convert = command("convert", _convert, "Convert a checkpoint, for Keras or for others")
     convert.add_argument("file", metavar="FILE", help=f"{READ}, told from its content; or a known name")

@@ -1,0 +1,115 @@
+"""Label any number of photos on one machine or on many, with Ray Data.
+
+    python examples/label_millions.py PHOTOS --output labels
+    python examples/label_millions.py '/shared/photos/**/*.jpg' --output /shared/labels --address auto
+
+Needs `pip install 'tfalexnet[ray]'`, on a cluster in every machine's environment. Two workers on two cores
+take fifteen seconds to start. PHOTOS is a folder or a quoted pattern, on a disk that all machines see
+under the same path: only names go through Ray. (For a bucket, let `ray.data.read_binary_files(…,
+include_paths=True)` take the place of `names`, and give the bytes to `inference.run`.) The labels are
+parquet files in the columns of `tfalexnet predict --output labels.parquet`, in no order.
+
+A worker that is lost is started again, and does again what it had not handed over. Ray asks for half of
+a worker's CPUs only, so that the workers of a lost machine find room on those that are left, and so does
+the writing. On one machine that nobody takes away, `tfalexnet predict --output` does the same without Ray.
+"""
+
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.dataset
+import ray
+from absl import app, flags
+
+from tfalexnet import PictureError, checkpoints, inference, labelling, prediction, weights
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", None, "Folder for the labels, new or empty.", required=True)
+flags.DEFINE_string("weights", None, "A known name or a file on this machine; the workers get a copy.")
+flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1)
+flags.DEFINE_enum("precision", "float32", inference.PRECISIONS, "What products are computed in.")
+flags.DEFINE_integer("workers", None, "How many; one for each machine if not given.", lower_bound=1)
+flags.DEFINE_string("address", None, "Of a cluster, or auto; without, Ray is started on this machine alone.")
+
+BLOCK = 1024  # Photos that a worker is given at once, and so the most that a lost one costs.
+
+
+class Labeller:
+    """A network in a worker that waits for names of photos."""
+
+    def __init__(self, name: str, content: ray.ObjectRef, top: int, precision: str, cpus: int) -> None:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(cpus)
+        tf.config.threading.set_inter_op_parallelism_threads(cpus)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            path.write_bytes(ray.get(content))
+            self.network = inference.load(path, precision=precision)
+        self.top = min(top, len(self.network.classes))
+
+    def __call__(self, names: pyarrow.Table) -> pyarrow.Table:
+        files = [os.fsdecode(name) for name in names["file"].to_pylist()]
+        return labelling.table(map(self.row, files, inference.run(self.network, files)), self.top)
+
+    def row(self, file: str, answer: list | PictureError) -> dict:
+        if not isinstance(answer, PictureError):
+            answer = prediction.best(answer[0], self.network.classes, self.top)
+        return labelling.row(file, answer)
+
+
+def shares(workers: int | None) -> tuple[int, int]:
+    """How many workers, and the CPUs that each may use."""
+    machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    machines = [cpus for cpus in machines if cpus]
+    workers = workers or len(machines)
+    return workers, max(1, int(min(machines) // math.ceil(workers / len(machines))))
+
+
+def label(files: list[str], path: Path, output: str) -> None:
+    workers, cpus = shares(FLAGS.workers)
+    size = min(BLOCK, math.ceil(len(files) / (4 * workers)))
+    # As bytes: names of files need not be UTF-8, strings of Arrow must.
+    names = [
+        pyarrow.table({"file": [os.fsencode(file) for file in files[start : start + size]]})
+        for start in range(0, len(files), size)
+    ]
+    # Ray Data itself starts actors again, and gives them their tasks again, as often as it takes.
+    ray.data.from_arrow(names).map_batches(
+        Labeller,
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=cpus / 2,
+        fn_constructor_args=(path.name, ray.put(path.read_bytes()), FLAGS.top, FLAGS.precision, cpus),
+    ).write_parquet(output, ray_remote_args={"num_cpus": cpus / 2})
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) < 2:
+        raise app.UsageError("expected photos: a folder or a pattern in quotes")
+    remote = "://" in FLAGS.output
+    output = FLAGS.output if remote else str(Path.cwd() / FLAGS.output)
+    try:
+        if not remote and Path(output).exists() and any(Path(output).iterdir()):
+            raise FileExistsError(f"Expected {output} to be new or empty. Name another folder, or empty it.")
+        files = labelling.listed(Path.cwd() / source for source in argv[1:])
+        path = weights.find(FLAGS.weights)
+        checkpoints.describe(path)  # Here, before the workers stumble over it one after the other.
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    ray.init(address=FLAGS.address)
+    label(files, path, output)
+    labels = pyarrow.dataset.dataset(output, format="parquet")
+    if labels.count_rows() != len(files):
+        raise SystemExit(f"Expected {len(files)} rows in {output}. It has {labels.count_rows()}.")
+    unreadable = labels.count_rows(filter=pyarrow.compute.field("error").is_valid())
+    print(f"{len(files)} files, {unreadable} of them unreadable: {output}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,345 @@
+"""The labels of any number of pictures in a file, a row for each; an interruption costs none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import glob
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from tfalexnet import inference, prediction
+from tfalexnet.files import free, replacing, sha256
+from tfalexnet.formats import CheckpointError
+from tfalexnet.inference import Precision
+from tfalexnet.pictures import pictures_in
+from tfalexnet.prediction import Prediction
+from tfalexnet.preprocessing import PictureError
+from tfalexnet.progress import Progress
+from tfalexnet.weights import find
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TYPES = {"index": "int32", "label": "string", "wnid": "string", "score": "float32"}  # Arrow's, of one prediction.
+GROUP = 8192  # Rows of a parquet file that are held at once.
+
+
+class Report(NamedTuple):
+    """How many files there are, and how many of them could not be read as pictures."""
+
+    files: int
+    unreadable: int
+
+
+def label(
+    sources: str | os.PathLike | Iterable[str | os.PathLike],
+    output: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    top: int = 5,
+    precision: Precision = "float32",
+    overwrite: bool = False,
+) -> Report:
+    r"""The best classes of every picture into a file, a row for each, in the order of `listed`.
+
+    Of memory only the names grow with the number of files. Until the output is written,
+    `<output>.part` keeps the answers, and after an interruption, whatever its kind, the same call
+    goes on from there.
+
+    Args:
+        sources: as for `listed`. Output and `.part` are never among the pictures.
+        output: what it ends in says how it is written.
+            .jsonl: {"file", "predictions": [{"index", "wnid", "label", "score"}, …]}, best first, or
+            {"file", "error"}.
+            .csv: columns file, error, index_1, label_1, wnid_1, score_1, index_2, …; what does not
+            apply is empty.
+            .parquet: the same columns, null where they do not apply; pyarrow writes it.
+            All are UTF-8. A byte 0xNN of a file's name that is not is written as \udcNN; Python's `json`
+            and `os.fsencode` make the name of it again.
+        weights: as for `tfalexnet.predict`.
+        top: how many classes; at most as many as there are.
+        precision: as for `tfalexnet.predict`.
+        overwrite: whether an output that exists is replaced.
+
+    Raises:
+        ValueError: the sources hold no files, the `.part` is of another call, or an argument is wrong.
+        CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or the answers are no numbers.
+        FileExistsError: the output exists.
+        OSError: something cannot be written, or a folder of pictures is gone; the same call goes on.
+    """
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
+    output = Path(output)
+    part = output.with_name(f"{output.name}.part")
+    if output.suffix not in WRITERS:
+        raise ValueError(f"Expected an output that ends in {', '.join(WRITERS)}. Received: {output}")
+    if output.is_dir():
+        raise IsADirectoryError(f"{output}: expected a file for the labels; received a folder.")
+    free(output, overwrite)
+    if output.suffix == ".parquet":
+        _pyarrow()  # Before the work, not after it.
+    sources = _several(sources)
+    files = [file for file in listed(sources) if not _is_one_of((output, part), file)]
+    if not files:
+        raise ValueError(f"Expected pictures beside the output. Received: {output} alone")
+    folders = {_folder(source) for source in sources}
+    path = find(weights)
+    network = inference.load(path, precision=precision)
+    top = min(top, len(network.classes))
+    said = {
+        "weights": path.name,
+        "weights_sha256": sha256(path),
+        "precision": network.precision,
+        "top": top,
+        "files": len(files),
+        "files_sha256": _digest(files),
+    }
+    if output.exists() and part.exists() and part.stat().st_mtime_ns <= output.stat().st_mtime_ns:
+        part.unlink()  # It is that output: a kill came between writing it and the end of this function.
+    for left in output.parent.glob(f".{glob.escape(output.name)}.????????.part"):
+        left.unlink()  # By a kill while the output was written.
+    done, failed = _begin(part, said, files)
+    answers = prediction.answers(itertools.islice(files, done, None), path, top, precision)
+    with (
+        _kept(part),
+        part.open("ab") as journal,
+        contextlib.closing(answers),
+        Progress(len(files), "pictures", done, _note(failed)) as progress,
+    ):
+        for file, answer in zip(itertools.islice(files, done, None), answers, strict=True):
+            if isinstance(answer, PictureError):
+                _check_that_they_are_there(folders, file)
+                failed += 1
+            elif not all(math.isfinite(best.score) for best in answer):
+                raise CheckpointError(
+                    f"{path}: expected probabilities; its network answers {file} with numbers that are not finite "
+                    "(NaN or infinity). Look into the training that made it."
+                )
+            journal.write(_line(row(file, answer)))
+            journal.flush()
+            progress.advance(1, _note(failed))
+    with _kept(part), replacing(output) as temporary:
+        WRITERS[output.suffix](temporary, _all_rows(part, files), top)
+    part.unlink()
+    return Report(len(files), failed)
+
+
+def listed(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+    """Names of files, sorted, each once.
+
+    Args:
+        sources: one or several of: a file, whatever it is called; a folder, of which all files below
+            that are named as pictures count (`pictures.pictures_in`); a pattern, which stands for all
+            files that match, also inside folders for `**`. Patterns find no hidden files, and
+            follow links to folders.
+
+    Raises:
+        ValueError: there are none, a folder holds no picture, or no file matches a pattern.
+        OSError: there is nothing of a name, or a folder cannot be read.
+    """
+    found: set[str] = set()
+    for source in _several(sources):
+        found.update(_matched(source))
+    if not found:
+        raise ValueError("Expected at least one file, folder or pattern. Received: none")
+    return sorted(found)
+
+
+def row(file: str, answer: list[Prediction] | PictureError) -> dict[str, Any]:
+    """A file and its predictions, or what is wrong with it, as a line of JSON holds them."""
+    if isinstance(answer, PictureError):
+        return {"file": file, "error": answer.reason}
+    return {"file": file, "predictions": [best._asdict() for best in answer]}
+
+
+def table(rows: Iterable[dict[str, Any]], top: int) -> pyarrow.Table:
+    """Rows in the columns of parquet files; see `label`."""
+    arrow = _pyarrow()
+    types = {name: TYPES.get(name.partition("_")[0], "string") for name in _columns(top)}
+    schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in types.items()])
+    return arrow.Table.from_pylist([_flat(each) for each in rows], schema)
+
+
+def _several(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+    return [os.fspath(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
+
+
+def _matched(source: str) -> Iterable[str]:
+    if source and Path(source).is_dir():
+        return map(str, pictures_in(source))
+    if os.path.lexists(source):
+        return [str(Path(source))]
+    if glob.escape(source) == source:
+        raise FileNotFoundError(f"Expected a file, a folder or a pattern. Received: {source!r}, which is not there")
+    matching = map(Path, glob.iglob(source, recursive=True))  # noqa: PTH207, which knows no absolute patterns
+    names = {str(path) for path in matching if not path.is_dir()}
+    if not names:
+        raise ValueError(f"Expected a pattern that files match. Received: {source!r}, which none does")
+    return names
+
+
+def _is_one_of(own: tuple[Path, ...], file: str) -> bool:
+    return any(file.endswith(path.name) and Path(file).resolve() == path.resolve() for path in own)
+
+
+def _folder(source: str) -> Path:
+    """The folder that a source is, or where its files are."""
+    folder = Path(source)
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _check_that_they_are_there(folders: Iterable[Path], file: str) -> None:
+    """A disk that is gone says nothing about its pictures.
+
+    Raises:
+        NotADirectoryError: the file is missing, and with it all of a folder.
+    """
+    if os.path.lexists(file):
+        return
+    for folder in folders:
+        try:
+            gone = not any(folder.iterdir())  # What is left of a disk that was unmounted is an empty folder.
+        except OSError:
+            gone = True
+        if gone:
+            raise NotADirectoryError(
+                f"{folder}: expected the pictures that were there; it is gone, or empty. What is done is kept: with "
+                "them back, the same command goes on."
+            )
+
+
+def _digest(files: list[str]) -> str:
+    state = hashlib.sha256()
+    for file in files:
+        state.update(os.fsencode(file) + b"\0")
+    return state.hexdigest()
+
+
+def _note(failed: int) -> str:
+    return f"{failed} unreadable" if failed else ""
+
+
+@contextlib.contextmanager
+def _kept(part: Path) -> Iterator[None]:
+    """A full disk, or one that went away, in words that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        text = f"{os.strerror(error.errno)}. What is done is kept: the same command goes on"
+        raise OSError(error.errno, text, os.fspath(part)) from error
+
+
+def _begin(part: Path, said: dict[str, Any], files: list[str]) -> tuple[int, int]:
+    """How many files an interrupted call is done with, and how many of them were unreadable.
+
+    The first line of its journal says of what it is; each further one is a row. What an interruption
+    left of a line is cut off.
+    """
+    if not part.exists():
+        with replacing(part) as temporary:
+            temporary.write_bytes(_line(said))
+        return 0, 0
+    with part.open("rb+") as journal:
+        first = journal.readline()
+        before = _parsed(first)
+        if not isinstance(before, dict) or set(before) != set(said):
+            raise ValueError(f"{part}: expected what an interrupted command left; it is not. Choose another output.")
+        if before != said:
+            differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
+            raise ValueError(
+                f"Expected {part} to be left by the same command. It differs: {differing}. Delete it, or choose "
+                "another output."
+            )
+        done, failed, end = 0, 0, len(first)
+        for each, length in _rows(journal, files):
+            done, failed, end = done + 1, failed + ("error" in each), end + length
+        journal.truncate(end)
+    return done, failed
+
+
+def _rows(journal: IO[bytes], files: list[str]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The rows of a journal as far as it is whole, each with the bytes of its line."""
+    for file, line in zip(files, journal, strict=False):
+        found = _parsed(line)
+        if not (line.endswith(b"\n") and isinstance(found, dict) and found.get("file") == file):
+            return
+        yield found, len(line)
+
+
+def _all_rows(part: Path, files: list[str]) -> Iterator[dict[str, Any]]:
+    count = 0
+    with part.open("rb") as journal:
+        journal.readline()
+        for found, _ in _rows(journal, files):
+            count += 1
+            yield found
+    if count < len(files):
+        raise ValueError(f"{part}: expected a row for each of {len(files)} files; another process writes to it too.")
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    # Of a lone surrogate, a byte of a name that is not UTF-8, backslashreplace makes what JSON calls it, \udcNN.
+    return f"{json.dumps(content, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _columns(top: int) -> list[str]:
+    return ["file", "error", *(f"{name}_{place}" for place in range(1, top + 1) for name in TYPES)]
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """Those columns of a row that apply to it."""
+    texts = {name: found[name] for name in ("file", "error") if name in found}
+    columns: dict[str, Any] = {
+        name: text.encode("utf-8", "backslashreplace").decode() for name, text in texts.items()
+    }
+    for place, best in enumerate(found.get("predictions", ()), start=1):
+        columns |= {f"{name}_{place}": best[name] for name in TYPES}
+    return columns
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]], _: int) -> None:
+    with path.open("wb") as file:
+        file.writelines(map(_line, rows))
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]], top: int) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _columns(top))
+        writer.writeheader()
+        writer.writerows(map(_flat, rows))
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], top: int) -> None:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetWriter(path, table([], top).schema) as writer:
+        while block := list(itertools.islice(rows, GROUP)):
+            writer.write_table(table(block, top))
+
+
+WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise ValueError("Expected pyarrow, which knows .parquet. It is not installed: pip install pyarrow") from None
+    return pyarrow
