@@ -13,12 +13,13 @@ PACKAGE = Path(tfalexnet.__file__).parent
 
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
-    {"files", "tables"},
+    {"files", "tables", "resizing"},
     {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "figures"},
     {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
     {"model", "checkpoints", "sources"},
     {"towers", "frozen", "weights"},
-    {"alexnet", "inference", "comparison", "conversion"},
+    {"exports"},
+    {"alexnet", "inference", "comparison", "conversion", "exporting"},
     {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
     {"labelling", "logbook", "distribution"},
     {"learning"},

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tfalexnet.compression import compress
     from tfalexnet.conversion import convert
     from tfalexnet.evaluation import evaluate
+    from tfalexnet.exporting import export
     from tfalexnet.formats import CheckpointError
+    from tfalexnet.labelling import label
     from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
     from tfalexnet.preprocessing import PictureError
     from tfalexnet.verification import verify
@@ -34,6 +36,8 @@ _HOME = {
     "convert": "conversion",
     "compress": "compression",
     "diff": "comparison",
+    "export": "exporting",
+    "label": "labelling",
     "verify": "verification",
     "ARCHITECTURES": "architectures",
     "Architecture": "architectures",
@@ -55,7 +59,9 @@ __all__ = [
     "decode_predictions",
     "diff",
     "evaluate",
+    "export",
     "features",
+    "label",
     "predict",
     "preprocess_input",
     "verify",

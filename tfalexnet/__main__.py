@@ -123,6 +123,18 @@ def _compress(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from tfalexnet import exporting
+    from tfalexnet.pictures import pictures_in
+
+    pictures = pictures_in(arguments.pictures) if arguments.pictures else None
+    output = exporting.export(
+        arguments.weights, arguments.output, arguments.format, arguments.precision, pictures, arguments.overwrite
+    )
+    print(f"{arguments.precision}, for {arguments.format}, written to {output}")
+    return 0
+
+
 def _features(arguments: argparse.Namespace) -> int:
     from tfalexnet.activations import extract
 
@@ -297,6 +309,24 @@ def _parse() -> argparse.Namespace:
     )
     compress.add_argument("--pictures", type=Path, metavar="DIR", help="to measure what the outputs lost on")
     writing(compress)
+
+    export = command("export", _export, "Write a network for TensorFlow Serving, LiteRT, ONNX or OpenVINO")
+    export.add_argument("weights", metavar="MODEL", help="a known name or a file")
+    export.add_argument("--format", required=True, choices=("savedmodel", "litert", "onnx", "openvino"))
+    export.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16", "int8"),
+        default="float32",
+        help="bfloat16: savedmodel; float16: all but it, weights alone; int8: litert (default: %(default)s)",
+    )
+    export.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="ends in .tflite, .onnx or .xml; of a SavedModel a folder (default: weights/<name>…)",
+    )
+    export.add_argument("--pictures", type=Path, metavar="DIR", help="like those it will see, for int8")
+    writing(export)
 
     features = command("features", _features, "Write what layers answer to the pictures of a folder")
     features.add_argument("folder", metavar="DIR", type=Path)

@@ -22,6 +22,7 @@ def freeze(
     outputs: Sequence[str],
     precision: Literal["float32", "bfloat16"] = "float32",
     sliced: bool = True,
+    hold: Callable[[tf.Tensor], tf.Tensor | tf.Variable] = tf.convert_to_tensor,
 ) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     """A function of preprocessed pictures that gives what these layers answer, for `tf.function`.
 
@@ -38,6 +39,8 @@ def freeze(
             softmax of the last layer.
         precision: of the products.
         sliced: whether normalisation may use XLA, which other runtimes lack.
+        hold: what becomes of each large matrix; `tf.Variable` for a SavedModel, which keeps variables
+            beside its graph.
 
     Returns:
         From float32 (batch, height, width, channels) to a list of float32 tensors (batch, …).
@@ -47,7 +50,7 @@ def freeze(
     for row in reached(net, outputs):
         if isinstance(row, table.Conv | table.Dense):
             kind = tf.float32 if row is net.classifier else dtype
-            product = PRODUCTS[type(row)](row, *parameters.pop(row.name), kind)
+            product = PRODUCTS[type(row)](row, *parameters.pop(row.name), kind, hold)
             if row.activation is None:
                 steps.append((row.name, product))
             else:
@@ -68,7 +71,9 @@ def freeze(
     return network
 
 
-def _conv(row: table.Conv, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
+def _conv(
+    row: table.Conv, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType, _: Callable
+) -> Callable[[tf.Tensor], tf.Tensor]:
     pairs = list(zip(np.split(kernel, row.groups, axis=3), np.split(bias, row.groups), strict=True))
 
     def convolve(x: tf.Tensor) -> tf.Tensor:
@@ -84,11 +89,12 @@ def _conv(row: table.Conv, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType
     return convolve
 
 
-def _dense(_: table.Dense, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType) -> Callable:
+def _dense(_: table.Dense, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType, hold: Callable) -> Callable:
     transposed = dtype == tf.bfloat16
     matrix, shift = tf.cast(kernel, dtype), tf.constant(bias, dtype)
     if transposed:
         matrix = tf.transpose(matrix)
+    matrix = hold(matrix)
 
     def multiply(x: tf.Tensor) -> tf.Tensor:
         return tf.nn.bias_add(tf.matmul(tf.cast(x, dtype), matrix, transpose_b=transposed), shift)

@@ -6,6 +6,7 @@ import collections
 import functools
 import itertools
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ import numpy as np
 from tfalexnet import checkpoints
 from tfalexnet.architectures import Architecture
 from tfalexnet.classes import Class
+from tfalexnet.exports import litert
 from tfalexnet.formats import CheckpointError
 from tfalexnet.outputs import PROBABILITIES, named, reached
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
@@ -51,7 +53,7 @@ class Network:
     preprocessing: Preprocessing
     classes: tuple[Class, ...]
     layers: tuple[str, ...]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16", "int8"]
     function: Callable[[Any], list[Any]]
 
     def __call__(self, inputs: np.ndarray, batch: int = BATCH) -> list[np.ndarray]:
@@ -65,7 +67,7 @@ class Network:
         lacking = min(batch, 1 << (count - 1).bit_length()) - count
         if lacking:
             inputs = np.concatenate([inputs, np.zeros((lacking, *inputs.shape[1:]), np.float32)])
-        return [output.numpy()[:count] for output in self.function(inputs)]
+        return [np.asarray(output)[:count] for output in self.function(inputs)]
 
 
 def listed(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
@@ -90,7 +92,7 @@ def run(
     """
     pictures = iter(pictures)
     batches: collections.deque[Future] = collections.deque()
-    preparing, computing = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(AT_ONCE)
+    preparing, computing = ThreadPoolExecutor(_threads()), ThreadPoolExecutor(AT_ONCE)
     try:
         while True:
             while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, batch))):
@@ -127,6 +129,8 @@ def load(
 
 @functools.lru_cache(maxsize=2)
 def _load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], *_: int) -> Network:
+    if litert.recognises(path):
+        return _lite(path, layers)
     import tensorflow as tf
 
     from tfalexnet.frozen import freeze
@@ -136,10 +140,7 @@ def _load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bf
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=4)
     if process is None:
-        raise CheckpointError(
-            f"{os.fspath(path)}: expected to know how {net.name} wants its pictures; the file does not "
-            f"say. Preprocess them yourself and call the model of AlexNet({net.name!r}, weights=…)."
-        )
+        raise _unprepared(path, net)
     outputs = [named(net, layer) for layer in layers]
     lacking = [row.name for row in reached(net, outputs) if row.name in checkpoint.missing]
     if lacking:
@@ -151,6 +152,23 @@ def _load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bf
     signature = [tf.TensorSpec((None, *process.shape), tf.float32)]
     function = tf.function(freeze(net, checkpoint.parameters, outputs, precision), input_signature=signature)
     return Network(net, process, checkpoint.classes, layers, precision, function)
+
+
+def _lite(path: Path, layers: tuple[str, ...]) -> Network:
+    """The network of an exported file, in the precision of the file; TensorFlow is not imported."""
+    checkpoint, precision, function = litert.read(path)
+    if layers != (PROBABILITIES,):
+        raise ValueError(f"Expected the layer {PROBABILITIES} of a file for LiteRT. Received: {', '.join(layers)}")
+    if checkpoint.preprocessing is None:
+        raise _unprepared(path, checkpoint.architecture)
+    return Network(checkpoint.architecture, checkpoint.preprocessing, checkpoint.classes, layers, precision, function)
+
+
+def _unprepared(path: Path, net: Architecture) -> CheckpointError:
+    return CheckpointError(
+        f"{os.fspath(path)}: expected to know how {net.name} wants its pictures; the file does not "
+        f"say. Preprocess them yourself and call the model of AlexNet({net.name!r}, weights=…)."
+    )
 
 
 def supported(precision: Precision) -> Literal["float32", "bfloat16"]:
@@ -168,6 +186,12 @@ def supported(precision: Precision) -> Literal["float32", "bfloat16"]:
     except OSError:  # Not Linux.
         return "float32"
     return "float32" if FAST_BFLOAT16.isdisjoint(words) else "bfloat16"
+
+
+def _threads() -> int | None:
+    """As many as TensorFlow was told to take, which may be a share of the machine."""
+    tf = sys.modules.get("tensorflow")  # A network for LiteRT does without.
+    return (tf and tf.config.threading.get_intra_op_parallelism_threads()) or os.cpu_count()
 
 
 def _prepared(network: Network, picture: Picture, crops: int) -> np.ndarray | PictureError:

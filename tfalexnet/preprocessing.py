@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import os
+import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from tfalexnet.resizing import bilinear
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 """What can be labelled: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
@@ -186,8 +189,9 @@ class Preprocessing:
         new = self._resized(width, height)
         if new == (width, height):
             return np.asarray(pixels)
-        import tensorflow as tf  # Here alone, so that reading pictures does not wait for it.
-
+        tf = _tensorflow()
+        if tf is None:
+            return bilinear(np.asarray(pixels), *new[::-1])
         with tf.device("CPU"):
             # What tf.image.resize(antialias=False) calls, without a third of a millisecond around it.
             return tf.raw_ops.ResizeBilinear(images=pixels[None], size=new[::-1], half_pixel_centers=True)[0].numpy()
@@ -259,7 +263,8 @@ def _plain_jpeg(picture: Picture, mode: str) -> Any:
 
     TensorFlow's accurate decoder gives Pillow's levels to the bit and hands them on without two copies.
     """
-    if isinstance(picture, np.ndarray | Image.Image):
+    tf = _tensorflow()
+    if tf is None or isinstance(picture, np.ndarray | Image.Image):
         return None
     _, source = _source(picture)
     try:
@@ -268,12 +273,16 @@ def _plain_jpeg(picture: Picture, mode: str) -> Any:
             image = Image.open(source)
             if image.format != "JPEG" or image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
                 return None
-        import tensorflow as tf
-
         with tf.device("CPU"):
             return tf.io.decode_jpeg(source.getvalue(), dct_method="INTEGER_ACCURATE")
     except Exception:  # What is wrong with it, Pillow says better.
         return None
+
+
+def _tensorflow() -> Any:
+    """TensorFlow if it is there already: pictures are not worth its import."""
+    found = sys.modules.get("tensorflow")
+    return found if hasattr(found, "raw_ops") else None  # Another thread may be half through importing it.
 
 
 def _source(picture: Any) -> tuple[str, Any]:

@@ -1,0 +1,548 @@
+"""Each exported file in its own runtime, against Keras; and what travels with it."""
+
+import dataclasses
+import functools
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from nets import each_norm, random_parameters, small
+from PIL import Image
+
+import tfalexnet
+from tfalexnet import checkpoints, exports, fitting, inference, model
+from tfalexnet.architectures import ARCHITECTURES
+from tfalexnet.checkpoints import Checkpoint
+from tfalexnet.classes import imagenet, named, numbered
+from tfalexnet.exporting import FORMATS, export
+from tfalexnet.exports import litert, savedmodel
+from tfalexnet.exports import onnx as onnx_format
+from tfalexnet.preprocessing import BVLC, TORCHVISION, Preprocessing
+from tfalexnet.weights import find
+
+PACKAGES = {"savedmodel": "tensorflow", "litert": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@functools.cache
+def case(name):
+    """A small network, its weights, pictures, and what Keras answers: logits spread by 2, that errors show in."""
+    net = small(ARCHITECTURES[name])
+    parameters, last = random_parameters(net), net.classifier.name
+    x = np.random.default_rng(0).standard_normal((3, *net.input_shape), np.float32) * 50
+    reference = model.build(net)
+    for _ in range(2):
+        model.fill(reference, parameters)
+        answers = reference(x).numpy()
+        kernel, bias = parameters[last]
+        parameters[last] = kernel * np.float32(2 / np.log(answers).std()), bias
+    parameters[last] = kernel, bias
+    return net, parameters, x, answers
+
+
+def checkpoint(name):
+    net, parameters, _, _ = case(name)
+    return Checkpoint(dict(parameters), net, None, numbered(net.classes))
+
+
+def written(path, name, format, precision="float32", process=None):
+    """A file of a small network, written by the format alone."""
+    module, found = FORMATS[format], dataclasses.replace(checkpoint(name), preprocessing=process)
+    module.write(path, found, exports.describe(found, precision, module.LAYOUT), precision, None)
+    return path
+
+
+def in_savedmodel(path, x):
+    return tf.saved_model.load(path).signatures["probabilities"](inputs=tf.constant(x))["probabilities"].numpy()
+
+
+def in_litert(path, x):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    entry, exit = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(entry, x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(entry, x)
+    interpreter.invoke()
+    return interpreter.get_tensor(exit)
+
+
+def in_onnx(path, x):
+    import onnxruntime
+
+    given = path if isinstance(path, bytes) else str(path)
+    session = onnxruntime.InferenceSession(given, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"inputs": x.transpose(0, 3, 1, 2)})[0]
+
+
+def in_openvino(path, x):
+    import openvino
+
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled({"inputs": x.transpose(0, 3, 1, 2)})["probabilities"]
+
+
+RUNTIMES = {"savedmodel": in_savedmodel, "litert": in_litert, "onnx": in_onnx, "openvino": in_openvino}
+
+
+def output(folder, format):
+    return folder / FORMATS[format].NAME.format("net")
+
+
+def preprocessed(net):
+    """BVLC's preprocessing for the pictures of a network."""
+    side, _, channels = net.input_shape
+    grey = {"channels": "L", "mean": (100.0,)} if channels == 1 else {}
+    return dataclasses.replace(BVLC, size=side + side // 8, crop=side, **grey)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A file of a small network, a picture larger than it needs, and its answer."""
+    monkeypatch.chdir(tmp_path)
+    net = ARCHITECTURES["cifar10_18pct"].with_classes(6)
+    process = dataclasses.replace(BVLC, size=36, crop=32)
+    labels = named(["one", "two", "drei", "vier", "fünf", "six, half a dozen"])
+    checkpoints.write("net.weights.h5", Checkpoint(random_parameters(net), net, process, labels))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory):
+    """A small network for LiteRT."""
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path_factory.mktemp("lite") / "net.tflite"
+    return written(path, "mnist_28", "litert", process=preprocessed(ARCHITECTURES["mnist_28"]))
+
+
+def pictures(count, size=(40, 50)):
+    return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), "uint8"))
+
+
+def encoded(pixels, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_network_answers_in_every_runtime_as_in_keras(name, format, tmp_path):
+    pytest.importorskip(PACKAGES[format])
+    process = preprocessed(ARCHITECTURES[name]) if format == "savedmodel" else None
+    path = written(output(tmp_path, format), name, format, process=process)
+    *_, x, answers = case(name)
+    assert 0.15 < answers.max() < 0.999 and answers.std() > 0.03
+    for count in (1, 3):
+        np.testing.assert_allclose(RUNTIMES[format](path, x[:count]), answers[:count], atol=1e-5)
+
+
+def test_onnx_is_valid_and_says_what_is_needed(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    for name in ("bvlc_alexnet", "cifar10_18pct", "krizhevsky2012", "one_weird_trick"):
+        path = written(tmp_path / f"{name}.onnx", name, "onnx")
+        found = onnx.load(path)
+        onnx.checker.check_model(found, full_check=True)
+        outputs = {node.output[0] for node in found.graph.node}
+        assert {row.name for row in case(name)[0].layers if not row.name.startswith("drop")} <= outputs
+        side = found.graph.input[0].type.tensor_type.shape.dim
+        assert [d.dim_param or d.dim_value for d in side][:2] == ["batch", 3]
+        (said,) = [json.loads(entry.value) for entry in found.metadata_props if entry.key == "tfalexnet"]
+        assert said["inputs"]["layout"] == "NCHW" and said["inputs"]["shape"][1] == 3
+        assert said["labels"] == [f"class {i}" for i in range(10)] and said["wnids"] is None
+
+
+MUTANTS = {
+    "alpha is not divided": ("bvlc_alexnet", {"divide_alpha": False}),
+    "alpha is divided where it should not": ("single_tower_avgpool", {"divide_alpha": True}),
+    "towers see each other": ("krizhevsky2012", {"groups": 1}),
+    "across channels": ("cifar10_18pct", {"region": "across_channels"}),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_graph_with_another_normalisation_is_found_out(mutant):
+    pytest.importorskip("onnxruntime")
+    name, changes = MUTANTS[mutant]
+    net, parameters, x, answers = case(name)
+    right, wrong = (onnx_format.graph(table, parameters) for table in (net, each_norm(net, **changes)))
+    assert np.abs(in_onnx(right.SerializeToString(), x) - answers).max() < 1e-5
+    assert np.abs(in_onnx(wrong.SerializeToString(), x) - answers).max() > 1e-4
+
+
+def test_a_graph_that_reads_the_last_picture_in_another_order_is_found_out(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    net, parameters, x, answers = case("bvlc_alexnet")
+    monkeypatch.setattr(fitting, "flattened", lambda parameters, *_: parameters)
+    wrong = onnx_format.graph(net, parameters)
+    assert np.abs(in_onnx(wrong.SerializeToString(), x) - answers).max() > 1e-2
+
+
+def edited(graph, kind, **attributes):
+    """The bytes of a graph whose nodes of a kind have other attributes."""
+    from onnx import helper
+
+    for node in graph.graph.node:
+        if node.op_type == kind:
+            for name, change in attributes.items():
+                (old,) = [entry for entry in node.attribute if entry.name == name] or [None]
+                value = change(helper.get_attribute_value(old)) if old else change(None)
+                if old:
+                    node.attribute.remove(old)
+                node.attribute.append(helper.make_attribute(name, value))
+    return graph.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "attributes"),
+    [
+        ("mnist_28", "MaxPool", {"pads": lambda pads: pads[2:] + pads[:2]}),
+        ("cifar10_18pct", "MaxPool", {"pads": lambda pads: pads[2:] + pads[:2]}),
+        ("cifar10_18pct", "AveragePool", {"count_include_pad": lambda _: 1}),
+        ("cifar10_18pct", "AveragePool", {"count_include_pad": lambda _: 0}),
+        ("bvlc_alexnet", "LRN", {"size": lambda size: size - 2}),
+    ],
+)
+def test_a_graph_with_other_borders_is_found_out(name, kind, attributes):
+    pytest.importorskip("onnxruntime")
+    net, parameters, x, answers = case(name)
+    wrong = edited(onnx_format.graph(net, parameters), kind, **attributes)
+    assert np.abs(in_onnx(wrong, x) - answers).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("format", "precision"),
+    [
+        (format, precision)
+        for format in FORMATS
+        for precision in FORMATS[format].PRECISIONS[1:]
+        if precision != "int8"
+    ],
+)
+def test_half_the_bytes_answer_nearly_alike(format, precision, tmp_path):
+    pytest.importorskip(PACKAGES[format])
+    process, (*_, x, answers), sizes = preprocessed(ARCHITECTURES["bvlc_alexnet"]), case("bvlc_alexnet"), []
+    for kind in ("float32", precision):
+        path = output(tmp_path / kind, format)
+        path.parent.mkdir(parents=True)
+        written(path, "bvlc_alexnet", format, kind, process)
+        found = RUNTIMES[format](path, x)
+        weights = {
+            "savedmodel": path / "variables/variables.data-00000-of-00001",
+            "openvino": path.with_suffix(".bin"),
+        }
+        sizes.append(weights.get(format, path).stat().st_size)
+    assert 0 < np.abs(found - answers).max() < 0.05
+    assert 0.4 < sizes[1] / sizes[0] < 0.6
+
+
+def test_savedmodel_takes_pictures_in_a_process_that_does_not_know_us(files):
+    export("net.weights.h5", "served/1")
+    several = pictures(3)
+    grey = np.array(several[1][..., 0])
+    data = [encoded(several[0]), encoded(grey), encoded(several[2], "BMP"), encoded(several[0], "JPEG", quality=90)]
+    data += [encoded(grey, "GIF"), encoded(grey, "JPEG")]
+    for number, content in enumerate(data):
+        (files / f"{number}.img").write_bytes(content)
+    code = """if True:
+        import sys, json, pathlib, tensorflow as tf
+        model = tf.saved_model.load("served/1")
+        data = [path.read_bytes() for path in sorted(pathlib.Path().glob("*.img"))]
+        found = model.signatures["serving_default"](image_bytes=tf.constant(data))
+        assert not any(name.startswith("tfalexnet") for name in sys.modules)
+        classes = [[label.decode() for label in row] for row in found["classes"].numpy()]
+        print(json.dumps([classes, found["indices"].numpy().tolist(), found["scores"].numpy().tolist()]))
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    labels, indices, scores = json.loads(run.stdout or run.stderr)
+    wanted = tfalexnet.predict(data, weights="net.weights.h5")
+    assert labels == [[answer.label for answer in row] for row in wanted]
+    assert indices == [[answer.index for answer in row] for row in wanted]
+    np.testing.assert_allclose(scores, [[answer.score for answer in row] for row in wanted], atol=1e-5)
+    said = json.loads((files / "served/1/assets.extra/tfalexnet.json").read_text("utf-8"))
+    assert said["labels"][4] == "fünf" and said["source"] == "net.weights.h5"
+
+
+def test_savedmodel_has_wordnet_ids_its_matrices_beside_the_graph_and_no_xla(tmp_path):
+    kernel = case("krizhevsky2012")[1]["fc6"][0].tobytes()
+    entry = dataclasses.replace(checkpoint("krizhevsky2012"), preprocessing=BVLC, classes=imagenet()[:10])
+    savedmodel.write(tmp_path / "1", entry, "{}", "float32")
+    graph = (tmp_path / "1/saved_model.pb").read_bytes()
+    assert kernel in (tmp_path / "1/variables/variables.data-00000-of-00001").read_bytes()
+    assert kernel not in graph and b"_XlaMustCompile" not in graph
+    assert entry.parameters == {}
+    loaded = tf.saved_model.load(tmp_path / "1")
+    found = loaded.signatures["serving_default"](image_bytes=tf.constant([encoded(pictures(1)[0])]))
+    wnids = [imagenet()[index].wnid.encode() for index in found["indices"].numpy()[0]]
+    assert found["wnids"].numpy()[0].tolist() == wnids
+    assert len(found["scores"][0]) == 5 == len(set(wnids))
+
+
+SIDES = [(375, 500), (500, 375), (64, 64), (20, 300), (61, 1)]
+
+
+@pytest.mark.parametrize("size", SIDES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"resize": "shorter side"},
+        {"channels": "L", "mean": (100.0,)},
+        {"mean": np.random.default_rng(0).random((64, 64, 3)) * 255, "std": (50.0, 60.0, 70.0), "scale": 0.5},
+        {"size": 56},
+    ],
+)
+def test_preprocessing_in_tensorflow_is_that_of_python(size, changes):
+    process = dataclasses.replace(BVLC, **{"size": 64, "crop": 55} | changes)
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), "uint8")
+    for data in (encoded(pixels), encoded(pixels, "JPEG"), encoded(pixels[..., 0])):
+        wanted = process(data)
+        found = savedmodel.preparation(process)(tf.constant(data)).numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", SIDES)
+def test_antialiased_preprocessing_is_within_a_level(size):
+    process = Preprocessing("shorter side", 64, 55, antialias=True, channels="RGB", mean=(0.0, 0.0, 0.0))
+    data = encoded(np.random.default_rng(1).integers(0, 256, (*size, 3), "uint8"))
+    off = np.abs(savedmodel.preparation(process)(tf.constant(data)).numpy() - process(data))
+    assert off.max() <= 1 and (off > 0).mean() < 0.25
+
+
+@pytest.mark.usefixtures("files")
+def test_litert_gives_its_network_without_tensorflow():
+    pytest.importorskip("ai_edge_litert")
+    path = export("net.weights.h5", format="litert")
+    assert str(path) == os.path.join("weights", "net.tflite")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("labels.txt").decode().splitlines()[4:] == ["fünf", "six, half a dozen"]
+    np.save("x.npy", np.stack([checkpoints.describe("net.weights.h5")[0](picture) for picture in pictures(3)]))
+    code = """if True:
+        import pathlib, sys
+        import numpy as np
+        from tfalexnet.exports import litert
+        path = pathlib.Path("weights/net.tflite")
+        assert litert.recognises(path) and not litert.recognises(pathlib.Path("x.npy"))
+        found, precision, function = litert.read(path)
+        x = np.load("x.npy")
+        np.save("y.npy", np.concatenate([function(x)[0], function(x[:1])[0]]))
+        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.words())
+        sys.exit("tensorflow" in sys.modules or "keras" in sys.modules)
+    """
+    run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    process = checkpoints.describe("net.weights.h5")[0]
+    assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
+    (wanted,) = inference.load("net.weights.h5")(np.load("x.npy"))
+    np.testing.assert_allclose(np.load("y.npy"), wanted[[0, 1, 2, 0]], atol=1e-5)
+
+
+def test_threads_share_a_litert_network(lite):
+    *_, function = litert.read(lite)
+    *_, x, answers = case("mnist_28")
+    wrong = []
+
+    def ask(count):
+        for _ in range(20):
+            if not np.allclose(function(x[:count])[0], answers[:count], atol=1e-5):
+                wrong.append(count)
+
+    threads = [threading.Thread(target=ask, args=(count,)) for count in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def damaged(path, **changes):
+    """A copy of a file for LiteRT whose description says something else."""
+    with zipfile.ZipFile(path) as archive:
+        said = json.loads(archive.read("tfalexnet.json"))
+    net = path.read_bytes()
+    net = net[: net.index(b"PK\x03\x04")]
+    other = path.with_name("damaged.tflite")
+    other.write_bytes(net)
+    if changes.get("drop"):
+        return other
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr("tfalexnet.json", changes.get("text") or json.dumps(said | changes))
+    return other
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"drop": True},
+        {"text": "{"},
+        {"text": "[" * 100_000},
+        {"architecture": "vgg"},
+        {"labels": ["one"]},
+        {"labels": 3},
+        {"labels": ["\ud800"] * 10},
+        {"wnids": ["n1"]},
+        {"wnids": [1] * 10},
+        {"preprocessing": {"resize": "squash"}},
+        {"architecture": "cifar10_18pct"},
+        {"architecture": "d2l_fashion_mnist", "preprocessing": None},
+    ],
+)
+def test_a_litert_file_whose_description_is_damaged(changes, lite):
+    with pytest.raises(tfalexnet.CheckpointError, match=r"damaged\.tflite: expected"):
+        litert.read(damaged(lite, **changes))
+
+
+def test_a_description_says_all_there_is():
+    net = ARCHITECTURES["cifar10_18pct"]
+    mean = np.random.default_rng(0).random((32, 32, 3)).astype("f4") * 255
+    process = dataclasses.replace(TORCHVISION, size=40, crop=32, mean=mean)
+    given = Checkpoint({}, net, process, imagenet()[:10])
+    found, precision = exports.described(exports.describe(given, "int8", "NHWC"))
+    assert (found.architecture, found.classes, precision) == (net, imagenet()[:10], "int8")
+    assert found.preprocessing == process
+    np.testing.assert_array_equal(np.asarray(found.preprocessing.mean, "f4"), mean)
+    nobody, _ = exports.described(exports.describe(Checkpoint({}, net, None, numbered(10)), "float32", "NCHW"))
+    assert nobody.preprocessing is None and nobody.classes == numbered(10)
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "savedmodel"])
+def test_the_shipped_model_answers_photos_alike_everywhere(format, tmp_path, photo):
+    pytest.importorskip(PACKAGES[format])
+    path = export("cifar10", output(tmp_path, format), format)
+    network = inference.load("cifar10")
+    x = network.preprocessing(photo)[None]
+    np.testing.assert_allclose(RUNTIMES[format](path, x), network(x)[0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("files")
+def test_openvino_keeps_the_description():
+    openvino = pytest.importorskip("openvino")
+    path = export("net.weights.h5", format="openvino")
+    said = json.loads(openvino.Core().read_model(path).get_rt_info("tfalexnet").astype(str))
+    assert said["labels"][4] == "fünf" and said["preprocessing"]["mean"] == pytest.approx(BVLC.mean)
+    assert path.with_suffix(".bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"format": "torch"}, "Expected `format` to be one of savedmodel, litert, onnx, openvino.*'torch'"),
+        ({"format": "onnx", "precision": "int8"}, "of onnx to be one of float32, float16.*'int8'"),
+        ({"format": "openvino", "precision": "bfloat16"}, "of openvino to be one of float32, float16.*'bfloat16'"),
+        ({"format": "litert", "precision": "int8"}, r"Expected pictures \(--pictures DIR\) for int8"),
+        ({"format": "litert", "precision": "int8", "pictures": ["no.jpg"]}, "Received 1, none of which can be read"),
+        ({"format": "onnx", "output": "a.tflite"}, r"ends in \.onnx\. Received: a\.tflite"),
+        ({"format": "savedmodel", "output": "."}, "no folder of other things"),
+        ({"format": "savedmodel", "output": ".", "overwrite": True}, "no folder of other things"),
+    ],
+)
+def test_what_is_not_possible_is_said(given, message, files):
+    before = sorted(files.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        export("net.weights.h5", **given)
+    assert sorted(files.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("format", "package"), [("onnx", "onnx"), ("openvino", "openvino"), ("openvino", "onnx")])
+def test_packages_that_are_not_there_are_named(format, package, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=f"pip install {package}$"):
+        export("net.weights.h5", format=format)
+    assert not [*files.glob("weights/*"), *files.glob("weights/.*")]
+
+
+def test_litert_names_its_package(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(ValueError, match="pip install ai-edge-litert$"):
+        litert.read(files / "net.weights.h5")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_output_is_replaced_whole_when_told_and_only_then(format, files, monkeypatch):
+    pytest.importorskip(PACKAGES[format])
+    path = export("net.weights.h5", output(files / "out", format), format)
+    contents = {file: file.read_bytes() for file in (files / "out").rglob("*") if file.is_file()}
+    with pytest.raises(FileExistsError, match="exists"):
+        export("net.weights.h5", path, format)
+
+    def stumble(path, *_):
+        (path.mkdir() if format == "savedmodel" else path.write_bytes(b"half"))
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
+        patch.setattr(FORMATS[format], "write", stumble)
+        export("net.weights.h5", path, format, overwrite=True)
+    assert {file: file.read_bytes() for file in (files / "out").rglob("*") if file.is_file()} == contents
+    net = ARCHITECTURES["cifar10_18pct"].with_classes(6)
+    other = checkpoints.read("net.weights.h5")
+    checkpoints.write("net.weights.h5", dataclasses.replace(other, parameters=random_parameters(net, seed=1)))
+    assert export("net.weights.h5", path, format, overwrite=True) == path
+    x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32) * 100
+    np.testing.assert_allclose(RUNTIMES[format](path, x), inference.load("net.weights.h5")(x)[0], atol=1e-5)
+    assert {file for file in (files / "out").rglob("*") if file.is_file()} == set(contents)
+
+
+def test_openvinos_second_file_is_not_overwritten_either(files):
+    (files / "a.bin").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"a\.bin"):
+        export("net.weights.h5", "a.xml", "openvino")
+    assert (files / "a.bin").read_bytes() == b"mine"
+
+
+def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = ARCHITECTURES["mnist_28"]
+    checkpoints.write("n.weights.h5", Checkpoint(random_parameters(net), net, None, numbered(10)))
+    for format, precision in (("savedmodel", "float32"), ("litert", "int8")):
+        with pytest.raises(tfalexnet.CheckpointError, match="how mnist_28 wants its pictures"):
+            export("n.weights.h5", None, format, precision, pictures(1))
+    without = checkpoints.read("n.weights.h5")
+    del without.parameters["fc6"]
+    checkpoints.write("headless.weights.h5", dataclasses.replace(without, missing=("fc6",), classes=()))
+    with pytest.raises(tfalexnet.CheckpointError, match="lacks fc6"):
+        export("headless.weights.h5", "h.onnx", "onnx")
+
+
+@pytest.mark.data
+def test_int8_agrees_on_99_of_100_pictures(data, tmp_path, monkeypatch):
+    pytest.importorskip("ai_edge_litert")
+    training = sorted((data / "cifar10" / "train").glob("*/*"))
+    testing = sorted((data / "cifar10" / "test").glob("*/*"))[::5]
+    network = inference.load("cifar10")
+    x = np.stack([network.preprocessing(picture) for picture in testing])
+    (answers,) = network(x)
+
+    def agreement(path):
+        *_, function = litert.read(path)
+        found = np.concatenate([function(x[start : start + 100])[0] for start in range(0, len(x), 100)])
+        return (found.argmax(axis=1) == answers.argmax(axis=1)).mean()
+
+    path = export("cifar10", tmp_path / "net.tflite", "litert", "int8", training)
+    assert path.stat().st_size < 0.5 * find("cifar10").stat().st_size
+    assert agreement(path) > 0.985
+    monkeypatch.setattr(litert, "IN_FLOAT", ())  # Normalisation in 8 bits too.
+    assert agreement(export("cifar10", tmp_path / "all.tflite", "litert", "int8", training)) < 0.95
+
+
+def test_a_photo_is_labelled_without_tensorflow(photo, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    file = export("cifar10", tmp_path / "net.tflite", "litert")
+    code = (
+        "import sys, tfalexnet\n"
+        "for answer in tfalexnet.predict(sys.argv[1], weights=sys.argv[2]): print(answer.label, answer.score)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, photo, file]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    wanted = tfalexnet.predict(photo, weights="cifar10")
+    assert [line.split()[0] for line in lines] == [answer.label for answer in wanted]
+    np.testing.assert_allclose([float(line.split()[1]) for line in lines], [a.score for a in wanted], atol=1e-5)
+    with pytest.raises(ValueError, match=r"Expected the layer prob of a file for LiteRT. Received: fc4"):
+        tfalexnet.features(photo, "fc4", file)

@@ -1,0 +1,123 @@
+"""Networks for other runtimes: which format is written how, and where to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from tfalexnet import checkpoints
+from tfalexnet.checkpoints import Checkpoint
+from tfalexnet.exports import Samples, describe, litert, onnx, openvino, savedmodel
+from tfalexnet.files import free, sha256
+from tfalexnet.formats import CheckpointError
+from tfalexnet.preprocessing import Picture, PictureError
+from tfalexnet.weights import find
+
+FORMATS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}
+CALIBRATION = 200  # Pictures: with five times as many, int8 of the shipped model answers no better.
+
+
+def export(
+    weights: str | os.PathLike | None,
+    output: str | os.PathLike | None = None,
+    format: str = "savedmodel",
+    precision: str = "float32",
+    pictures: Sequence[Picture] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a network for another runtime, whole or not at all.
+
+    Args:
+        weights: a known name or a file in any format; None is the default of `tfalexnet.predict`.
+        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel. None is
+            `weights/<name of the weights>…`.
+        format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino",
+            from preprocessed pictures to probabilities. `tfalexnet.exports` says what each carries.
+        precision: "float32"; "bfloat16" in a SavedModel computes in it; "float16" in the others halves
+            the file; "int8" in LiteRT quarters it and computes in whole numbers.
+        pictures: for int8 alone: what the ranges of activations are found with, like those that the
+            network will see; `CALIBRATION` of them, evenly spread.
+        overwrite: whether an output that exists is replaced.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: an argument that is not possible, a package that is not installed, or pictures none of
+            which can be read; the message says what is.
+        CheckpointError, WeightsNotFoundError, OSError: see `tfalexnet.convert`.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"Expected `format` to be one of {', '.join(FORMATS)}. Received: {format!r}")
+    module = FORMATS[format]
+    if precision not in module.PRECISIONS:
+        raise ValueError(
+            f"Expected `precision` of {format} to be one of {', '.join(module.PRECISIONS)}. Received: {precision!r}"
+        )
+    if precision == "int8" and pictures is None:
+        raise ValueError(
+            "Expected pictures (--pictures DIR) for int8, to find the ranges of activations with. Received: none"
+        )
+    source = find(weights)
+    output = _usual(source, module) if output is None else Path(output)
+    suffix = Path(module.NAME).suffix
+    if suffix and output.suffix != suffix:
+        raise ValueError(f"Expected an output that ends in {suffix}. Received: {output}")
+    for path in _files(output, module):
+        if path.is_dir() and not (path / "saved_model.pb").is_file():
+            raise ValueError(f"Expected an output that is no folder of other things. Received: {path}")
+        free(path, overwrite)
+    checkpoint = checkpoints.read(source)
+    if checkpoint.missing:
+        raise CheckpointError(f"Expected weights with all layers. {source} lacks {', '.join(checkpoint.missing)}.")
+    description = describe(checkpoint, precision, module.LAYOUT, source=source.name, source_sha256=sha256(source))
+    samples = _samples(checkpoint, source, pictures) if precision == "int8" else None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".part", dir=output.parent) as folder:
+        written = Path(folder, "new", output.name)
+        written.parent.mkdir()
+        module.write(written, checkpoint, description, precision, samples)
+        for path in reversed(_files(output, module)):  # What is asked for comes last, when the rest is there.
+            if path.is_dir():
+                path.rename(Path(folder, "old"))
+            (written.parent / path.name).replace(path)
+    return output
+
+
+def _usual(source: Path, module: ModuleType) -> Path:
+    suffix = next((suffix for suffix in checkpoints.FORMATS if source.name.endswith(suffix)), source.suffix)
+    return Path("weights", module.NAME.format(source.name.removesuffix(suffix)))
+
+
+def _files(output: Path, module: ModuleType) -> list[Path]:
+    return [output, *map(output.with_suffix, module.BESIDE)]
+
+
+def _samples(checkpoint: Checkpoint, source: Path, pictures: Sequence[Picture]) -> Samples:
+    process = checkpoint.preprocessing
+    if process is None:
+        raise CheckpointError(
+            f"Expected weights that say how {checkpoint.architecture.name} wants its pictures, for int8. "
+            f"{source} does not; float16 needs none."
+        )
+    chosen = pictures[:: -(-len(pictures) // CALIBRATION) or 1]
+    readable = []
+    for picture in chosen:
+        try:
+            process(picture)
+        except PictureError:
+            continue
+        readable.append(picture)
+    if not readable:
+        raise ValueError(f"Expected pictures. Received {len(chosen)}, none of which can be read.")
+
+    def samples() -> Iterator[np.ndarray]:
+        for picture in readable:
+            yield process(picture)[None]
+
+    return samples
