@@ -1,0 +1,79 @@
+"""The same random weights in the file of each implementation, and photos of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfalexnet.architectures import BVLC_ALEXNET as NET
+
+Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
+
+SUFFIXES = (".npy", ".weights.h5", ".pt", ".onnx", ".tflite")
+NPY, H5, TORCH, ONNX, LITERT = (f"bvlc_alexnet{suffix}" for suffix in SUFFIXES)
+PICTURES, PHOTOS = "pictures.npy", "photos"  # Preprocessed, (count, 227, 227, 3), and as files.
+
+
+def random_parameters() -> Parameters:
+    """He-scaled kernels; a classifier small enough that its softmax does not saturate."""
+    generator = np.random.default_rng(2012)
+    parameters = {}
+    for name, (kernel, bias) in NET.parameter_shapes().items():
+        deviation = np.sqrt(2 / np.prod(kernel[:-1])) / (40 if name == "fc8" else 1)
+        parameters[name] = (
+            generator.standard_normal(kernel, np.float32) * np.float32(deviation),
+            generator.standard_normal(bias, np.float32) * np.float32(0.1),
+        )
+    return parameters
+
+
+def write_torch(parameters: Parameters, folder: Path) -> None:
+    """A state dictionary: kernels (out, in, h, w) and (out, in), fc6 reading channel first."""
+    import torch
+
+    state = {}
+    for name, (kernel, bias) in parameters.items():
+        if name == "fc6":
+            kernel = kernel.reshape(*NET.flattened, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        state[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
+        state[f"{name}.bias"] = torch.from_numpy(bias)
+    torch.save(state, folder / TORCH)
+
+
+def write(folder: Path) -> dict[str, Callable]:
+    """All of them that the installed libraries allow; for a `Worker`, to which it leaves no task."""
+    import tfalexnet
+    from tfalexnet.exporting import export
+
+    parameters = random_parameters()
+    np.save(folder / NPY, np.array({name: list(pair) for name, pair in parameters.items()}, dtype=object))
+    tfalexnet.convert(folder / NPY, folder / H5)
+    for file, make in {
+        TORCH: lambda: write_torch(parameters, folder),
+        # Of a node for each layer; torch.onnx takes normalisation apart, which OpenVINO then runs far slower.
+        ONNX: lambda: export(folder / H5, folder / ONNX, "onnx"),
+        LITERT: lambda: export(folder / H5, folder / LITERT, "litert"),
+    }.items():
+        try:
+            make()
+        except (ImportError, ValueError) as error:
+            print(f"{file} not written: {error}", flush=True)
+    return {}
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """JPEGs of 500×375, quality 90: noise at five scales, the finer the fainter, as in photos."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        levels = np.zeros((375, 500, 3), np.float32)
+        for scale in (1, 4, 16, 64, 256):
+            coarse = generator.integers(0, 256, (max(2, 375 // scale), max(2, 500 // scale), 3), "uint8")
+            fine = Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC)
+            levels += (np.asarray(fine, np.float32) - 127.5) * scale**0.5 / 16
+        photo = Image.fromarray(np.clip(levels + 127.5, 0, 255).astype("uint8"))
+        photo.save(folder / f"{number:05}.jpg", quality=90)

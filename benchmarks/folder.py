@@ -1,0 +1,158 @@
+"""A folder of JPEGs to labels, beside PyTorch with Pillow and its DataLoader, and beside what limits it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import report
+from files import H5, PHOTOS
+from PIL import Image
+from report import Figure
+from rounds import paired, ratio
+from workers import CORES, NotMeasured, Tasks, Worker
+
+from tfalexnet.preprocessing import BVLC
+
+PRECISIONS = {"float32": 2, "bfloat16": 4}  # How many times as fast as PyTorch labelling must be.
+AGREEING = 0.99  # Of labels in float32: of random weights the best two classes can be as near as the last digit.
+
+
+class Photos:
+    """A data set of PyTorch: each picture preprocessed as by BVLC, whose resizing Pillow does not have."""
+
+    def __init__(self, files: list[Path]) -> None:
+        import torch
+
+        self.files = files
+        self.mean = torch.tensor(BVLC.mean)[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int):
+        import torch
+
+        with Image.open(self.files[index]) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float()
+        whole = torch.nn.functional.interpolate(pixels, size=(BVLC.size, BVLC.size), mode="bilinear")[0]
+        edge = (BVLC.size - BVLC.crop) // 2
+        return whole[:, edge : edge + BVLC.crop, edge : edge + BVLC.crop].flip(0) - self.mean
+
+
+def ours(folder: Path, precision: str) -> Tasks:
+    """Tasks of this package: all of it, and its two parts alone, as many at a time as when they run together."""
+    from tfalexnet import inference, prediction
+
+    files, weights = sorted((folder / PHOTOS).iterdir()), folder / H5
+    network = inference.load(weights, precision=precision)
+    first = [BVLC(file) for file in files[: 4 * inference.BATCH]]
+    batches = [np.array(taken) for taken in _batched(first, inference.BATCH)]
+    steps = -(-len(files) // inference.BATCH)
+
+    def labels() -> list[int]:
+        return [best.index for [best] in prediction.answers(files, weights, 1, precision)]
+
+    def preparing() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(network.preprocessing.views, files):
+                pass
+
+    def computing() -> None:
+        with ThreadPoolExecutor(inference.AT_ONCE) as pool:
+            list(pool.map(network, itertools.islice(itertools.cycle(batches), steps)))
+
+    return {"labels": labels, "all": _timed(labels), "preparing": _timed(preparing), "network": _timed(computing)}
+
+
+def theirs(folder: Path, precision: str) -> Tasks:
+    """Tasks of PyTorch: processes, as many as cores, read and prepare ahead of the network."""
+    import torch
+    from peers import torch_module
+
+    module = torch_module(folder, precision)
+    files = sorted((folder / PHOTOS).iterdir())
+    loader = torch.utils.data.DataLoader(Photos(files), batch_size=32, num_workers=CORES, persistent_workers=True)
+
+    @torch.inference_mode()
+    def labels() -> list[int]:
+        found = []
+        for batch in loader:
+            inputs = batch.to(getattr(torch, precision), memory_format=torch.channels_last)
+            found += module(inputs).argmax(1).tolist()
+        return found
+
+    return {"labels": labels, "all": _timed(labels)}
+
+
+def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, list[Figure]]:
+    """Lines for people and figures with bounds.
+
+    Args:
+        folder: with the files of `files.write` and `files.write_photos`.
+        count: how many photos these are.
+        rounds: of each timing.
+        pause: seconds before each turn.
+    """
+    notes, labels, turns = [], {}, {}
+    with ExitStack() as stack:
+        for package, make in {"tfalexnet": ours, "PyTorch": theirs}.items():
+            for precision in PRECISIONS:
+                try:
+                    worker = stack.enter_context(Worker(make, folder, precision))
+                    labels[package, precision] = np.array(worker("labels"))
+                except NotMeasured as why:
+                    notes.append(f"{package}, {precision}: not measured: {why}.")
+                    continue
+                for task in ("all", *(("preparing", "network") if package == "tfalexnet" else ())):
+                    turns[f"{package} {precision} {task}"] = lambda w=worker, t=task: w(t)
+        seconds = paired(turns, rounds, pause)
+    exact = labels["tfalexnet", "float32"]
+    agreeing = {key: (found == exact).mean() for key, found in labels.items()}
+    if agreeing.get(("PyTorch", "float32"), 1) < AGREEING:
+        raise SystemExit(f"Labels of a folder agree for {agreeing['PyTorch', 'float32']:.1%} of it; nothing counts.")
+    rows, figures = [], []
+    for package, precision in labels:
+        name = f"{package} {precision}"
+        speeds = {
+            task: f"{count / statistics.median(seconds[f'{name} {task}']):.1f}"
+            for task in ("all", "preparing", "network")
+            if f"{name} {task}" in seconds
+        }
+        row = [f"{package}, {precision}", *(speeds.get(task, "") for task in ("all", "preparing", "network"))]
+        rows.append([*row, f"{agreeing[package, precision]:.1%}"])
+    rivals = [f"PyTorch {precision} all" for precision in PRECISIONS if f"PyTorch {precision} all" in seconds]
+    for precision, bound in PRECISIONS.items():
+        name = f"tfalexnet {precision}"
+        # In float32 beside its like; in bfloat16 beside whichever of PyTorch's is the faster.
+        against = [rival for rival in rivals if precision == "bfloat16" or precision in rival]
+        if against:
+            value = min(ratio(seconds, rival, f"{name} all") for rival in against)
+            figures.append(Figure(f"folder to labels, {precision}, × PyTorch", value, at_least=bound))
+        parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
+        share = statistics.median(max(preparing, network) / whole for whole, preparing, network in parts)
+        figures.append(Figure(f"the same, share of what its slower part alone allows, {precision}", share, 0.7))
+        share = statistics.median((preparing + network) / whole for whole, preparing, network in parts)
+        figures.append(Figure("the same, share of what two parts on the same cores can give", share))
+    heads = [f"{count} JPEGs, pictures/s", "to labels", "preparing alone", "network alone", "same label as float32"]
+    return "\n\n".join([report.table(heads, rows), *notes]), figures
+
+
+def _timed(task: Callable[[], object]) -> Callable[[], float]:
+    def seconds() -> float:
+        start = time.perf_counter()
+        task()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def _batched(items: list, size: int) -> list[list]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,136 @@
+"""Figures of whole processes: memory, the first answer from the shell, conversion, leaks."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import speed
+from files import H5, NPY, PHOTOS
+from peers import OURS
+from report import Figure
+from rounds import paired, ratio
+from workers import NotMeasured, Tasks, Worker
+
+CONVERT = "import sys, tensorflow; from tfalexnet import convert; convert(sys.argv[1], sys.argv[2], overwrite=True)"
+CONVERT_ALONE = "import sys; from tfalexnet import convert; convert(sys.argv[1], sys.argv[2], overwrite=True)"
+IMPORT_AND_READ = "import tensorflow, pathlib, sys; pathlib.Path(sys.argv[1]).read_bytes()"
+IMPORT = """
+import time
+start = time.perf_counter()
+import tfalexnet, sys
+print(time.perf_counter() - start)
+assert "tensorflow" not in sys.modules
+"""
+LOOP = """
+import pathlib, re, sys, tfalexnet
+from tfalexnet.inference import load
+sizes = []
+for call in range(1000):
+    tfalexnet.predict(sys.argv[2], weights=sys.argv[1])
+    if call in (99, 999):
+        sizes.append(int(re.search(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]))
+print((sizes[1] - sizes[0]) / 1e3, load(sys.argv[1]).function.experimental_get_tracing_count() - 1)
+"""
+PEAK = """
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def python(code: str, *arguments: object) -> tuple[float, float, str]:
+    """Seconds, peak memory in MB and last line of Python code in a process of its own."""
+    start = time.perf_counter()
+    run = subprocess.run(
+        # Not ru_maxrss, which a child inherits from the process that started it.
+        [sys.executable, "-c", code + PEAK, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - start
+    *output, peak = run.stdout.splitlines()
+    return seconds, int(peak) / 1e3, output[-1] if output else ""
+
+
+def cold_start(folder: Path, rounds: int) -> list[Figure]:
+    """The first answer from the shell beside what no program with TensorFlow can save."""
+    photo = min((folder / PHOTOS).iterdir())
+    command = [sys.executable, "-m", "tfalexnet", "predict", photo, "--weights", folder / H5]
+
+    def first_answer() -> float:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    turns = {"answer": first_answer, "import": lambda: python(IMPORT_AND_READ, folder / H5)[0]}
+    seconds = paired(turns, rounds)
+    return [
+        Figure("first answer from the shell, s", statistics.median(seconds["answer"])),
+        Figure("`import tensorflow` and one read of the weights, s", statistics.median(seconds["import"])),
+        Figure("ratio of these two", ratio(seconds, "answer", "import"), at_most=1.3),
+    ]
+
+
+def memory(folder: Path) -> list[Figure]:
+    """The most that a process holds at batch 32, and what stays of it at batch 1."""
+    found, peaks = [], {}
+    for name in (*OURS.values(), "PyTorch", "PyTorch, bfloat16"):
+        with contextlib.suppress(NotMeasured):
+            peaks[name] = _after(folder, name, 32, "VmHWM")
+            found.append(Figure(f"peak memory at batch 32, {name}, MB", peaks[name]))
+    if "PyTorch" in peaks:
+        found.append(Figure("the first of these, × PyTorch's", peaks["tfalexnet"] / peaks["PyTorch"], at_most=1.5))
+    with Worker(bare) as worker:
+        imported = worker.memory("RssAnon")
+    held = (_after(folder, "tfalexnet", 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
+    # Without mapped libraries. One copy, and what was compiled, is below two; a second copy would not be.
+    return [*found, Figure("memory kept at batch 1 beyond that of the imports, × the weights", held, at_most=2)]
+
+
+def _after(folder: Path, name: str, batch: int, field: str) -> float:
+    """Memory of an implementation after three turns in a process of its own, the median of three processes."""
+    found = []
+    for _ in range(3):
+        with Worker(speed.tasks, name, folder, (batch,)) as worker:
+            for _ in range(3):
+                worker("seconds", batch)
+            found.append(worker.memory(field))
+    return statistics.median(found)
+
+
+def bare() -> Tasks:
+    """Imports alone, for a worker to hold."""
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    return {}
+
+
+def conversion(folder: Path, rounds: int) -> list[Figure]:
+    """`tfalexnet.convert`, and importing the package."""
+    npy, h5 = folder / NPY, folder / "again.weights.h5"
+    size = npy.stat().st_size / 1e6
+    imported = python("import tensorflow")[1]
+    together, alone = ([python(code, npy, h5)[:2] for _ in range(rounds)] for code in (CONVERT, CONVERT_ALONE))
+    beyond = (max(peak for _, peak in together) - imported) / size
+    importing = statistics.median(float(python(IMPORT)[2]) for _ in range(rounds))
+    return [
+        Figure("conversion of 244 MB, TensorFlow imported too, s", max(s for s, _ in together), at_most=15),
+        Figure("the same, memory beyond a bare `import tensorflow`, × the file", beyond, at_most=2.2),
+        Figure("conversion from the shell, s", max(s for s, _ in alone)),
+        Figure("the same, peak memory of the process, × the file", max(peak for _, peak in alone) / size),
+        Figure("`import tfalexnet`, without TensorFlow, s", importing, at_most=0.3),
+    ]
+
+
+def leaks(folder: Path) -> list[Figure]:
+    """A thousand predictions in one process; a picture that stayed each time would be 550 MB."""
+    growth, retracings = python(LOOP, folder / H5, min((folder / PHOTOS).iterdir()))[2].split()
+    return [
+        Figure("growth over 900 predictions in a loop, MB", float(growth), at_most=5),
+        Figure("retracings in 1000 predictions", int(retracings), at_most=0),
+    ]

@@ -1,0 +1,90 @@
+"""What the benchmarks compute beside timing: sections of a report, counts of work, workers, ratios."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import report
+import roofline
+import rounds
+import workers
+
+from tfalexnet.architectures import BVLC_ALEXNET
+
+
+def test_only_the_section_of_its_own_is_replaced():
+    before = "# Results\n\nOld words.\n\n## Inference\n\nold\n\n### Part\n\nold\n\n## Reading\n\nkept\n"
+    after = report.replaced(before, "Results", "Inference", "new")
+    assert after == "# Results\n\n## Inference\n\nnew\n\n## Reading\n\nkept\n"
+    assert report.replaced(after, "Results", "Inference", "new") == after
+    assert report.replaced("", "Results", "Inference", "new") == "# Results\n\n## Inference\n\nnew\n"
+    assert "## Inference of training\n\nkept" in report.replaced(
+        "## Inference of training\n\nkept", "Results", "Inference", "new"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "words"),
+    [
+        (1.7, {"at_least": 1.6}, ["≥ 1.6", "yes"]),
+        (1.5, {"at_least": 1.6}, ["≥ 1.6", "**no**"]),
+        (1.5, {"at_most": 1.3}, ["≤ 1.3", "**no**"]),
+        (0, {"at_most": 0}, ["≤ 0", "yes"]),
+        (1.5, {}, ["", ""]),
+        (float("nan"), {"at_most": 1.3}, ["≤ 1.3", "**no**"]),
+    ],
+)
+def test_a_figure_says_whether_its_bound_is_reached(value, bounds, words):
+    assert report.Figure("x", value, **bounds).cells()[2:] == words
+
+
+def test_work_and_weights_are_those_published():
+    products, sizes = (sum(each) for each in zip(*roofline.layers("float32"), strict=True))
+    # V. Sze et al., "Efficient Processing of Deep Neural Networks", Proceedings of the IEEE 2017, table II.
+    assert round(products / 1e6) == 724
+    assert sizes == 60_965_224 * 4
+    classifier = 4096 * BVLC_ALEXNET.classes + BVLC_ALEXNET.classes
+    assert sum(size for _, size in roofline.layers("bfloat16")) == (60_965_224 + classifier) * 2
+
+
+def test_a_batch_takes_at_least_what_each_layer_needs():
+    reading = roofline.at_best("float32", 1, bandwidth=1e9, multiplied=float("inf"))
+    assert reading == pytest.approx(0.243860896)
+    multiplying = roofline.at_best("float32", 32, bandwidth=float("inf"), multiplied=1e9)
+    assert multiplying == pytest.approx(32 * 0.724406816)
+    # Convolutions multiply, fully connected layers read.
+    both = roofline.at_best("float32", 32, 1e8, 1e9)
+    assert max(10 * reading, multiplying) < both < 10 * reading + multiplying
+
+
+def test_rounds_are_counted_without_the_first_and_compared_in_pairs():
+    slow, fast = iter([100.0, 2.0, 4.0, 9.0]), iter([100.0, 1.0, 1.0, 3.0])
+    seconds = rounds.paired({"slow": lambda: next(slow), "fast": lambda: next(fast)}, 3)
+    assert seconds == {"slow": [2, 4, 9], "fast": [1, 1, 3]}
+    assert rounds.ratio(seconds, "slow", "fast") == 3
+
+
+def made(kind: str) -> workers.Tasks:
+    """For a process that has only its standard library."""
+    if kind == "lacking":
+        import there_is_no_such_package  # noqa: F401
+    return {"double": lambda x: 2 * x, "end": lambda: sys.exit(3), "fail": lambda: 1 / 0}
+
+
+def test_a_worker_answers_or_says_why_not():
+    with workers.Worker(made, "whole") as worker:
+        assert worker("double", 21) == 42
+        assert worker.memory("VmHWM") >= worker.memory("RssAnon") > 1
+        with pytest.raises(workers.NotMeasured, match="ZeroDivisionError: division by zero"):
+            worker("fail")
+        assert worker("double", 2) == 4  # It goes on.
+        with pytest.raises(workers.NotMeasured, match="ended with code 3"):
+            worker("end")
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(workers.NotMeasured, match="pip install there_is_no_such_package"):
+        workers.Worker(made, "lacking")
