@@ -21,7 +21,7 @@ from workers import CORES, NotMeasured, Tasks, Worker
 
 from tfalexnet.preprocessing import BVLC
 
-PRECISIONS = {"float32": 2, "bfloat16": 4}  # How many times as fast as PyTorch labelling must be.
+PRECISIONS = {"float32": 2, "bfloat16": 4}  # How many times as fast as PyTorch in float32 labelling must be.
 AGREEING = 0.99  # Of labels in float32: of random weights the best two classes can be as near as the last digit.
 
 
@@ -128,14 +128,12 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
         }
         row = [f"{package}, {precision}", *(speeds.get(task, "") for task in ("all", "preparing", "network"))]
         rows.append([*row, f"{agreeing[package, precision]:.1%}"])
-    rivals = [f"PyTorch {precision} all" for precision in PRECISIONS if f"PyTorch {precision} all" in seconds]
     for precision, bound in PRECISIONS.items():
         name = f"tfalexnet {precision}"
-        # In float32 beside its like; in bfloat16 beside whichever of PyTorch's is the faster.
-        against = [rival for rival in rivals if precision == "bfloat16" or precision in rival]
-        if against:
-            value = min(ratio(seconds, rival, f"{name} all") for rival in against)
-            figures.append(Figure(f"folder to labels, {precision}, × PyTorch", value, at_least=bound))
+        for other, least in {"float32": bound, "bfloat16": None}.items():
+            if f"PyTorch {other} all" in seconds:
+                value = ratio(seconds, f"PyTorch {other} all", f"{name} all")
+                figures.append(Figure(f"folder to labels, {precision}, × PyTorch in {other}", value, at_least=least))
         parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
         share = statistics.median(max(preparing, network) / whole for whole, preparing, network in parts)
         figures.append(Figure(f"the same, share of what its slower part alone allows, {precision}", share, 0.7))

@@ -32,7 +32,13 @@ def this_package(folder: Path, _: int, precision: str = "float32") -> Network:
     from tfalexnet import inference
 
     network = inference.load(folder / H5, precision=precision)
-    return np.ascontiguousarray, lambda x: network(x)[0]
+
+    def aligned(x: np.ndarray) -> np.ndarray:
+        inputs = inference.aligned(x.shape)
+        inputs[...] = x
+        return inputs
+
+    return aligned, lambda x: network(x)[0]
 
 
 def plain_tensorflow(folder: Path, _: int) -> Network:

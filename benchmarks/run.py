@@ -35,7 +35,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("output", str(Path(__file__).parent / "RESULTS.md"), "The file whose section is written.")
 flags.DEFINE_string("pictures", None, "A folder of pictures for the agreement of bfloat16 with float32.")
 flags.DEFINE_integer("rounds", 20, "Rounds of each timing; of whole folders and processes a quarter.", lower_bound=1)
-flags.DEFINE_integer("photos", 384, "How many photos the folder has.", lower_bound=32)
+flags.DEFINE_integer("photos", 1024, "How many photos the folder has.", lower_bound=32)
 flags.DEFINE_integer("pause", 50, "Milliseconds before each turn, while threads of the last one stop spinning.")
 
 HEADING = "Inference"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, inference, prediction, weights
+from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, frozen, inference, prediction, weights
 from tfalexnet.architectures import BVLC_ALEXNET
 from tfalexnet.caffe_classes import class_names
 from tfalexnet.checkpoints import Checkpoint
@@ -52,7 +53,7 @@ def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
     call = inference.Network.__call__
     monkeypatch.setattr(inference.Network, "__call__", lambda self, x, n: sizes.append(len(x)) or call(self, x, n))
     together = tfalexnet.predict(several, weights=file, top=1)
-    assert sorted(sizes) == [6, 32, 32]
+    assert sorted(sizes) == [8, 32, 32]  # Six, and two of nothing.
     alone = [tfalexnet.predict(picture, weights=file, top=1) for picture in several]
     assert [a[0].index for a in together] == [a[0].index for a in alone]
     assert tfalexnet.predict([], weights=file) == []
@@ -71,10 +72,18 @@ def test_weights_are_loaded_once_and_again_when_their_file_changes(file, monkeyp
     assert inference.load(file) is not first
 
 
-def test_nothing_is_traced_again(file):
+def test_nothing_is_traced_again(file, monkeypatch):
+    traced, freeze = [], frozen.freeze
+
+    def counted(*given):
+        network = freeze(*given)
+        return lambda x: traced.append(x) or network(x)
+
+    monkeypatch.setattr(frozen, "freeze", counted)
+    os.utime(file, (2, 2))
     for count in (1, 2, 5, 32, 33, 1):
         tfalexnet.predict(pictures(count), weights=file)
-    assert inference.load(file).function.experimental_get_tracing_count() == 1
+    assert len(traced) == 1
 
 
 def test_a_bad_picture_is_named_and_the_others_are_answered(file):
@@ -200,3 +209,46 @@ def test_a_file_whose_description_is_damaged(damage, file):
         return  # The weights themselves know better.
     with pytest.raises(tfalexnet.CheckpointError, match=r"net\.weights\.h5: "):
         tfalexnet.predict(pictures(1)[0], weights=file)
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
+    several = pictures(300)
+    several[40] = several[290] = "none.jpg"
+    network = inference.load(file)
+    found = list(inference.run(network, several, crops, batch=8))
+    for picture, answer in zip(several, found, strict=True):
+        if isinstance(picture, str):
+            assert isinstance(answer, PictureError)
+        else:
+            wanted = network(network.preprocessing.views(picture, crops))[0].mean(axis=0)
+            np.testing.assert_allclose(answer[0], wanted, atol=1e-6)
+
+
+def test_aligned_memory_is_shared_and_other_copied(file):
+    network = inference.load(file)
+    shape = (2, *network.preprocessing.shape)
+    inputs = inference.aligned(shape)
+    assert inputs.ctypes.data % inference.ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
+    tensor = inference._shared(inputs)
+    inputs[0, 0, 0, 0] = 7
+    assert float(tensor[0, 0, 0, 0]) == 7
+    for other in (inputs[1:], inputs[:, :, ::-1], np.asfortranarray(inputs)):
+        tensor = inference._shared(other)
+        np.testing.assert_array_equal(tensor, other)
+
+
+def test_what_is_left_early_stops_its_threads(file):
+    before = threading.active_count()
+    answers = inference.run(inference.load(file), (picture for picture in pictures(500)))
+    next(answers)
+    answers.close()
+    assert threading.active_count() == before
+
+
+def test_no_more_than_a_few_batches_are_taken_ahead(file):
+    taken = []
+    answers = inference.run(inference.load(file), (taken.append(1) or picture for picture in pictures(300)), batch=8)
+    next(answers)
+    assert len(taken) == 8 * inference.AHEAD
+    assert len(list(answers)) == 299

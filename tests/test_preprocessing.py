@@ -3,6 +3,9 @@
 import csv
 import dataclasses
 import io
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -189,7 +192,7 @@ def test_a_preprocessing_that_cannot_be(change):
         dataclasses.replace(BVLC, **change)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True, "quality": 30}])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True, "quality": 30}])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("size", [(500, 375), (33, 17), (1, 1), (640, 481)])
 def test_both_decoders_give_equal_levels(tmp_path, size, subsampling, options):
@@ -209,12 +212,32 @@ def test_only_a_plain_jpeg_takes_the_short_way(tmp_path):
     image.save(tmp_path / "turned.jpg", exif=exif)
     image.convert("CMYK").save(tmp_path / "cmyk.jpg")
     image.save(tmp_path / "a.png")
+    image.save(tmp_path / "progressive.jpg", progressive=True)
     image.save(tmp_path / "whole.jpg")
     data = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
-    for name in ("turned.jpg", "cmyk.jpg", "a.png", "cut.jpg"):
+    for name in ("turned.jpg", "cmyk.jpg", "a.png", "progressive.jpg", "cut.jpg"):
         assert preprocessing._plain_jpeg(tmp_path / name, "RGB") is None
     assert preprocessing._plain_jpeg(data, "L") is None
     assert preprocessing._plain_jpeg(data, "RGB").shape == (20, 30, 3)
     with pytest.raises(PictureError, match=r"cut\.jpg: damaged picture"):
         BVLC(tmp_path / "cut.jpg")
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were():
+    warned = threading.Event()
+
+    def enter(number):
+        with preprocessing._quiet:
+            warnings.warn("unseen", stacklevel=1)  # An error, were it not kept quiet.
+            if number:
+                warned.wait(5)
+            else:
+                warned.set()
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, reversed(range(8))))
+    assert list(warnings.filters) == before
+    with pytest.warns(UserWarning, match="seen again"):
+        warnings.warn("seen again", stacklevel=1)

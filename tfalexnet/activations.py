@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -113,7 +114,8 @@ def extract(
         for start in range(done, len(files), BLOCK):
             rows: dict[str, Any] = {}
             try:
-                for file, answer in zip(files[start : start + BLOCK], answers, strict=False):
+                block = files[start : start + BLOCK]
+                for file, answer in zip(block, itertools.islice(answers, len(block)), strict=True):
                     rows[file] = answer
                     progress.advance(1, f"{failed} unreadable" if failed else "")
             finally:  # Ctrl-C costs nothing.

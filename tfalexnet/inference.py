@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import math
 import os
 import sys
 import warnings
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,11 +29,12 @@ from tfalexnet.weights import find
 BATCH = 32  # Pictures a step: more make a CPU no faster.
 AT_ONCE = 2  # Batches that are computed at a time: where one leaves cores idle, the other takes them.
 AHEAD = AT_ONCE + 2  # Batches that are computed, prepared or waiting.
+ALIGNMENT = 64  # Bytes; what TensorFlow asks of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
 
 Precision = Literal["float32", "bfloat16", "auto"]
 """What products are computed in; "auto" is bfloat16 on processors that have such products, else float32."""
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = get_args(Precision)
 FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # Flags of /proc/cpuinfo.
 
 
@@ -62,11 +64,9 @@ class Network:
         return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*steps, strict=True)]
 
     def _step(self, inputs: np.ndarray, batch: int) -> list[np.ndarray]:
-        """At most a batch of pictures, with zeros up to a power of two: XLA compiles for each size anew."""
-        count = len(inputs)
-        lacking = min(batch, 1 << (count - 1).bit_length()) - count
-        if lacking:
-            inputs = np.concatenate([inputs, np.zeros((lacking, *inputs.shape[1:]), np.float32)])
+        count, wanted = len(inputs), _padded(len(inputs), batch)
+        if wanted > count:
+            inputs = np.concatenate([inputs, np.zeros((wanted - count, *inputs.shape[1:]), np.float32)])
         return [np.asarray(output)[:count] for output in self.function(inputs)]
 
 
@@ -88,16 +88,34 @@ def run(
         pictures: as many as there are; no more than a few batches of them are held.
         crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
             mean is given.
-        batch: pictures a step.
+        batch: views a step.
     """
-    pictures = iter(pictures)
+    pictures, together = iter(pictures), max(1, batch // crops)
     batches: collections.deque[Future] = collections.deque()
+    spare: list[np.ndarray] = []  # Memory for whole batches; the system takes milliseconds to give it anew.
     preparing, computing = ThreadPoolExecutor(_threads()), ThreadPoolExecutor(AT_ONCE)
+
+    def computed(inputs: np.ndarray, prepared: list[Future]) -> list[list[np.ndarray] | PictureError]:
+        errors = [future.result() for future in prepared]
+        outputs = [] if all(errors) else network(inputs, batch)
+        means = [output[: crops * len(errors)].reshape(len(errors), crops, *output.shape[1:]) for output in outputs]
+        means = [views.mean(axis=1) for views in means]
+        if len(errors) == together:
+            spare.append(inputs)
+        return [error or [layer[place] for layer in means] for place, error in enumerate(errors)]
+
     try:
         while True:
-            while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, batch))):
-                prepared = [preparing.submit(_prepared, network, picture, crops) for picture in taken]
-                batches.append(computing.submit(_computed, network, prepared, crops, batch))
+            while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, together))):
+                count = _padded(crops * len(taken), crops * together)
+                shape = (count, *network.preprocessing.shape)
+                inputs = spare.pop() if spare and len(taken) == together else aligned(shape)
+                places = inputs[: crops * len(taken)].reshape(len(taken), crops, *shape[1:])
+                prepared = [
+                    preparing.submit(_prepared, network.preprocessing, picture, crops, place)
+                    for picture, place in zip(taken, places, strict=True)
+                ]
+                batches.append(computing.submit(computed, inputs, prepared))
             if not batches:
                 return
             yield from batches.popleft().result()
@@ -151,7 +169,7 @@ def _load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bf
     # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
     signature = [tf.TensorSpec((None, *process.shape), tf.float32)]
     function = tf.function(freeze(net, checkpoint.parameters, outputs, precision), input_signature=signature)
-    return Network(net, process, checkpoint.classes, layers, precision, function)
+    return Network(net, process, checkpoint.classes, layers, precision, lambda inputs: function(_shared(inputs)))
 
 
 def _lite(path: Path, layers: tuple[str, ...]) -> Network:
@@ -189,24 +207,39 @@ def supported(precision: Precision) -> Literal["float32", "bfloat16"]:
 
 
 def _threads() -> int | None:
-    """As many as TensorFlow was told to take, which may be a share of the machine."""
+    """As many as TensorFlow was told to take, else as cores that this process may use."""
     tf = sys.modules.get("tensorflow")  # A network for LiteRT does without.
-    return (tf and tf.config.threading.get_intra_op_parallelism_threads()) or os.cpu_count()
+    told = tf.config.threading.get_intra_op_parallelism_threads() if tf else 0
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return told or allowed
 
 
-def _prepared(network: Network, picture: Picture, crops: int) -> np.ndarray | PictureError:
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros, float32, in memory that a network takes without a copy."""
+    count = 4 * math.prod(shape)
+    memory = np.zeros(count + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + count].view(np.float32).reshape(shape)
+
+
+def _shared(inputs: np.ndarray) -> Any:
+    """The array as a tensor: the same memory if it is `aligned`, else a copy."""
+    import tensorflow as tf
+
+    if inputs.ctypes.data % ALIGNMENT or not inputs.flags.carray or not inputs.size:
+        return tf.constant(inputs)
+    return tf.experimental.dlpack.from_dlpack(inputs.__dlpack__())
+
+
+def _padded(count: int, batch: int) -> int:
+    """The next power of two, up to a batch: XLA compiles for each size anew."""
+    return min(max(batch, count), 1 << (count - 1).bit_length())
+
+
+def _prepared(process: Preprocessing, picture: Picture, crops: int, place: np.ndarray) -> PictureError | None:
+    """Write the views of a picture to their place in a batch; what is wrong with it otherwise."""
     try:
-        return network.preprocessing.views(picture, crops)
+        place[...] = process.views(picture, crops)
     except PictureError as error:
         return error
-
-
-def _computed(
-    network: Network, prepared: list[Future], crops: int, batch: int
-) -> list[list[np.ndarray] | PictureError]:
-    found = [future.result() for future in prepared]
-    inputs = [views for views in found if not isinstance(views, PictureError)]
-    outputs = network(np.concatenate(inputs), batch) if inputs else []
-    means = [output.reshape(-1, crops, *output.shape[1:]).mean(axis=1) for output in outputs]
-    rows = map(list, zip(*means, strict=True))
-    return [views if isinstance(views, PictureError) else next(rows) for views in found]
+    return None

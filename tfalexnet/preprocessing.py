@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import os
 import sys
+import threading
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,9 +245,7 @@ def decode(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _opaque(_from_array(picture))
     name, source = _source(picture)
-    with warnings.catch_warnings():
-        # Pillow warns of what it could mend; the picture is there, and the caller cannot act on it.
-        warnings.simplefilter("ignore")
+    with _quiet:
         try:
             image = source if isinstance(source, Image.Image) else Image.open(source)
             image = ImageOps.exif_transpose(image)
@@ -268,10 +268,11 @@ def _plain_jpeg(picture: Picture, mode: str) -> Any:
         return None
     _, source = _source(picture)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet:
             image = Image.open(source)
-            if image.format != "JPEG" or image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
+            upright = image.getexif().get(ORIENTATION, 1) == 1
+            # A progressive file may end early, and each library then smooths in its own way.
+            if image.format != "JPEG" or image.mode != mode or not upright or image.info.get("progressive"):
                 return None
         with tf.device("CPU"):
             return tf.io.decode_jpeg(source.getvalue(), dct_method="INTEGER_ACCURATE")
@@ -282,7 +283,33 @@ def _plain_jpeg(picture: Picture, mode: str) -> Any:
 def _tensorflow() -> Any:
     """TensorFlow if it is there already: pictures are not worth its import."""
     found = sys.modules.get("tensorflow")
-    return found if hasattr(found, "raw_ops") else None  # Another thread may be half through importing it.
+    # Another thread may be half through importing it.
+    return found if hasattr(found, "raw_ops") and hasattr(found, "device") else None
+
+
+class _Quiet:
+    """No warnings: Pillow warns of what it could mend; the picture is there, and the caller cannot act on it.
+
+    Python's filters belong to all threads: the first one in sets them aside, the last one out puts them back.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.aside = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.aside.enter_context(warnings.catch_warnings(action="ignore"))
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.aside.close()
+
+
+_quiet = _Quiet()
 
 
 def _source(picture: Any) -> tuple[str, Any]:
