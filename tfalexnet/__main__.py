@@ -16,6 +16,7 @@ from pathlib import Path
 from tfalexnet import __version__
 
 WEIGHTS = "a name (tfalexnet list) or a file (default: bvlc_alexnet where it is at hand, else deep_compression)"
+FEW = 100  # Photos for which the compilation of a faster network does not pay.
 READ = ".npy, .caffemodel, .pth, .safetensors, .npz, .net or .weights.h5"
 
 
@@ -53,6 +54,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.weights is None:
         _complain(f"weights: {default()}")
     how = arguments.weights, arguments.top, arguments.precision
+    if arguments.overwrite and not arguments.output:
+        raise ValueError("Expected --overwrite with --output. Received: it alone")
     if arguments.output:
         if arguments.json:
             raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
@@ -69,7 +72,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             photos += labelling.listed(source)
         except FileNotFoundError:
             photos.append(source)  # Said in its turn.
-    for photo, answer in zip(photos, answers(photos, *how), strict=True):
+    for photo, answer in zip(photos, answers(photos, *how, compiled=len(photos) > FEW), strict=True):
         if isinstance(answer, PictureError):
             failed += 1
             _complain(str(answer))

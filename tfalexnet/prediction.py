@@ -62,10 +62,11 @@ def answers(
     weights: str | os.PathLike | None = None,
     top: int = 5,
     precision: Precision = "float32",
+    compiled: bool = True,
 ) -> Iterator[list[Prediction] | PictureError]:
-    """For each picture in order its best classes, or what is wrong with it; computed in batches."""
+    """For each picture in order its best classes, or what is wrong with it; see `predict` and `inference.load`."""
     _check(top)
-    network = inference.load(weights, precision=precision)
+    network = inference.load(weights, precision=precision, compiled=compiled)
     for answer in inference.run(network, images):
         yield answer if isinstance(answer, PictureError) else best(answer[0], network.classes, top)
 
