@@ -10,6 +10,8 @@ import sys
 
 from tfalexnet.__main__ import main
 
+DEFAULTS = ("--precision", "mixed_bfloat16")
+
 if __name__ == "__main__":
-    sys.argv[1:] = ["train", *sys.argv[1:], "--precision", "mixed_bfloat16"]
+    sys.argv[1:] = ["train", *DEFAULTS, *sys.argv[1:]]
     main()

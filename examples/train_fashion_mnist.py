@@ -2,24 +2,24 @@
 
     python examples/train_fashion_mnist.py fashion_mnist.npz --output runs/fashion_mnist
 
-Not run to its end yet. RESULTS.md has what was.
+Two minutes an epoch on two cores, 12.9 % test error after eight. RESULTS.md.
 """
 
 import sys
 
 from tfalexnet.__main__ import main
 
+DEFAULTS = (
+    "--architecture",
+    "d2l_fashion_mnist",
+    "--batch-size",
+    "32",
+    "--epochs",
+    "8",
+    "--precision",
+    "mixed_bfloat16",
+)
+
 if __name__ == "__main__":
-    sys.argv[1:] = [
-        "train",
-        *sys.argv[1:],
-        "--architecture",
-        "d2l_fashion_mnist",
-        "--batch-size",
-        "32",
-        "--epochs",
-        "8",
-        "--precision",
-        "mixed_bfloat16",
-    ]
+    sys.argv[1:] = ["train", *DEFAULTS, *sys.argv[1:]]
     main()

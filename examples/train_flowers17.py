@@ -9,15 +9,8 @@ import sys
 
 from tfalexnet.__main__ import main
 
+DEFAULTS = ("--architecture", "tflearn_flowers17", "--epochs", "100", "--precision", "mixed_bfloat16")
+
 if __name__ == "__main__":
-    sys.argv[1:] = [
-        "train",
-        *sys.argv[1:],
-        "--architecture",
-        "tflearn_flowers17",
-        "--epochs",
-        "100",
-        "--precision",
-        "mixed_bfloat16",
-    ]
+    sys.argv[1:] = ["train", *DEFAULTS, *sys.argv[1:]]
     main()

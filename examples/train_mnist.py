@@ -10,6 +10,8 @@ import sys
 
 from tfalexnet.__main__ import main
 
+DEFAULTS = ("--architecture", "mnist_28")
+
 if __name__ == "__main__":
-    sys.argv[1:] = ["train", *sys.argv[1:], "--architecture", "mnist_28"]
+    sys.argv[1:] = ["train", *DEFAULTS, *sys.argv[1:]]
     main()

@@ -314,20 +314,21 @@ def test_a_journal_of_another_evaluation_is_kept_and_refused(folder, thin, monke
     )
 
     def refused(what, *arguments, **given):
-        with pytest.raises(ValueError, match=rf"of other {what}\. Delete it .* or choose another output"):
+        message = rf"report\.json\.journal to be left by the same command.*: {what}\. Delete it, or choose another"
+        with pytest.raises(ValueError, match=message):
             evaluate(*arguments, output="report.json", **given)
         assert journal.read_bytes() == before
 
-    refused("crops", folder, thin, crops=10)
-    refused("weights", folder, other)
+    refused("crops: 1 there, 10 here", folder, thin, crops=10)
+    refused("weights: .{64} there, .{64} here", folder, other)
     first, second = sorted(folder.glob("*/*"))[:2]
     moved = folder / "n01440764" / first.name
     moved.parent.mkdir(exist_ok=True)
     first.rename(moved)
-    refused("list", folder, thin)
+    refused("list: .{64} there, .{64} here", folder, thin)
     moved.rename(first)
     second.rename(tmp_path / "second.png")
-    refused("pictures, list", folder, thin)
+    refused("pictures: 60 there, 59 here; list: .*", folder, thin)
     (tmp_path / "second.png").rename(second)
     assert evaluate(folder, thin, output="report.json")["resumed_after"] == 16
 
@@ -336,7 +337,7 @@ def test_a_file_that_only_has_the_journals_name_is_kept(folder, thin):
     for content in (b"dear diary\n", b"", b"[1, 2]\n", b'{"crops": 1}\n'):
         Path("report.json.journal").write_bytes(content)
         with pytest.raises(
-            ValueError, match=r"report\.json\.journal: expected the journal of an evaluation; it is none"
+            ValueError, match=r"report\.json\.journal: expected what an interrupted command left; it is not"
         ):
             evaluate(folder, thin, output="report.json")
         assert Path("report.json.journal").read_bytes() == content

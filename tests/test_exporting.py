@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import html
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,13 +19,14 @@ from nets import each_norm, random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import checkpoints, exports, fitting, inference, model
+from tfalexnet import checkpoints, exporting, exports, fitting, inference, model
 from tfalexnet.architectures import ARCHITECTURES
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import imagenet, named, numbered
 from tfalexnet.exporting import FORMATS, export
 from tfalexnet.exports import litert, savedmodel
 from tfalexnet.exports import onnx as onnx_format
+from tfalexnet.exports import openvino as openvino_format
 from tfalexnet.preprocessing import BVLC, TORCHVISION, Preprocessing
 from tfalexnet.weights import find
 
@@ -120,6 +123,14 @@ def lite(tmp_path_factory):
     pytest.importorskip("ai_edge_litert")
     path = tmp_path_factory.mktemp("lite") / "net.tflite"
     return written(path, "mnist_28", "litert", process=preprocessed(ARCHITECTURES["mnist_28"]))
+
+
+@pytest.fixture(scope="module")
+def intermediate(tmp_path_factory):
+    """A small network for OpenVINO."""
+    pytest.importorskip("openvino")
+    path = tmp_path_factory.mktemp("openvino") / "net.xml"
+    return written(path, "mnist_28", "openvino", process=preprocessed(ARCHITECTURES["mnist_28"]))
 
 
 def pictures(count, size=(40, 50)):
@@ -344,8 +355,61 @@ def test_litert_gives_its_network_without_tensorflow():
     np.testing.assert_allclose(np.load("y.npy"), wanted[[0, 1, 2, 0]], atol=1e-5)
 
 
-def test_threads_share_a_litert_network(lite):
-    *_, function = litert.read(lite)
+@pytest.mark.usefixtures("files")
+def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
+    pytest.importorskip("openvino")
+    export("net.weights.h5", "net.xml", "openvino")
+    np.save("x.npy", np.stack([checkpoints.describe("net.weights.h5")[0](picture) for picture in pictures(33)]))
+    code = """if True:
+        import pathlib, sys
+        import numpy as np
+        from tfalexnet.exports import openvino
+        found, precision, function = openvino.read(pathlib.Path("net.xml"), "float32")
+        x = np.load("x.npy")
+        np.save("y.npy", np.concatenate([function(x[:count])[0] for count in (33, 1, 2, 33)]))
+        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.words())
+        sys.exit(not {"tensorflow", "keras", "onnx", "openvino_telemetry"}.isdisjoint(sys.modules))
+    """
+    run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    process = checkpoints.describe("net.weights.h5")[0]
+    assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
+    (wanted,) = inference.load("net.weights.h5")(np.load("x.npy"))
+    np.testing.assert_allclose(np.load("y.npy"), wanted[[*range(33), 0, 0, 1, *range(33)]], atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", openvino_format.PRECISIONS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_openvino_answers_as_keras_and_nearly_so_in_bfloat16(name, weights, tmp_path):
+    pytest.importorskip("openvino")
+    path = written(tmp_path / "net.xml", name, "openvino", weights)
+    net, _, x, answers = case(name)
+    strided = np.repeat(x, 2, axis=2)[:, :, ::2]
+    found, precision, function = openvino_format.read(path)
+    assert (found.architecture.name, found.preprocessing, precision) == (name, None, "float32")
+    for inputs in (x, x[:1], strided, x.astype("f8"), np.broadcast_to(x[0], x.shape)):
+        wanted = answers[:1] if inputs.strides[0] == 0 else answers[: len(inputs)]
+        (scores,) = function(inputs)
+        assert scores.dtype == np.float32 and scores.shape == (len(inputs), net.classes)
+        np.testing.assert_allclose(scores - wanted, 0, atol=1e-5 if weights == "float32" else 0.05)
+    _, precision, function = openvino_format.read(path, "bfloat16")
+    off = np.abs(function(x)[0] - answers).max()
+    assert off < 0.1 and (off > 1e-5 or precision == "float32")
+
+
+def test_an_answer_of_openvino_is_its_callers_own(intermediate):
+    *_, function = openvino_format.read(intermediate)
+    *_, x, answers = case("mnist_28")
+    x = x.copy()
+    (first,) = function(x)
+    x[...] = 0
+    function(x)
+    np.testing.assert_allclose(first, answers, atol=1e-5)
+
+
+@pytest.mark.parametrize(("engine", "file"), [(litert, "lite"), (openvino_format, "intermediate")])
+def test_threads_share_a_network(engine, file, request):
+    *_, function = engine.read(request.getfixturevalue(file))
     *_, x, answers = case("mnist_28")
     wrong = []
 
@@ -377,26 +441,80 @@ def damaged(path, **changes):
     return other
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"drop": True},
-        {"text": "{"},
-        {"text": "[" * 100_000},
-        {"architecture": "vgg"},
-        {"labels": ["one"]},
-        {"labels": 3},
-        {"labels": ["\ud800"] * 10},
-        {"wnids": ["n1"]},
-        {"wnids": [1] * 10},
-        {"preprocessing": {"resize": "squash"}},
-        {"architecture": "cifar10_18pct"},
-        {"architecture": "d2l_fashion_mnist", "preprocessing": None},
-    ],
-)
+def damaged_xml(path, **changes):
+    """A copy of a file for OpenVINO whose description says something else."""
+    text, mark = path.read_text("utf-8"), r'<tfalexnet value="(.*?)" />'
+    (said,) = re.findall(mark, text)
+    told = changes.get("text") or json.dumps(json.loads(html.unescape(said)) | changes)
+    entry = "" if changes.get("drop") else f'<tfalexnet value="{html.escape(told)}" />'
+    other = path.with_name("damaged.xml")
+    other.write_text(re.sub(mark, lambda _: entry, text), "utf-8")
+    other.with_suffix(".bin").write_bytes(path.with_suffix(".bin").read_bytes())
+    return other
+
+
+DAMAGES = [
+    {"drop": True},
+    {"text": "{"},
+    {"text": "[" * 100_000},
+    {"architecture": "vgg"},
+    {"labels": ["one"]},
+    {"labels": 3},
+    {"labels": ["\ud800"] * 10},
+    {"wnids": ["n1"]},
+    {"wnids": [1] * 10},
+    {"preprocessing": {"resize": "squash"}},
+    {"architecture": "cifar10_18pct"},
+    {"architecture": "d2l_fashion_mnist", "preprocessing": None},
+]
+
+
+@pytest.mark.parametrize("changes", DAMAGES)
 def test_a_litert_file_whose_description_is_damaged(changes, lite):
     with pytest.raises(tfalexnet.CheckpointError, match=r"damaged\.tflite: expected"):
         litert.read(damaged(lite, **changes))
+
+
+@pytest.mark.parametrize("changes", DAMAGES)
+def test_an_openvino_file_whose_description_is_damaged(changes, intermediate):
+    path = damaged_xml(intermediate, **changes)
+    assert openvino_format.recognises(path)
+    with pytest.raises(tfalexnet.CheckpointError, match=r"^.*damaged\.xml: expected [^\n]+$"):
+        openvino_format.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda xml, _: (xml, None), r"its weights beside it, in broken\.bin; there is no such file"),
+        (lambda xml, weights: (xml, weights[:-4]), "received a damaged one .*Incorrect weights in bin file"),
+        (lambda xml, _: (xml, b""), "received a damaged one .*Incorrect weights in bin file"),
+        (lambda xml, weights: (xml[: len(xml) // 2], weights), "received a damaged one"),
+        (lambda xml, weights: (xml[:60], weights), "received a damaged one"),
+        (lambda xml, weights: (xml.replace(b"Convolution", b"Revolution"), weights), "operation with type: Revol"),
+        (lambda xml, weights: (xml.replace(b'offset="0"', b'offset="99999999999"'), weights), "Incorrect weights"),
+        (lambda xml, weights: (xml.replace(b'"?,1,', b'"7,1,'), weights), r"inputs and outputs of \[\?,1,.*\[7,1,"),
+        (lambda xml, weights: (xml.replace(b'"inputs"', b'"images"'), weights), "received a damaged one .*inputs"),
+    ],
+)
+def test_a_network_for_openvino_that_is_damaged(change, message, intermediate):
+    path = intermediate.with_name("broken.xml")
+    xml, weights = change(intermediate.read_bytes(), intermediate.with_suffix(".bin").read_bytes())
+    path.write_bytes(xml)
+    path.with_suffix(".bin").unlink(missing_ok=True)
+    if weights is not None:
+        path.with_suffix(".bin").write_bytes(weights)
+    with pytest.raises(tfalexnet.CheckpointError, match=rf"^[^\n]*broken\.xml: expected [^\n]*{message}[^\n]*$"):
+        openvino_format.read(path)
+
+
+def test_what_is_a_network_for_openvino(intermediate, lite, tmp_path):
+    assert openvino_format.recognises(intermediate)
+    for content in (b"", b"<", b"\xff" * 300, b"<?xml version='1.0'?><svg/>", b"<net name='a'>", lite.read_bytes()):
+        (tmp_path / "other.xml").write_bytes(content)
+        assert not openvino_format.recognises(tmp_path / "other.xml")
+    assert not openvino_format.recognises(intermediate.with_suffix(".bin"))
+    assert not litert.recognises(intermediate)
 
 
 def test_a_description_says_all_there_is():
@@ -453,15 +571,16 @@ def test_what_is_not_possible_is_said(given, message, files):
 @pytest.mark.parametrize(("format", "package"), [("onnx", "onnx"), ("openvino", "openvino"), ("openvino", "onnx")])
 def test_packages_that_are_not_there_are_named(format, package, files, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=f"pip install {package}$"):
+    with pytest.raises(ValueError, match=rf"the package {package}\. .*pip install 'tfalexnet\[export\]'$"):
         export("net.weights.h5", format=format)
     assert not [*files.glob("weights/*"), *files.glob("weights/.*")]
 
 
-def test_litert_names_its_package(files, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ValueError, match="pip install ai-edge-litert$"):
-        litert.read(files / "net.weights.h5")
+@pytest.mark.parametrize(("engine", "package"), [(litert, "ai_edge_litert"), (openvino_format, "openvino")])
+def test_an_engine_names_its_package(engine, package, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"the package {package}\. .*pip install 'tfalexnet\[export\]'$"):
+        engine.read(files / "net.weights.h5", "float32")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -531,9 +650,10 @@ def test_int8_agrees_on_99_of_100_pictures(data, tmp_path, monkeypatch):
     assert agreement(export("cifar10", tmp_path / "all.tflite", "litert", "int8", training)) < 0.95
 
 
-def test_a_photo_is_labelled_without_tensorflow(photo, tmp_path):
-    pytest.importorskip("ai_edge_litert")
-    file = export("cifar10", tmp_path / "net.tflite", "litert")
+@pytest.mark.parametrize(("format", "package"), [("litert", "ai_edge_litert"), ("openvino", "openvino")])
+def test_a_photo_is_labelled_without_tensorflow(photo, tmp_path, format, package):
+    pytest.importorskip(package)
+    file = export("cifar10", tmp_path / FORMATS[format].NAME.format("net"), format)
     code = (
         "import sys, tfalexnet\n"
         "for answer in tfalexnet.predict(sys.argv[1], weights=sys.argv[2]): print(answer.label, answer.score)\n"
@@ -544,5 +664,82 @@ def test_a_photo_is_labelled_without_tensorflow(photo, tmp_path):
     wanted = tfalexnet.predict(photo, weights="cifar10")
     assert [line.split()[0] for line in lines] == [answer.label for answer in wanted]
     np.testing.assert_allclose([float(line.split()[1]) for line in lines], [a.score for a in wanted], atol=1e-5)
-    with pytest.raises(ValueError, match=r"Expected the layer prob of a file for LiteRT. Received: fc4"):
+    with pytest.raises(ValueError, match=r"Expected the layer prob of an exported file. Received: fc4"):
         tfalexnet.features(photo, "fc4", file)
+
+
+# What may be in an export's way, and pictures to calibrate with.
+
+
+@pytest.mark.parametrize(
+    ("format", "given", "message"),
+    [
+        ("savedmodel", "file", "new, or a folder. Received a file: file"),
+        ("savedmodel", "file/1", "to make it in a folder. .*file is a file"),
+        ("onnx", "model.onnx", "new, or a file. Received a folder: model.onnx"),
+        ("onnx", "empty.onnx", "new, or a file. Received a folder: empty.onnx"),
+        ("openvino", "file.xml", "new, or a file. Received a folder: file.bin"),
+    ],
+)
+def test_a_file_is_no_folder(format, given, message, files):
+    (files / "file").write_bytes(b"mine")
+    (files / "model.onnx").mkdir()
+    (files / "model.onnx" / "saved_model.pb").touch()
+    for name in ("empty.onnx", "file.bin"):
+        (files / name).mkdir()
+    before = sorted(files.rglob("*"))
+    with pytest.raises((ValueError, OSError), match=message):
+        export("net.weights.h5", given, format, overwrite=True)
+    assert sorted(files.rglob("*")) == before and (files / "file").read_bytes() == b"mine"
+
+
+def test_a_folder_that_is_empty_is_filled_and_what_a_kill_left_goes(files):
+    killed, others = files / "served" / ".1.x3_abcde.part", files / "served" / ".2.x3_abcde.part"
+    for folder in (files / "served" / "1", killed / "new" / "1", others):
+        folder.mkdir(parents=True)
+    path = export("net.weights.h5", "served/1", "savedmodel")
+    assert (path / "saved_model.pb").is_file()
+    assert {entry.name for entry in (files / "served").iterdir()} == {"1", others.name}
+
+
+@pytest.mark.parametrize(("format", "package"), [("onnx", "onnx"), ("openvino", "openvino"), ("openvino", "onnx")])
+def test_a_package_is_asked_for_before_the_weights(format, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"package {package}\. .*: pip install 'tfalexnet\[export\]'$"):
+        export("nowhere.weights.h5", format=format)
+
+
+@pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])
+def test_pictures_to_calibrate_with_are_evenly_spread(count):
+    chosen = exporting._chosen(f"{place}.png" for place in range(count))
+    places = [int(name.removesuffix(".png")) for name in chosen]
+    gaps = set(np.diff([*places, count]))
+    assert len(places) == min(count, 200) and places[0] == 0
+    assert max(gaps) - min(gaps) <= 1 and min(gaps) > 0
+
+
+def test_a_folder_of_pictures_or_a_generator_calibrates(files):
+    (files / "photos").mkdir()
+    for number, pixels in enumerate(pictures(3)):
+        Image.fromarray(pixels).save(files / "photos" / f"{number}.png")
+    wanted = sorted((files / "photos").iterdir())
+    for given in ("photos", files / "photos", wanted, (path for path in wanted), np.stack(pictures(3))):
+        path = export("net.weights.h5", "net.tflite", "litert", "int8", given, overwrite=True)
+        with zipfile.ZipFile(path) as archive:
+            assert json.loads(archive.read("tfalexnet.json"))["precision"] == "int8"
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        export("nothing.weights.h5", "net.tflite", "litert", "int8", "nowhere")
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("RGB", 24), ("RGBA", 32), ("P", 8), ("L", 8), ("1", 1)])
+def test_bitmaps_with_a_palette_are_refused_in_tensorflow(mode, bits):
+    process = dataclasses.replace(BVLC, size=36, crop=32)
+    buffer = io.BytesIO()
+    Image.fromarray(pictures(1)[0]).convert(mode).save(buffer, "BMP")
+    data = buffer.getvalue()
+    prepare = tf.function(savedmodel.preparation(process), input_signature=[tf.TensorSpec((), tf.string)])
+    if bits > 8:
+        np.testing.assert_allclose(prepare(tf.constant(data)), process(data), atol=1e-4)
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"a BMP of 24 or 32 bits a pixel.*\[{bits}\]"):
+            prepare(tf.constant(data))

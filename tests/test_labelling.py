@@ -1,6 +1,7 @@
 """A row for each file, in order, with what `predict` answers, whatever interrupts the labelling."""
 
 import csv
+import errno
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from nets import random_parameters
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import CheckpointError, PictureError, checkpoints, labelling, weights
+from tfalexnet import CheckpointError, PictureError, checkpoints, inference, labelling, weights
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import named
 from tfalexnet.labelling import Report, label, listed
@@ -264,11 +265,11 @@ def interrupted(monkeypatch, count, sources, output, error=KeyboardInterrupt, **
 def test_interrupted_it_goes_on_where_it_was(photos, rows, monkeypatch, ending):
     output = f"labels{ending}"
     looked_at = []
-    answers = labelling.prediction.answers
+    run = inference.run
     monkeypatch.setattr(
-        labelling.prediction,
-        "answers",
-        lambda files, *given: answers((looked_at.append(file) or file for file in files), *given),
+        inference,
+        "run",
+        lambda network, files: run(network, (looked_at.append(file) or file for file in files)),
     )
     interrupted(monkeypatch, 1, photos, output)
     interrupted(monkeypatch, 60, photos, output, MemoryError)
@@ -363,6 +364,7 @@ def test_killed_at_random_moments_it_loses_and_repeats_nothing(tmp_path, monkeyp
         same(read(output), rows)
         with pytest.raises(FileExistsError):
             label("photos", output, "cifar10")
+        assert label("photos", output, "cifar10", overwrite=True) == Report(count, failed)
         assert label("photos", output, "cifar10", top=2, overwrite=True) == Report(count, failed)
         same(read(output), [row | {k: row[k][:2] for k in row if k == "predictions"} for row in rows])
     assert sorted(os.listdir()) == ["labels.jsonl", "labels.parquet", "photos", "whole.jsonl"]
@@ -411,8 +413,13 @@ def test_an_output_that_is_there_stays(photos, monkeypatch):
     before = Path("labels.jsonl").read_bytes()
     with pytest.raises(FileExistsError, match=r"labels\.jsonl to be new"):
         label("photos/0000.png", "labels.jsonl", "cifar10")
-    interrupted(monkeypatch, 40, photos, "labels.jsonl", overwrite=True, top=3)
+    part = interrupted(monkeypatch, 40, photos, "labels.jsonl", overwrite=True, top=3)
     assert Path("labels.jsonl").read_bytes() == before
+    os.utime(part, (0, 0))  # Older than the output, and kept all the same.
+    kept = part.read_bytes()
+    with pytest.raises(ValueError, match=r"labels\.jsonl\.part to be left by the same"):
+        label(photos, "labels.jsonl", "cifar10", overwrite=True)
+    assert part.read_bytes() == kept
     label(photos, "labels.jsonl", "cifar10", top=3, overwrite=True)
     assert len(read("labels.jsonl")[0]["predictions"]) == 3
 
@@ -427,6 +434,7 @@ def test_an_output_that_is_there_stays(photos, monkeypatch):
             r"folder\.csv: expected a file for the labels; received a folder",
         ),
         ({"top": 0}, "Expected `top` to be a positive integer. Received: top=0"),
+        ({"top": True}, "Expected `top` to be a positive integer. Received: top=True"),
         ({"precision": "float16"}, "Expected `precision` to be one of"),
         ({"weights": "nothing"}, "nothing"),
     ],
@@ -440,7 +448,9 @@ def test_arguments_are_checked_before_the_work(photos, given, message):
 
 def test_without_pyarrow_parquet_is_refused_before_the_work(photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r"Expected pyarrow, .* It is not installed: pip install pyarrow"):
+    with pytest.raises(
+        ValueError, match=r"Expected pyarrow, .* It is not installed: pip install 'tfalexnet\[parquet\]'"
+    ):
         label(photos, "labels.parquet", "cifar10")
     assert os.listdir() == ["photos"]
     label("photos/0000.png", "labels.csv", "cifar10")
@@ -481,6 +491,35 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(photos, rows,
     os.rename("away", "photos")
     assert label(sources, "labels.jsonl", "cifar10") == Report(COUNT, 4)
     same(read("labels.jsonl"), rows)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
+    """Of the pictures some are on it, `photos/deep` and below, others are not."""
+    shutil.move("photos/deep", "disk")
+    os.makedirs("photos/deep/er")
+    shutil.move("disk", "photos/deep/er")
+    wanted = listed(photos)
+
+    class Vanishing(labelling.Progress):
+        def advance(self, *given):
+            super().advance(*given)
+            if self.count == 1:
+                os.rename("photos/deep", "away")
+                left == "nothing" or os.mkdir("photos/deep")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labelling, "Progress", Vanishing)
+        patch.setattr(inference, "AHEAD", 1)
+        with pytest.raises(
+            OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"
+        ):
+            label([photos, "photos/0000.png"], "labels.jsonl", "cifar10")
+    assert b"no such file" not in Path("labels.jsonl.part").read_bytes()
+    left == "nothing" or os.rmdir("photos/deep")
+    os.rename("away", "photos/deep")
+    assert label([photos, "photos/0000.png"], "labels.jsonl", "cifar10") == Report(COUNT, 4)
+    assert [row["file"] for row in read("labels.jsonl")] == wanted
 
 
 def test_a_picture_that_vanishes_midway_is_a_row(photos, rows, monkeypatch):
@@ -540,6 +579,24 @@ def test_a_full_disk_is_a_line_and_keeps_what_is_done(photos, rows):
     for output in outputs:
         assert label(photos, output, "cifar10") == Report(COUNT, 4)
         same(read(output), rows)
+
+
+def test_what_fails_elsewhere_is_not_said_of_the_part(photos, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, "what TensorFlow says", "its file")
+
+    monkeypatch.setattr(inference.Network, "__call__", failing)
+    with pytest.raises(OSError, match=r"^\[Errno 5\] what TensorFlow says: 'its file'$"):
+        label(photos, "labels.jsonl", "cifar10")
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_network_is_loaded_once(monkeypatch):
+    loaded = []
+    load = inference._load
+    monkeypatch.setattr(inference, "_load", lambda *given: loaded.append(given) or load(*given))
+    label("photos/0000.png", "labels.jsonl", "cifar10")
+    assert len(loaded) == 1
 
 
 def test_another_process_that_writes_to_the_same_part_is_noticed(photos, monkeypatch):

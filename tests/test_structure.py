@@ -14,7 +14,7 @@ PACKAGE = Path(tfalexnet.__file__).parent
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
     {"files", "tables", "resizing"},
-    {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "figures"},
+    {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "journal", "figures"},
     {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
     {"model", "checkpoints", "sources"},
     {"towers", "frozen", "weights"},

@@ -194,9 +194,9 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from tfalexnet import architectures, data, distribution, learning, runs, training
+    from tfalexnet import data, distribution, learning, runs, training
 
-    net = architectures.find(arguments.architecture)
+    net = runs.network(arguments.architecture, arguments.weights)
     recipe = training.recipe(
         arguments.recipe,
         net.name,
@@ -252,8 +252,8 @@ def _parse() -> argparse.Namespace:
             "--precision",
             choices=("float32", "bfloat16", "auto"),
             default="float32",
-            help="bfloat16 is several times as fast on processors that have it, and differs in the third digit; "
-            "auto takes it there (default: %(default)s)",
+            help="bfloat16 is up to three times as fast on processors that have it, with probabilities that differ "
+            "by up to .02; auto takes it there (default: %(default)s)",
         )
 
     predict = command("predict", _predict, "Print the best classes of photos")
@@ -389,15 +389,17 @@ def _parse() -> argparse.Namespace:
     )
 
     train = command("train", _train, "Train on your own pictures, restartable at any moment")
+    train.formatter_class, train.epilog = argparse.RawDescriptionHelpFormatter, RECIPES
     train.add_argument(
         "data",
         metavar="DATA",
         help="a folder for each class, or of such folders train and val, or of lists train.txt and val.txt; an .npz; "
-        "or mnist, fashion_mnist, cifar10",
+        "or mnist, fashion_mnist, cifar10. What is in val, valid, validation or test (an .npz: x_test) validates; "
+        "else a tenth of each class",
     )
     train.add_argument("--output", type=Path, required=True, metavar="RUN", help="the folder that keeps all of it")
     train.add_argument(
-        "--architecture", default="bvlc_alexnet", metavar="A", help="see tfalexnet list (default: %(default)s)"
+        "--architecture", metavar="A", help="see tfalexnet list (default: that of --weights, else bvlc_alexnet)"
     )
     train.add_argument("--weights", metavar="W", help="a known name or a file to start from (default: fresh ones)")
     train.add_argument(
@@ -407,12 +409,12 @@ def _parse() -> argparse.Namespace:
     train.add_argument(
         "--recipe",
         choices=("source", "paper", "caffe", "fine-tune"),
-        help="default: fine-tune with --weights, else that of the network's source",
+        help="see below (default: fine-tune with --weights, else that of the network's source)",
     )
-    train.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's, as below")
-    train.add_argument("--batch-size", type=positive, metavar="N")
-    train.add_argument("--learning-rate", type=rate, metavar="E")
-    train.add_argument("--augment", choices=("none", "mirror", "crop", "paper"))
+    train.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")
+    train.add_argument("--batch-size", type=positive, metavar="N", help="default: the recipe's")
+    train.add_argument("--learning-rate", type=rate, metavar="E", help="default: the recipe's")
+    train.add_argument("--augment", choices=("none", "mirror", "crop", "paper"), help="default: the recipe's")
     train.add_argument(
         "--colours",
         choices=("imagenet", "own"),

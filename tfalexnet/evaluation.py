@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from tfalexnet import __version__, inference, pictures
+from tfalexnet import __version__, inference, journal, pictures
 from tfalexnet.classes import Class
 from tfalexnet.files import free, replacing, sha256
 from tfalexnet.formats import CheckpointError, keras_h5
@@ -103,24 +103,25 @@ def evaluate(
         "pictures": len(files),
         "list": hashlib.sha256(json.dumps([files, labels]).encode()).hexdigest(),
     }
-    journal = None if output is None else Path(f"{os.fspath(output)}.journal")
-    answers = [] if journal is None else _resumed(journal, about, files)
+    kept = None if output is None else Path(f"{os.fspath(output)}.journal")
+    before = journal.resumed(kept, about, files, _named) if kept else ()
+    answers: list[Answer] = [answer for _, answer in before]
     resumed = len(answers)
     tally = Counter(map(_outcome, labels, answers))
     with (
-        Path(journal or os.devnull).open("a", encoding="ascii", buffering=1) as log,
+        journal.appending(kept or Path(os.devnull)) as append,
         Progress(len(files), "pictures", start=resumed) as progress,
     ):
         rest = [picture for picture, _ in found.pictures[resumed:]]
         todo = zip(files[resumed:], labels[resumed:], inference.run(network, rest, crops, batch), strict=True)
         for file, label, result in todo:
             answers.append(_answer(result, file, path))
-            log.write(f"{json.dumps([file, answers[-1]])}\n")
+            append([file, answers[-1]])
             tally[_outcome(label, answers[-1])] += 1
             progress.advance(1, _running(tally))
     if tally["unreadable"] == len(files):
-        if journal is not None:
-            journal.unlink(missing_ok=True)  # Or the next run would go on from here, where nothing is left to read.
+        if kept:
+            kept.unlink(missing_ok=True)  # Or the next run would go on from here, where nothing is left to read.
         raise ValueError(
             f"{os.fspath(folder)}: expected pictures; none of {len(files)} can be read. {files[0]}: {answers[0]}."
         )
@@ -151,10 +152,10 @@ def evaluate(
         "resumed_after": resumed,
         "seconds": round(time.monotonic() - began, 2),
     }
-    if journal is not None:
-        with replacing(output) as temporary:
+    if kept:
+        with journal.kept(kept), replacing(output) as temporary:
             temporary.write_text(f"{json.dumps(report, indent=1)}\n", "ascii")
-        journal.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
     return report
 
 
@@ -291,45 +292,11 @@ def _running(tally: Counter[str]) -> str:
     return f"top-1 error {100 * tally['wrong'] / read:.2f} %" if read else ""
 
 
-def _resumed(journal: Path, about: dict[str, Any], files: list[str]) -> list[Answer]:
-    """The answers of an interrupted run of the same evaluation; the journal is ready for the rest.
-
-    Its first line says of what it is; each further one is a file and its answer. What an
-    interruption left of a line is cut off.
-    """
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    if not journal.exists():
-        with replacing(journal) as temporary:
-            temporary.write_text(f"{json.dumps(about)}\n", "ascii")
-        return []
-    with journal.open("rb+") as log:
-        first = log.readline()
-        there = _parsed(first)
-        if not isinstance(there, dict) or set(there) != set(about):
-            raise ValueError(f"{journal}: expected the journal of an evaluation; it is none. Choose another output.")
-        differing = [name for name in about if there[name] != about[name]]
-        if differing:
-            raise ValueError(
-                f"{journal}: expected the journal of this evaluation; received one that was interrupted, of other "
-                f"{', '.join(differing)}. Delete it to give that one up, or choose another output."
-            )
-        answers, end = [], len(first)
-        for file, line in zip(files, log, strict=False):
-            match _parsed(line):
-                case [name, list() | str() as answer] if name == file and line.endswith(b"\n"):
-                    answers.append(answer)
-                case _:
-                    break
-            end += len(line)
-        log.truncate(end)
-    return answers
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _named(entry: Any) -> str | None:
+    match entry:
+        case [str() as file, list() | str()]:
+            return file
+    return None
 
 
 def _versions() -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +14,15 @@ import numpy as np
 
 from tfalexnet import checkpoints
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import Samples, describe, litert, onnx, openvino, savedmodel
+from tfalexnet.exports import Samples, describe, litert, need, onnx, openvino, savedmodel
 from tfalexnet.files import free, sha256
 from tfalexnet.formats import CheckpointError
+from tfalexnet.pictures import pictures_in
 from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.weights import find
 
 FORMATS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}
+PACKAGES = {"onnx": ("onnx",), "openvino": ("openvino", "onnx")}  # What writing a format needs.
 CALIBRATION = 200  # Pictures: with five times as many, int8 of the shipped model answers no better.
 
 
@@ -27,22 +31,22 @@ def export(
     output: str | os.PathLike | None = None,
     format: str = "savedmodel",
     precision: str = "float32",
-    pictures: Sequence[Picture] | None = None,
+    pictures: str | os.PathLike | Iterable[Picture] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a network for another runtime, whole or not at all.
 
     Args:
         weights: a known name or a file in any format; None is the default of `tfalexnet.predict`.
-        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel. None is
-            `weights/<name of the weights>…`.
+        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel, new or empty. None
+            is `weights/<name of the weights>…`.
         format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino",
             from preprocessed pictures to probabilities. `tfalexnet.exports` says what each carries.
         precision: "float32"; "bfloat16" in a SavedModel computes in it; "float16" in the others halves
             the file; "int8" in LiteRT quarters it and computes in whole numbers.
-        pictures: for int8 alone: what the ranges of activations are found with, like those that the
-            network will see; `CALIBRATION` of them, evenly spread.
-        overwrite: whether an output that exists is replaced.
+        pictures: for int8 alone: a folder, or several pictures, with which the ranges of activations are
+            found, like those that the network will see; at most `CALIBRATION` of them, evenly spread.
+        overwrite: whether an output that exists is replaced, a file by a file, a SavedModel by a SavedModel.
 
     Returns:
         What was written.
@@ -63,21 +67,19 @@ def export(
         raise ValueError(
             "Expected pictures (--pictures DIR) for int8, to find the ranges of activations with. Received: none"
         )
+    need(*PACKAGES.get(format, ()))
+    chosen = _chosen(pictures) if precision == "int8" else []
     source = find(weights)
     output = _usual(source, module) if output is None else Path(output)
-    suffix = Path(module.NAME).suffix
-    if suffix and output.suffix != suffix:
-        raise ValueError(f"Expected an output that ends in {suffix}. Received: {output}")
-    for path in _files(output, module):
-        if path.is_dir() and not (path / "saved_model.pb").is_file():
-            raise ValueError(f"Expected an output that is no folder of other things. Received: {path}")
-        free(path, overwrite)
+    _check(output, module, overwrite)
     checkpoint = checkpoints.read(source)
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with all layers. {source} lacks {', '.join(checkpoint.missing)}.")
     description = describe(checkpoint, precision, module.LAYOUT, source=source.name, source_sha256=sha256(source))
-    samples = _samples(checkpoint, source, pictures) if precision == "int8" else None
+    samples = _samples(checkpoint, source, chosen) if precision == "int8" else None
     output.parent.mkdir(parents=True, exist_ok=True)
+    for left in output.parent.glob(f".{glob.escape(output.name)}.????????.part"):
+        shutil.rmtree(left, ignore_errors=True)  # By a kill while it was written.
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".part", dir=output.parent) as folder:
         written = Path(folder, "new", output.name)
         written.parent.mkdir()
@@ -98,14 +100,40 @@ def _files(output: Path, module: ModuleType) -> list[Path]:
     return [output, *map(output.with_suffix, module.BESIDE)]
 
 
-def _samples(checkpoint: Checkpoint, source: Path, pictures: Sequence[Picture]) -> Samples:
+def _check(output: Path, module: ModuleType, overwrite: bool) -> None:
+    """Raises where something is in the way of an output, or its name says something else."""
+    suffix = Path(module.NAME).suffix
+    if suffix and output.suffix != suffix:
+        raise ValueError(f"Expected an output that ends in {suffix}. Received: {output}")
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{output}: expected to make it in a folder. {above} is a file.")
+    for path in _files(output, module):
+        if path.exists() and path.is_dir() == bool(suffix):
+            kinds = ("file", "folder") if suffix else ("folder", "file")
+            raise ValueError("Expected an output that is new, or a {}. Received a {}: {}".format(*kinds, path))
+        if path.is_dir():
+            if not any(path.iterdir()):
+                continue
+            if not (path / "saved_model.pb").is_file():
+                raise ValueError(f"Expected an output that is no folder of other things. Received: {path}")
+        free(path, overwrite)
+
+
+def _chosen(pictures: str | os.PathLike | Iterable[Picture]) -> list[Picture]:
+    """Pictures to calibrate with, evenly spread over all."""
+    every = pictures_in(pictures) if isinstance(pictures, str | os.PathLike) else list(pictures)
+    count = min(len(every), CALIBRATION)
+    return [every[place * len(every) // count] for place in range(count)]
+
+
+def _samples(checkpoint: Checkpoint, source: Path, chosen: list[Picture]) -> Samples:
     process = checkpoint.preprocessing
     if process is None:
         raise CheckpointError(
             f"Expected weights that say how {checkpoint.architecture.name} wants its pictures, for int8. "
             f"{source} does not; float16 needs none."
         )
-    chosen = pictures[:: -(-len(pictures) // CALIBRATION) or 1]
     readable = []
     for picture in chosen:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from tfalexnet import checkpoints
 from tfalexnet.architectures import Architecture
 from tfalexnet.classes import Class
-from tfalexnet.exports import litert
+from tfalexnet.exports import litert, openvino
 from tfalexnet.formats import CheckpointError
 from tfalexnet.outputs import PROBABILITIES, named, reached
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
@@ -154,8 +155,9 @@ def load(
 def _load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
 ) -> Network:
-    if litert.recognises(path):
-        return _lite(path, layers)
+    for engine in (litert, openvino):
+        if engine.recognises(path):
+            return _exported(engine, path, layers, precision)
     import tensorflow as tf
 
     from tfalexnet.frozen import freeze
@@ -180,11 +182,11 @@ def _load(
     return Network(net, process, checkpoint.classes, layers, precision, lambda inputs: function(_shared(inputs)))
 
 
-def _lite(path: Path, layers: tuple[str, ...]) -> Network:
-    """The network of an exported file, in the precision of the file; TensorFlow is not imported."""
-    checkpoint, precision, function = litert.read(path)
+def _exported(engine: ModuleType, path: Path, layers: tuple[str, ...], precision: str) -> Network:
+    """The network of an exported file, answered by its own runtime; TensorFlow is not imported."""
+    checkpoint, precision, function = engine.read(path, precision)
     if layers != (PROBABILITIES,):
-        raise ValueError(f"Expected the layer {PROBABILITIES} of a file for LiteRT. Received: {', '.join(layers)}")
+        raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
     if checkpoint.preprocessing is None:
         raise _unprepared(path, checkpoint.architecture)
     return Network(checkpoint.architecture, checkpoint.preprocessing, checkpoint.classes, layers, precision, function)

@@ -7,14 +7,14 @@ import csv
 import glob
 import hashlib
 import itertools
-import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfalexnet import inference, prediction
+import numpy as np
+
+from tfalexnet import inference, journal, prediction
 from tfalexnet.files import free, replacing, sha256
 from tfalexnet.formats import CheckpointError
 from tfalexnet.inference import Precision
@@ -65,7 +65,8 @@ def label(
         weights: as for `tfalexnet.predict`.
         top: how many classes; at most as many as there are.
         precision: as for `tfalexnet.predict`.
-        overwrite: whether an output that exists is replaced.
+        overwrite: whether an output that exists is replaced. If the `.part` of the same call is there, whole
+            or not, that is what is written.
 
     Raises:
         ValueError: the sources hold no files, the `.part` is of another call, or an argument is wrong.
@@ -73,8 +74,7 @@ def label(
         FileExistsError: the output exists.
         OSError: something cannot be written, or a folder of pictures is gone; the same call goes on.
     """
-    if not isinstance(top, int) or top < 1:
-        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
+    prediction.check_top(top)
     output = Path(output)
     part = output.with_name(f"{output.name}.part")
     if output.suffix not in WRITERS:
@@ -100,32 +100,32 @@ def label(
         "files": len(files),
         "files_sha256": _digest(files),
     }
-    if output.exists() and part.exists() and part.stat().st_mtime_ns <= output.stat().st_mtime_ns:
-        part.unlink()  # It is that output: a kill came between writing it and the end of this function.
     for left in output.parent.glob(f".{glob.escape(output.name)}.????????.part"):
         left.unlink()  # By a kill while the output was written.
-    done, failed = _begin(part, said, files)
-    answers = prediction.answers(itertools.islice(files, done, None), path, top, precision)
+    done = failed = 0
+    for each in journal.resumed(part, said, files, _named):
+        done, failed = done + 1, failed + ("error" in each)
+    results = inference.run(network, itertools.islice(files, done, None))
     with (
-        _kept(part),
-        part.open("ab") as journal,
-        contextlib.closing(answers),
+        journal.appending(part) as append,
+        contextlib.closing(results),
         Progress(len(files), "pictures", done, _note(failed)) as progress,
     ):
-        for file, answer in zip(itertools.islice(files, done, None), answers, strict=True):
-            if isinstance(answer, PictureError):
-                _check_that_they_are_there(folders, file)
+        for file, result in zip(itertools.islice(files, done, None), results, strict=True):
+            if isinstance(result, PictureError):
+                _check_that_it_was_there(file, folders)
                 failed += 1
-            elif not all(math.isfinite(best.score) for best in answer):
+            elif not np.isfinite(result[0]).all():
                 raise CheckpointError(
                     f"{path}: expected probabilities; its network answers {file} with numbers that are not finite "
                     "(NaN or infinity). Look into the training that made it."
                 )
-            journal.write(_line(row(file, answer)))
-            journal.flush()
+            else:
+                result = prediction.best(result[0], network.classes, top)
+            append(row(file, result))
             progress.advance(1, _note(failed))
-    with _kept(part), replacing(output) as temporary:
-        WRITERS[output.suffix](temporary, _all_rows(part, files), top)
+    with journal.kept(part), replacing(output) as temporary:
+        WRITERS[output.suffix](temporary, journal.lines(part, files, _named), top)
     part.unlink()
     return Report(len(files), failed)
 
@@ -196,24 +196,33 @@ def _folder(source: str) -> Path:
     return folder
 
 
-def _check_that_they_are_there(folders: Iterable[Path], file: str) -> None:
+def _check_that_it_was_there(file: str, sources: set[Path]) -> None:
     """A disk that is gone says nothing about its pictures.
 
     Raises:
-        NotADirectoryError: the file is missing, and with it all of a folder.
+        NotADirectoryError: the file is missing, and with it all of a folder between it and its source.
     """
     if os.path.lexists(file):
         return
-    for folder in folders:
-        try:
-            gone = not any(folder.iterdir())  # What is left of a disk that was unmounted is an empty folder.
-        except OSError:
-            gone = True
-        if gone:
-            raise NotADirectoryError(
-                f"{folder}: expected the pictures that were there; it is gone, or empty. What is done is kept: with "
-                "them back, the same command goes on."
-            )
+    gone = None
+    for folder in Path(file).parents:
+        if _is_gone(folder):
+            gone = folder
+        if folder in sources:
+            break
+    if gone:
+        raise NotADirectoryError(
+            f"{gone}: expected the pictures that were there; it is gone, or empty. What is done is kept: with "
+            "them back, the same command goes on."
+        )
+
+
+def _is_gone(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None  # What is left of a disk that was unmounted is an empty folder.
+    except OSError:
+        return True
 
 
 def _digest(files: list[str]) -> str:
@@ -227,76 +236,8 @@ def _note(failed: int) -> str:
     return f"{failed} unreadable" if failed else ""
 
 
-@contextlib.contextmanager
-def _kept(part: Path) -> Iterator[None]:
-    """A full disk, or one that went away, in words that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        text = f"{os.strerror(error.errno)}. What is done is kept: the same command goes on"
-        raise OSError(error.errno, text, os.fspath(part)) from error
-
-
-def _begin(part: Path, said: dict[str, Any], files: list[str]) -> tuple[int, int]:
-    """How many files an interrupted call is done with, and how many of them were unreadable.
-
-    The first line of its journal says of what it is; each further one is a row. What an interruption
-    left of a line is cut off.
-    """
-    if not part.exists():
-        with replacing(part) as temporary:
-            temporary.write_bytes(_line(said))
-        return 0, 0
-    with part.open("rb+") as journal:
-        first = journal.readline()
-        before = _parsed(first)
-        if not isinstance(before, dict) or set(before) != set(said):
-            raise ValueError(f"{part}: expected what an interrupted command left; it is not. Choose another output.")
-        if before != said:
-            differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
-            raise ValueError(
-                f"Expected {part} to be left by the same command. It differs: {differing}. Delete it, or choose "
-                "another output."
-            )
-        done, failed, end = 0, 0, len(first)
-        for each, length in _rows(journal, files):
-            done, failed, end = done + 1, failed + ("error" in each), end + length
-        journal.truncate(end)
-    return done, failed
-
-
-def _rows(journal: IO[bytes], files: list[str]) -> Iterator[tuple[dict[str, Any], int]]:
-    """The rows of a journal as far as it is whole, each with the bytes of its line."""
-    for file, line in zip(files, journal, strict=False):
-        found = _parsed(line)
-        if not (line.endswith(b"\n") and isinstance(found, dict) and found.get("file") == file):
-            return
-        yield found, len(line)
-
-
-def _all_rows(part: Path, files: list[str]) -> Iterator[dict[str, Any]]:
-    count = 0
-    with part.open("rb") as journal:
-        journal.readline()
-        for found, _ in _rows(journal, files):
-            count += 1
-            yield found
-    if count < len(files):
-        raise ValueError(f"{part}: expected a row for each of {len(files)} files; another process writes to it too.")
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    # Of a lone surrogate, a byte of a name that is not UTF-8, backslashreplace makes what JSON calls it, \udcNN.
-    return f"{json.dumps(content, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _named(entry: Any) -> str | None:
+    return entry.get("file") if isinstance(entry, dict) else None
 
 
 def _columns(top: int) -> list[str]:
@@ -316,7 +257,7 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
 
 def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]], _: int) -> None:
     with path.open("wb") as file:
-        file.writelines(map(_line, rows))
+        file.writelines(map(journal.line, rows))
 
 
 def _write_csv(path: Path, rows: Iterable[dict[str, Any]], top: int) -> None:
@@ -341,5 +282,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise ValueError("Expected pyarrow, which knows .parquet. It is not installed: pip install pyarrow") from None
+        raise ValueError(
+            "Expected pyarrow, which knows .parquet. It is not installed: pip install 'tfalexnet[parquet]'"
+        ) from None
     return pyarrow

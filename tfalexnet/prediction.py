@@ -41,8 +41,8 @@ def predict(
             bvlc_alexnet where it is at hand, else deep_compression: the same network in a file of
             9 MB. They stay in memory, so that a second call does not load them again.
         top: how many classes; at most as many as there are.
-        precision: what the network multiplies in: "float32"; "bfloat16", on new processors several times
-            as fast with probabilities that differ in the third digit; "auto", bfloat16 on such processors.
+        precision: what the network multiplies in: "float32"; "bfloat16", on new processors up to three
+            times as fast with probabilities that differ by up to .02; "auto", bfloat16 on such processors.
 
     Raises:
         PictureError: something is not a picture; the message names it.
@@ -65,7 +65,7 @@ def answers(
     compiled: bool = True,
 ) -> Iterator[list[Prediction] | PictureError]:
     """For each picture in order its best classes, or what is wrong with it; see `predict` and `inference.load`."""
-    _check(top)
+    check_top(top)
     network = inference.load(weights, precision=precision, compiled=compiled)
     for answer in inference.run(network, images):
         yield answer if isinstance(answer, PictureError) else best(answer[0], network.classes, top)
@@ -122,7 +122,7 @@ def decode_predictions(
     Raises:
         ValueError: the rows have another number of classes, or `top` is not positive.
     """
-    _check(top)
+    check_top(top)
     _, classes = _description(weights)
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != len(classes):
@@ -133,8 +133,9 @@ def decode_predictions(
     return [[tuple(answer[1:]) for answer in best(row, classes, top)] for row in preds]
 
 
-def _check(top: int) -> None:
-    if not isinstance(top, int) or top < 1:
+def check_top(top: int) -> None:
+    """Raises `ValueError` where it is no number of classes."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
 
 

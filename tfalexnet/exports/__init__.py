@@ -2,12 +2,14 @@
 
 Every module has `NAME`, the usual name of an output; `BESIDE`, the ends of files that come with it;
 `LAYOUT` of its inputs; `PRECISIONS`, the first the usual one; and `write(path, checkpoint, description,
-precision, samples)`, which takes the parameters out of the checkpoint. Each file takes preprocessed
-pictures, float32, and carries the description below, for whoever has nothing but the file.
+precision, samples)`, which may take the parameters out of the checkpoint to save memory. Each file takes
+preprocessed pictures, float32 (a SavedModel by its signature `probabilities`), and carries the description
+below, for whoever has nothing but the file.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -74,6 +76,13 @@ def described(text: str | bytes) -> tuple[Checkpoint, str]:
         if process.shape != net.input_shape:
             raise ValueError(f"expected pictures of {net.input_shape}; received {process.shape}")
     return Checkpoint({}, net, process, names), fields["precision"]
+
+
+def need(*packages: str) -> None:
+    """Raises `ValueError` where one of these packages is not installed."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"Expected the package {package}. It is not installed: pip install 'tfalexnet[export]'")
 
 
 def wnids(names: tuple[Class, ...]) -> list[str] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, described, savedmodel
+from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, described, need, savedmodel
 from tfalexnet.formats import CheckpointError, reading
 
 NAME, BESIDE, LAYOUT = "{}.tflite", (), "NHWC"
@@ -75,8 +75,10 @@ def recognises(path: Path) -> bool:
         return file.read(8)[4:] == MAGIC
 
 
-def read(path: Path) -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.ndarray]]]:
+def read(path: Path, _: str = "float32") -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.ndarray]]]:
     """What a file of `write` says of itself, its precision, and its function; TensorFlow is not needed.
+
+    The file's own precision is all there is, whatever is asked for.
 
     Returns:
         A checkpoint without parameters, the precision, and a function from preprocessed pictures,
@@ -86,12 +88,9 @@ def read(path: Path) -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.nd
         CheckpointError: the file is damaged, or not one of `write`.
         ValueError: the package ai-edge-litert is not installed.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        raise ValueError(
-            "Expected the package ai-edge-litert. It is not installed: pip install ai-edge-litert"
-        ) from None
+    need("ai_edge_litert")
+    from ai_edge_litert.interpreter import Interpreter
+
     with reading(path, "a network that tfalexnet exported for LiteRT"):
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(f"{KEY}.json")

@@ -16,7 +16,7 @@ from tfalexnet import architectures as table
 from tfalexnet import fitting
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples
+from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, need
 from tfalexnet.formats import Parameters, orientation
 from tfalexnet.outputs import BEFORE
 
@@ -38,11 +38,14 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
 
 
 def graph(net: Architecture, parameters: Parameters, precision: Literal["float32", "float16"] = "float32") -> Any:
-    """The `onnx.ModelProto` from pictures (batch, channels, height, width) to probabilities."""
-    try:
-        from onnx import TensorProto, helper
-    except ImportError:
-        raise ValueError("Expected the package onnx. It is not installed: pip install onnx") from None
+    """The `onnx.ModelProto` from pictures (batch, channels, height, width) to probabilities.
+
+    Raises:
+        ValueError: the package onnx is not installed.
+    """
+    need("onnx")
+    from onnx import TensorProto, helper
+
     ordered = fitting.flattened(parameters, net, orientation.flatten_chw, "CHW")
     made, entering, x = _Graph(precision), net.input_shapes(), INPUTS
     for row in net.layers:

@@ -1,14 +1,26 @@
-"""OpenVINO: the ONNX graph in OpenVINO's own form, an .xml and a .bin beside it."""
+"""OpenVINO: the ONNX graph in OpenVINO's own form, an .xml and a .bin beside it, out and in."""
 
 from __future__ import annotations
 
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import KEY, Samples, onnx
+from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, described, need, onnx
+from tfalexnet.formats import CheckpointError, reading
 
 NAME, BESIDE, LAYOUT = "{}.xml", (".bin",), onnx.LAYOUT
 PRECISIONS = ("float32", "float16")
+START = re.compile(rb"<\?xml[^<]*<net\s")
+HINTS = {"float32": "f32", "bfloat16": "bf16"}  # INFERENCE_PRECISION_HINT
+TELEMETRY = "openvino_telemetry"
 
 
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, _: Samples | None = None) -> None:
@@ -17,11 +29,85 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     The precision is that of the weights in the .bin. What OpenVINO computes in is chosen when the network
     is compiled: bfloat16 on processors that have it, unless {"INFERENCE_PRECISION_HINT": "f32"} is given.
     """
-    try:
-        import openvino
-    except ImportError:
-        raise ValueError("Expected the package openvino. It is not installed: pip install openvino") from None
+    openvino = _package()
     graph = onnx.graph(checkpoint.architecture, checkpoint.parameters)
     model = openvino.Core().read_model(graph.SerializeToString())
     model.set_rt_info(description, KEY)
     openvino.save_model(model, path, compress_to_fp16=precision == "float16")
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file is a network for OpenVINO, whoever wrote it."""
+    with path.open("rb") as file:
+        return START.match(file.read(256)) is not None
+
+
+def read(
+    path: Path, precision: Literal["float32", "bfloat16"] = "float32"
+) -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.ndarray]]]:
+    """What a file of `write` says of itself, the precision, and its function; TensorFlow is not needed.
+
+    Args:
+        path: the .xml; its .bin is beside it.
+        precision: of the products, whatever that of the weights.
+
+    Returns:
+        A checkpoint without parameters; the precision, float32 where OpenVINO knows no bfloat16 on this
+        processor; and a function from preprocessed pictures, float32 (batch, height, width, channels),
+        to a list of their probabilities, which threads may share.
+
+    Raises:
+        CheckpointError: a file is damaged or missing, or not one of `write`.
+        ValueError: the package openvino is not installed.
+    """
+    openvino = _package()
+    with reading(path, "a network that tfalexnet exported for OpenVINO"), _in_a_line():
+        weights = path.with_suffix(*BESIDE)
+        if not weights.is_file():
+            raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
+        core = openvino.Core()
+        model = core.read_model(path, weights)
+        if not model.has_rt_info(KEY):
+            raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
+        checkpoint, _ = described(model.get_rt_info(KEY).astype(str))
+        height, width, channels = checkpoint.architecture.input_shape
+        wanted = f"[?,{channels},{height},{width}] and [?,{checkpoint.architecture.classes}]"
+        shapes = f"{model.input(INPUTS).partial_shape} and {model.output(PROBABILITIES).partial_shape}"
+        if shapes != wanted:
+            raise CheckpointError(f"expected inputs and outputs of {wanted}, as it says; received {shapes}")
+        steps = openvino.preprocess.PrePostProcessor(model)
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout(LAYOUT))
+        # One batch at a time has all cores: two side by side are no faster, and a single photo waits longer.
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
+        compiled = core.compile_model(steps.build(), "CPU", options)
+        taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        request, alone = compiled.create_infer_request(), threading.Lock()
+
+    def function(inputs: np.ndarray) -> list[np.ndarray]:
+        inputs = np.ascontiguousarray(inputs, np.float32)
+        with alone:
+            return [request.infer({INPUTS: inputs}, share_inputs=True)[PROBABILITIES]]
+
+    return checkpoint, next(name for name, hint in HINTS.items() if hint == taken), function
+
+
+def _package() -> Any:
+    """OpenVINO, which reports to its makers that it is imported if it finds the package to do so with."""
+    need("openvino")
+    absent = sys.modules.setdefault(TELEMETRY, None) is None
+    try:
+        import openvino
+    finally:
+        if absent:
+            del sys.modules[TELEMETRY]
+    return openvino
+
+
+@contextmanager
+def _in_a_line() -> Iterator[None]:
+    """Of OpenVINO's errors the last line, which says what is wrong; those before say where in its source."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(str(error).strip().rpartition("\n")[2]) from error

@@ -14,6 +14,7 @@ NAME, BESIDE, LAYOUT = "{}/1", (), "NHWC"  # TensorFlow Serving looks for versio
 PRECISIONS = ("float32", "bfloat16")
 TOP = 5
 AT_ONCE = 32  # Pictures of a batch that are decoded at a time, if there are cores for it.
+BMP_BITS = (24, 32)  # Of a pixel, at bytes 28 and 29 of a file.
 GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^−16, as Pillow converts (src/libImaging/Convert.c).
 
 
@@ -24,7 +25,8 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     counts, and gives the best five classes: `classes`, `wnids` where there are any, `indices`, `scores`.
     `probabilities` takes `inputs`, preprocessed pictures. Unlike in `tfalexnet.predict`, EXIF orientation
     is not applied and transparency not laid on white; and where preprocessing is antialiased, levels
-    differ by up to 1.
+    differ by up to 1. BMPs have 24 or 32 bits a pixel: TensorFlow takes a palette's numbers for levels.
+    A picture that cannot be read fails the whole batch, as `invalid argument`.
 
     Raises:
         CheckpointError: nobody says how the network wants its pictures.
@@ -81,8 +83,18 @@ def preparation(process: Preprocessing) -> Callable:
         return tf.cond(
             tf.io.is_jpeg(data),
             lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),  # Pillow's, to the bit.
-            lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+            lambda: decode_other(data),
         )
+
+    def decode_other(data: tf.Tensor) -> tf.Tensor:
+        bits = tf.cond(
+            tf.strings.substr(data, 0, 2) == "BM",
+            lambda: tf.io.decode_raw(tf.strings.substr(data, 28, 2), tf.uint16)[0],  # Little-endian, both.
+            lambda: tf.constant(BMP_BITS[0], tf.uint16),
+        )
+        expected = f"Expected a BMP of {' or '.join(map(str, BMP_BITS))} bits a pixel. Received, in bits:"
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(bits == BMP_BITS), [expected, bits])]):
+            return tf.io.decode_image(data, channels=3, expand_animations=False)
 
     def prepare(data: tf.Tensor) -> tf.Tensor:
         pixels = decode(data)
