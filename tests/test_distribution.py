@@ -16,7 +16,7 @@ import tensorflow as tf
 from test_main import tfalexnet as command
 from test_runs import NET, RECIPE, archive, interrupted_at, log, pictures, same, train
 
-from tfalexnet import checkpoints, data, learning, runs, training
+from tfalexnet import checkpoints, data, distribution, learning, runs, training
 from tfalexnet.architectures import MNIST_28, Architecture
 from tfalexnet.runs import Options
 
@@ -98,6 +98,31 @@ def test_that_replicas_are_strict_is_said(two_replicas, tmp_path):
         runs.train(*parts, NET, recipe, tmp_path / "run", strategy=two_replicas)
 
 
+CLUSTERS = {
+    "none": None,
+    "no JSON": "worker=one:1",
+    "no task": '{"cluster": {"worker": ["one:1"]}}',
+    "no machines": '{"cluster": {}, "task": {"type": "worker", "index": 0}}',
+    "a list": "[1]",
+}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_workers_without_a_cluster_are_told_what_is_expected(name, monkeypatch):
+    config = CLUSTERS[name]
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match='Expected TF_CONFIG .* such as {"cluster".*Received: ') as caught:
+        distribution.strategy_named("multi-worker")
+    assert str(caught.value).endswith(f"Received: {config or 'none'}")
+
+
+def test_one_replica_is_said():
+    with pytest.warns(UserWarning, match="--strategy mirrored finds one device"):
+        distribution.strategy_named("mirrored")
+
+
 def ports(count: int) -> list[int]:
     """Ports that are free now."""
     with contextlib.ExitStack() as stack:
@@ -146,7 +171,7 @@ def test_two_workers_learn_as_one_survive_a_kill_and_stop_together(tmp_path):
     stopped[1].terminate()  # Not the one that saves.
     assert [worker.wait(120) for worker in stopped] == [130, 130], [file.read_text() for file in said]
     first, second = (file.read_text() for file in said)
-    assert "Going on in epoch" in first and "; all is saved in two. To go on: tfalexnet train" in first
+    assert "Going on " in first and "; all is saved in two. To go on: tfalexnet train" in first
     assert "; as all workers do; the first one has saved all in two." in second
     assert not (tmp_path / "two" / "model.weights.h5").exists()
 

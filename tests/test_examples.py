@@ -1,5 +1,6 @@
 """The examples run as their first lines say."""
 
+import runpy
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import ROOT
 from nets import random_parameters, write_npy
 
+from tfalexnet import __main__
 from tfalexnet.architectures import BVLC_ALEXNET
 
 
@@ -15,6 +17,18 @@ def example(name: str, *arguments: object, cwd) -> str:
     run = subprocess.run(command, capture_output=True, cwd=cwd, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     return run.stdout
+
+
+@pytest.mark.parametrize("name", ["cats_dogs", "fashion_mnist", "flowers17", "imagenette", "mnist"])
+def test_what_a_user_types_comes_before_what_an_example_says(name, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(__main__, "main", lambda: parsed.append(__main__._parse()))
+    for flags in ([], ["--epochs", "3", "--batch-size", "7", "--precision", "float32", "--architecture", "mine"]):
+        monkeypatch.setattr(sys, "argv", ["train.py", "DATA", "--output", "RUN", *flags])
+        runpy.run_path(str(ROOT / "examples" / f"train_{name}.py"), run_name="__main__")
+    plain, asked = parsed
+    assert plain.data == asked.data == "DATA" and plain.epochs != 3
+    assert (asked.epochs, asked.batch_size, asked.precision, asked.architecture) == (3, 7, "float32", "mine")
 
 
 def test_label_photo(photo, tmp_path):

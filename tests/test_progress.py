@@ -73,6 +73,38 @@ def test_no_line_is_wider_than_the_terminal_or_leaves_the_one_before(clock, term
     assert {len(line.rstrip("\n")) for line in terminal.getvalue().split("\r")[1:]} == {29}
 
 
+@pytest.mark.parametrize("done", [0, 1000, 25_000])
+def test_a_terminal_of_80_columns_shows_the_note(clock, terminal, monkeypatch, done):
+    monkeypatch.setenv("COLUMNS", "80")
+    note = "epoch 12, loss 0.123, error 45.6%"
+    with Progress(50_000, "pictures", note=note) as bar:
+        clock.now += 1000
+        bar.advance(done)
+        line = terminal.getvalue().split("\r")[-1]
+    assert note in line and f"{done}/50000 pictures" in line and len(line) == 79
+    if done:
+        assert " left" in line
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_message_stands_above_the_line(terminal):
+    with Progress(10, "pictures", note="note") as bar:
+        bar.say("a.png: empty")
+    cleared, after = terminal.getvalue().split("a.png: empty\n")
+    assert cleared.endswith(f"\r{' ' * 119}\r") and "0/10 pictures  note" in after
+
+
+def test_a_log_gets_a_line_of_very_long_work_every_five_minutes(clock, monkeypatch):
+    log = stderr(monkeypatch, io.StringIO())
+    with Progress(1000, "pictures") as bar:
+        for _ in range(1000):
+            clock.now += 1
+            bar.advance(1)
+        bar.say("a.png: empty")
+    shares = [line.split("%")[0][-3:].strip() for line in log.getvalue().splitlines() if "%" in line]
+    assert shares == ["30", "60", "90", "100"] and "\na.png: empty\n" in log.getvalue()
+
+
 @pytest.mark.parametrize(("seconds", "lines"), [(9.0, 0), (11.0, 1)])
 def test_a_log_gets_one_line_of_long_work_only(clock, monkeypatch, seconds, lines):
     log = stderr(monkeypatch, io.StringIO())

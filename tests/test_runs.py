@@ -14,14 +14,15 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import random_parameters, small
+from nets import random_parameters, small, write_npy
 from PIL import Image
 from test_main import tfalexnet as command
 
 import tfalexnet
 from tfalexnet import __main__, checkpoints, data, learning, runs, training
 from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
-from tfalexnet.logbook import TrainingError
+from tfalexnet.logbook import Logbook, TrainingError
+from tfalexnet.preprocessing import PictureError
 from tfalexnet.runs import Options
 from tfalexnet.weights import find as weights_file
 
@@ -111,12 +112,13 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, capsys):
     assert [name for _, name in read.classes] == ["down", "across", "none"]
     ours = tfalexnet.AlexNet(NET, weights=model)(read.preprocessing(picture)[None]).numpy()
     assert ours.argmax() == 1
-    events = [file for file in (tmp_path / "run").iterdir() if "tfevents" in file.name]
+    events = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(events) == 1
     tags = set()
     for record in tf.compat.v1.io.tf_record_iterator(str(events[0])):
         event = tf.compat.v1.Event.FromString(record)
         tags |= {value.tag for value in event.summary.value}
-    assert {"loss", "error", "learning_rate", "validation_error", "conv1"} <= tags
+    assert {"loss", "epoch_loss", "error", "learning_rate", "validation_error", "conv1"} <= tags
 
 
 def interrupted_at(place: str, count: int, monkeypatch) -> None:
@@ -163,9 +165,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, whole, tmp_path, 
 
 
 def test_more_epochs_go_further_and_the_same_are_done_already(first, whole, run, capsys):
+    events = sorted((run / "tensorboard").iterdir())
     train(run, 1)
-    assert f"All epochs are done already, {run}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"All epochs are done already, {run}" in said and "; 1 epoch of 4 steps of 16 pictures" in said
     same(run, first)
+    assert sorted((run / "tensorboard").iterdir()) == events
     train(run, 2)
     same(run, whole)
 
@@ -192,8 +197,77 @@ def test_where_a_run_came_from_is_noted_and_may_change(run):
     after = json.loads((run / "run.json").read_text())
     assert after["origin"] == {"strategy": None, "data": "/a", "command": "tfalexnet train /a"}
     assert {name for name in after if after[name] != before[name]} == {"origin", "options"}
-    with pytest.raises(ValueError, match="of another: options.seed was 2012, is 1. Choose"):
+    with pytest.raises(ValueError, match="of another: --seed was 2012, is 1. Choose"):
         train(run, 1, seed=1)
+
+
+def described(**changed):
+    """What a run could say of itself."""
+    recipe = {"source": "paper", "batch": 64, "schedule": "plateau", "learning_rate": 0.1, "decay": 5e-4}
+    return {
+        "classes": ["ant", "bee"],
+        "training": {"pictures": 9, "sha256": "1"},
+        "recipe": recipe | changed.pop("recipe", {}),
+        "options": {"freeze_until": None, "strict": False} | changed.pop("options", {}),
+        "epochs": 1,
+    } | changed
+
+
+DIFFERENCES = {
+    "batch": (described(recipe={"batch": 32}), "--batch-size was 64, is 32"),
+    "option": (described(options={"freeze_until": "fc8"}), "--freeze-until was not given, is fc8"),
+    "recipe": (
+        described(recipe={"source": "caffe", "schedule": "step", "learning_rate": 0.2}),
+        "--recipe was paper, is caffe; --learning-rate was 0.1, is 0.2",
+    ),
+    "a recipe of one's own": (described(recipe={"decay": 0}), "recipe.decay was 0.0005, is 0"),
+    "pictures": (described(training={"pictures": 10, "sha256": "2"}), "other pictures to learn from"),
+    "order": (described(classes=["ant", "cat"]), r"class 1 was 'bee', is 'cat' \(--classes\)"),
+    "classes": (described(classes=["ant", "bee", "cat"]), "the number of classes was 2, is 3"),
+    "nothing": (described(options={"strict": True}), None),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_another_training_is_told_in_the_words_of_the_command_line(name, tmp_path):
+    (tmp_path / "checkpoint.npz").touch()
+    (tmp_path / "run.json").write_text(json.dumps(described()))
+    now, message = DIFFERENCES[name]
+    book = Logbook(tmp_path, writes=True)
+    if message is None:
+        assert book.check(now) == 1
+    else:
+        with pytest.raises(ValueError, match=f"It is that of another: {message}. Choose another --output"):
+            book.check(now)
+
+
+def test_a_first_try_that_learnt_nothing_leaves_the_folder_free(tmp_path):
+    book = Logbook(tmp_path, writes=True)
+    (tmp_path / "run.json").write_text(json.dumps(described()))
+    (tmp_path / "events.out.tfevents.1").touch()
+    (tmp_path / "tensorboard").mkdir()
+    assert book.check(described(recipe={"batch": 32})) is None
+    for name in ("checkpoint.npz", "notes.txt"):
+        (tmp_path / name).touch()
+        with pytest.raises(ValueError, match="--batch-size was 64, is 32"):
+            book.check(described(recipe={"batch": 32}))
+        (tmp_path / name).unlink()
+
+
+def test_weights_are_measured_before_they_learn_where_their_classifier_stays(tmp_path, capsys):
+    old = train(tmp_path / "old", 2)
+    error = log(tmp_path / "old")[-1]["validation_error"]
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        read = checkpoints.read
+        patch.setattr(checkpoints, "read", lambda path, *_: read(path, NET))
+        train(tmp_path / "new", 1, weights=old)
+        said = capsys.readouterr().out
+        assert f", validation error {float(error):.1f} %" in said.split("before training: ")[1].splitlines()[0]
+        train(tmp_path / "new", 2, weights=old)
+        assert "before training" not in capsys.readouterr().out
+    train(tmp_path / "fresh", 1)
+    assert "before training" not in capsys.readouterr().out
 
 
 OPTIONS = {"precision": "float16", "seed": -1, "log_interval": 0, "checkpoint_minutes": float("nan")}
@@ -416,16 +490,53 @@ def test_unreadable_pictures_are_named(tmp_path, capsys):
     parts = data.read(tmp_path / "d")
     runs.train(*parts, NET, recipe, tmp_path / "run", Options())
     said = capsys.readouterr().err
-    assert "tfalexnet: 1 of 24 files could not be read" in said and said.count("left out") == 1
+    assert said.startswith(f"tfalexnet: left out {tmp_path}/d/a/3.png: not a picture")
+    assert "tfalexnet: 1 of 24 files could not be read" in said
+    assert said.count("left out") == 2  # At once, and at the end.
     with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
         runs.train(*parts, NET, recipe, tmp_path / "strict", Options(strict=True))
+    assert capsys.readouterr().err == ""
+
+
+def test_ten_unreadable_pictures_stand_for_all():
+    skipped = data.Skipped()
+    for number in range(12):
+        skipped.add(PictureError(f"./{number:02}.png", "empty"))
+    assert skipped.news() == "left out ./00.png: empty" and skipped.news() == ""
+    first, *listed, last = skipped.report(1234).splitlines()
+    assert (first, last) == ("12 of 1,234 files could not be read", "… and 2 more")
+    assert listed == [f"left out ./{number:02}.png: empty" for number in range(10)]
+
+
+NETWORKS = {"name": ("mnist_28", "cifar10", "mnist_28"), "weights": (None, "cifar10", "cifar10_18pct")}
+NETWORKS |= {"neither": (None, None, "bvlc_alexnet")}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_is_that_of_the_weights_where_nobody_says(name):
+    architecture, weights, expected = NETWORKS[name]
+    assert runs.network(architecture, weights).name == expected
+
+
+def test_weights_of_no_network_ask_for_one(tmp_path):
+    odd = {"conv1": (np.zeros((3, 3)), np.zeros(3))}
+    write_npy(tmp_path / "odd.npy", odd)
+    with pytest.raises(ValueError, match="odd.npy does not fit (.|\n)*, say --architecture and a name of"):
+        runs.network(None, tmp_path / "odd.npy")
+    with pytest.raises(ValueError, match="odd.npy does not fit mnist_28"):
+        train(tmp_path / "run", weights=tmp_path / "odd.npy")
 
 
 WRONG = {
     "learning rate": (["--learning-rate", "nan"], 2, "expected a positive number, received 'nan'"),
     "seed": (["--seed", "-1"], 1, "Expected `seed` to be from 0 to 4294967295. Received: -1"),
     "minutes": (["--checkpoint-minutes", "0"], 2, "expected a positive number, received '0'"),
-    "batch": (["--batch-size", "1000"], 1, "Expected a batch of 1 to 3"),
+    "batch": (
+        ["--batch-size", "1000"],
+        1,
+        "Expected a batch of 1 to 37, the pictures to learn from (3 more validate). Received: 1000 (--batch-size)",
+    ),
+    "cluster": (["--batch-size", "8", "--strategy", "multi-worker"], 1, "Expected TF_CONFIG in the environment"),
     "architecture": (["--architecture", "vgg"], 1, "Expected `architecture` to be one of"),
     "freeze": (["--freeze-until", "pool1"], 1, "Expected `weights` with `freeze_until`"),
     "weights": (["--weights", "cifar10"], 1, "does not fit mnist_28"),
@@ -444,6 +555,8 @@ def test_wrong_arguments_are_one_line(name, tmp_path, monkeypatch, capsys):
     (tmp_path / "other" / "a.txt").touch()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"architecture": "bvlc_alexnet"}')
+    (tmp_path / "run" / "checkpoint.npz").touch()
+    monkeypatch.delenv("TF_CONFIG", raising=False)
     (tmp_path / "names.txt").write_text("one\ntwo")
     monkeypatch.chdir(tmp_path)
     arguments = ["tfalexnet", "train", "d.npz", "--architecture", "mnist_28", "--output", "new", *extra]

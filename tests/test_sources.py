@@ -90,7 +90,12 @@ NAMES = {
     "for other numbers": (("1", "5", "9"), ("x", "y", "z"), (0, 1, 2)),
     "fewer": (("0", "1", "2"), ("x", "y"), "Expected the classes 0, 1, 2 .*or 3 names.*Received: x, y"),
     "more than other numbers": (("1", "5", "9"), ("w", "x", "y", "z"), "classes 1, 5, 9 .*or 3 names.*Received: w"),
-    "others": (("a", "b", "c"), ("a", "b", "d"), r"classes a, b, c \(3\) in any order. Received: a, b, d \(3\)"),
+    "others": (
+        ("a", "b", "c"),
+        ("a", "b", "d"),
+        r"classes a, b, c \(3\) in any order. Received: a, b, d \(3\); missing: c; unknown: d$",
+    ),
+    "too few": (("a", "b", "c"), ("a", "b"), "; missing: c; unknown: none"),
     "twice": (("0", "1", "2"), ("x", "y", "x"), "another name for each class. Received more than once: x"),
 }
 
@@ -205,7 +210,10 @@ WRONG = {
         lambda f: f / "train" / "ant",
         "expected a folder of pictures for each class; received none",
     ),
-    "an empty class": (lambda f: (f / "train" / "dog").mkdir() or f, "dog: expected pictures"),
+    "empty classes": (
+        lambda f: [(f / "train" / name).mkdir() for name in ("dog", "fly")] and f,
+        "received none in dog, fly. Remove what is no class, or put pictures there",
+    ),
     "one class": (one_class, "at least two classes; received ant alone"),
     "one class, array": (arrays(y=[1, 1, 1]), "x.npz: expected pictures of at least two classes; received 1 alone"),
     "one class, list": (listed("a.png 5\nb.png 5"), "at least two classes; received 5 alone"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from nets import small
 
 import tfalexnet
-from tfalexnet import training
+from tfalexnet import __main__, training
 from tfalexnet.architectures import ARCHITECTURES, KRIZHEVSKY2012
 from tfalexnet.training import CAFFE, FINE_TUNE, PAPER, SOURCES, Momentum
 
@@ -216,6 +217,38 @@ PUBLISHED = {
 def test_sources_say_what_the_sources_say(name):
     said = dataclasses.asdict(SOURCES[name])
     assert {key: said[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_fine_tuning_is_gentler_with_some_networks():
+    assert training.recipe(None, "bvlc_alexnet", True) == FINE_TUNE
+    assert training.recipe("fine-tune", "cifar10_18pct").learning_rate == 1e-5
+    assert training.recipe(None, "cifar10_18pct", True, learning_rate=1e-4).learning_rate == 1e-4
+
+
+def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
+    def row(name, recipe):
+        optimizer = recipe.optimizer
+        if optimizer == "momentum":
+            optimizer = f"momentum {recipe.momentum:g}" if recipe.momentum else "plain descent"
+        figures = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
+        return re.split("  +", "  ".join([name, optimizer, *figures, recipe.schedule, recipe.augment]))
+
+    lines = __main__.RECIPES.split("\n\n")[0].splitlines()
+    shown = [re.split("  +", line) for line in lines if line != "source, of"][1:]
+    usual = {"paper": PAPER, "caffe": CAFFE}
+    like = {
+        name: kind
+        for name, recipe in SOURCES.items()
+        for kind, other in usual.items()
+        if dataclasses.replace(recipe, source=other.source) == other
+    }
+    own = {name: recipe for name, recipe in SOURCES.items() if name not in like}
+    assert shown == [row(name, recipe) for name, recipe in (training.RECIPES | own).items()]
+    notes = __main__.RECIPES.split("\n\n")[1].replace(" and ", ", ")
+    for kind in usual:
+        assert f"{kind} for {', '.join(name for name in like if like[name] == kind)}" in notes
+    for name, rate in training.FINE_TUNE_RATES.items():
+        assert f"fine-tune of {name} has rate {rate:g}" in notes
 
 
 def test_cifar10_falls_after_120_and_130_epochs():

@@ -17,6 +17,21 @@ from tfalexnet import __version__
 
 WEIGHTS = "a name (tfalexnet list) or a file (default: bvlc_alexnet where it is at hand, else deep_compression)"
 FEW = 100  # Photos for which the compilation of a faster network does not pay.
+RECIPES = """\
+recipe                optimizer        rate  batch  epochs  schedule                  augment
+paper                 momentum 0.9     0.01    128      90  plateau                   paper
+caffe                 momentum 0.9     0.01    256      90  step                      crop
+fine-tune             momentum 0.9    0.001     32      10  cosine                    crop
+source, of
+single_tower          adam            0.001     32      10  constant                  none
+single_tower_avgpool  plain descent   0.001     32      10  constant                  none
+d2l_fashion_mnist     plain descent    0.01    128      10  constant                  none
+mnist_28              adam            0.001     64      10  constant                  none
+tflearn_flowers17     momentum 0.9    0.001     64    1000  constant                  none
+cifar10_18pct         momentum 0.9    0.001    128     140  after 120 and 130 epochs  none
+
+source is paper for krizhevsky2012 and one_weird_trick, caffe for bvlc_alexnet, bvlc_caffenet and tf_alexnet.
+fine-tune of cifar10_18pct has rate 1e-05."""  # Of `training`, which needs Keras; a test compares.
 READ = ".npy, .caffemodel, .pth, .safetensors, .npz, .net or .weights.h5"
 
 

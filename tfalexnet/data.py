@@ -33,6 +33,7 @@ __all__ = [
     "read",
 ]
 
+LISTED = 10  # Of the files that cannot be read, as many are named.
 COLOUR_PICTURES = 1000  # As many tell the colours of a training set: 65 million pixels.
 
 # How networks take their pictures, where nobody's weights say it; levels 0–1 if not noted.
@@ -63,20 +64,32 @@ class Skipped:
     strict: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
     error: PictureError | None = None
+    told: bool = False
 
     def add(self, error: PictureError) -> None:
         """Note a file, or raise what is wrong with it: with `strict`, or where its whole folder is gone."""
+        last = self.strict or not Path(error.name).parent.exists()
+        if last:
+            self.error = error  # First, as another thread may ask for news.
         self.reasons[error.name] = error.reason
-        if self.strict or not Path(error.name).parent.exists():
-            self.error = error
+        if last:
             raise error
 
+    def news(self) -> str:
+        """Of the first file that could not be read, once; nothing if there is none, or one stopped all."""
+        if self.told or not self.reasons or self.error is not None:
+            return ""
+        self.told = True
+        name, reason = next(iter(self.reasons.items()))
+        return f"left out {name}: {reason}"
+
     def report(self, files: int) -> str:
-        """How many of so many files could not be read, and a line for each; nothing if all could."""
-        if not self.reasons:
+        """How many of so many files could not be read, and which; nothing if all could, or one stopped all."""
+        if not self.reasons or self.error is not None:
             return ""
         lines = [f"left out {name}: {reason}" for name, reason in sorted(self.reasons.items())]
-        return "\n".join([f"{len(lines):,} of {files:,} files could not be read", *lines])
+        more = [f"… and {len(lines) - LISTED:,} more"] * (len(lines) > LISTED)
+        return "\n".join([f"{len(lines):,} of {files:,} files could not be read", *lines[:LISTED], *more])
 
 
 def from_folder(

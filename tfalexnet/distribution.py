@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,37 @@ PATIENCE = 3.0  # Seconds in which a file of one worker appears to the others.
 
 
 def strategy_named(name: str | None) -> tf.distribute.Strategy | None:
-    """By name: "mirrored" spreads a batch over the GPUs of this machine, "multi-worker" over those of TF_CONFIG."""
+    """By name: "mirrored" spreads a batch over the GPUs of this machine, "multi-worker" over those of TF_CONFIG.
+
+    Raises:
+        ValueError: TF_CONFIG names no machines.
+    """
+    if name == "multi-worker":
+        _check_cluster(os.environ.get("TF_CONFIG", ""))
     kinds = {
         None: lambda: None,
         "mirrored": tf.distribute.MirroredStrategy,
         "multi-worker": tf.distribute.MultiWorkerMirroredStrategy,
     }
-    return kinds[name]()
+    strategy = kinds[name]()
+    if strategy is not None and strategy.num_replicas_in_sync == 1:
+        warnings.warn(f"--strategy {name} finds one device to learn on, and changes nothing.", stacklevel=2)
+    return strategy
+
+
+def _check_cluster(config: str) -> None:
+    """Without a cluster TensorFlow lets each machine learn alone, without a word."""
+    try:
+        said = json.loads(config or "{}")
+        whole = bool({"chief", "worker"} & set(said["cluster"])) and {"type", "index"} <= set(said["task"])
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ValueError(
+            'Expected TF_CONFIG in the environment of each machine, such as {"cluster": {"worker": ["one:12345", '
+            '"two:12345"]}, "task": {"type": "worker", "index": 0}}, with an index of its own. Received: '
+            f"{config or 'none'}"
+        )
 
 
 def workers(strategy: tf.distribute.Strategy) -> int:

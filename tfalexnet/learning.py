@@ -90,6 +90,7 @@ class Job:
         model: compiled by the recipe, in the scope of the strategy.
         run: where all is noted; `events`, for TensorBoard.
         skipped: the files that could not be read.
+        known: whether the weights that it starts from know these classes already.
         step, measure: see `compiled`; `steps` are those of an epoch.
         alone: whether no other process learns too.
         saved: when the last checkpoint was written.
@@ -106,6 +107,7 @@ class Job:
     model: keras.Model
     run: Logbook
     skipped: Skipped
+    known: bool = False
 
     def __post_init__(self) -> None:
         self.step, self.measure = compiled(self.model, self.recipe, self.strategy)
@@ -136,6 +138,8 @@ def learn(job: Job, state: State) -> None:
         Stopped, TrainingError, ValueError, OSError: see `tfalexnet.runs.train`.
     """
     with _stoppable(job.asked):
+        if job.known and not state.step:
+            job.run.tell_before(_validated(job, state))
         while state.epoch < job.recipe.epochs:
             _epoch(job, state)
             row = _row(state, job.rate(state.step - 1, state)) | _validated(job, state)
@@ -215,6 +219,7 @@ def _epoch(job: Job, state: State) -> None:
                 job.events.scalars(state.step, loss=state.loss / state.seen, learning_rate=rate)
                 _look(job, state)
             progress.advance(state.place - before, _note(state))
+            _tell_first(job, progress)
     _settle(pending, state, job.run)
     _check_frozen(job.model, frozen)
     if not state.seen:
@@ -236,16 +241,26 @@ def _validated(job: Job, state: State) -> dict[str, float]:
     """Loss and errors on the validation pictures; every worker measures all of them."""
     sums, count = np.zeros(3), 0
     batches = data.batches(job.validation, job.process, VALIDATION_BATCH, skipped=job.skipped)
-    for number, (inputs, labels, _) in enumerate(batches):
-        if job.looks(number):
-            _look(job, state)
-        sums += [float(part) for part in job.measure(inputs, labels)]
-        count += len(labels)
+    with Progress(len(job.validation), "pictures", note="validation") as progress:
+        for number, (inputs, labels, _) in enumerate(batches):
+            if job.looks(number):
+                _look(job, state)
+            sums += [float(part) for part in job.measure(inputs, labels)]
+            count += len(labels)
+            progress.advance(len(labels), f"validation, error {sums[1] / count:.1%}")
+            _tell_first(job, progress)
     if not count:
         raise ValueError("Expected validation pictures that can be read. Received none.")
     loss, wrong, wrong5 = sums / count
     figures = {"validation_loss": loss, "validation_error": 100 * wrong}
     return figures | ({"validation_top5_error": 100 * wrong5} if len(job.training.classes) >= TOP5_CLASSES else {})
+
+
+def _tell_first(job: Job, progress: Progress) -> None:
+    """Say of the first file that cannot be read, while there is time to stop; the others are said at the end."""
+    news = job.skipped.news()
+    if news:
+        progress.say(f"tfalexnet: {news}")
 
 
 def _settle(pending: list[tuple[tf.Tensor, ...]], state: State, run: Logbook) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import zipfile
 import zlib
@@ -27,8 +28,24 @@ from tfalexnet.training import Recipe
 
 # What a run's folder holds, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
+EVENTS = "tensorboard"
 # Of the description, when a run goes on. What weights hold is compared, not where they lie.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict"}
+# What a user calls the description's entries, where that is not --<name of the option>; what has no value to show.
+FLAGS = {
+    "architecture": "--architecture",
+    "replicas": "the number of replicas (--strategy)",
+    "recipe.source": "--recipe",
+    "recipe.batch": "--batch-size",
+    "recipe.learning_rate": "--learning-rate",
+    "recipe.augment": "--augment",
+}
+OTHER = {
+    "training": "other pictures to learn from",
+    "validation": "other pictures for validation",
+    "weights_sha256": "other weights (--weights)",
+    "preprocessing": "pictures prepared otherwise",
+}
 
 
 class TrainingError(ValueError):
@@ -70,22 +87,22 @@ class Logbook:
         self.folder, self.writes = folder, writes
 
     def check(self, described: dict[str, Any]) -> int | None:
-        """See that the folder is new, or that of this training; of that, how many epochs it was to have."""
+        """See that the folder is new, or that of this training; of that, how many epochs it was to have.
+
+        Another training that has saved nothing yet leaves it new: a first try with a wrong flag costs no name.
+        """
         path = self.folder / DESCRIPTION
         if path.exists():
             before, now = _flat(json.loads(path.read_text("utf-8"))), _flat(json.loads(json.dumps(described)))
-            differing = [
-                f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}"
-                for name in before | now
-                if before.get(name) != now.get(name) and not {name, name.split(".")[0]} & MAY_CHANGE
-            ]
-            if differing:
+            differing = _differences(before, now)
+            if not differing:
+                return before["epochs"]
+            if not all(map(_unlearnt, self.folder.iterdir())):
                 raise ValueError(
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
-                    f"{'; '.join(differing)}. Choose another output."
+                    f"{'; '.join(differing)}. Choose another --output, or what it was."
                 )
-            return before["epochs"]
-        if self.writes and self.folder.exists() and any(not _left(file) for file in self.folder.iterdir()):
+        elif self.writes and self.folder.exists() and not all(map(_left, self.folder.iterdir())):
             raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
         return None
 
@@ -108,15 +125,17 @@ class Logbook:
     ) -> None:
         """Say what is trained, and from where; it was to have so many epochs."""
         if self.writes:
+            steps = _counted(len(training) // recipe.batch, "step")
             print(
-                f"{net.name}: {len(training):,} pictures of {net.classes} classes, {len(validation):,} for "
-                f"validation; {recipe.epochs} epochs of {len(training) // recipe.batch} steps of {recipe.batch} "
-                f"pictures, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+                f"{net.name}: {_counted(len(training), 'picture')} of {net.classes} classes, {len(validation):,} for "
+                f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
+                f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
             )
             if state.epoch == recipe.epochs:
                 print(f"All epochs are done already, {self.folder}")
             elif state.step:
-                print(f"Going on in epoch {state.epoch + 1} after {state.place:,} pictures of it, {self.folder}")
+                where = f"after {_counted(state.place, 'picture')} of" if state.place else "at the start of"
+                print(f"Going on {where} epoch {state.epoch + 1}, in {self.folder}")
                 if epochs is not None and recipe.stretched(epochs):
                     print(recipe.stretched(epochs))
 
@@ -172,6 +191,15 @@ class Logbook:
             f"--learning-rate may help.{kept}"
         )
 
+    def tell_before(self, row: dict[str, float]) -> None:
+        """A line for the weights that a training starts from."""
+        if self.writes:
+            print(
+                f"before training: validation loss {row['validation_loss']:.3f}, validation error "
+                f"{row['validation_error']:.1f} %",
+                flush=True,
+            )
+
     def tell(self, row: dict[str, float], epochs: int) -> None:
         """A line for an epoch."""
         if self.writes:
@@ -204,15 +232,19 @@ class Logbook:
 
 
 class Events:
-    """TensorBoard's summaries, in the plain form that needs no package of its own.
+    """TensorBoard's summaries in a folder of the run, in the plain form that needs no package of its own.
 
-    Each call brings what it notes to the disk, and raises OSError where that is full.
+    The file is there from the first of them on. Each call brings what it notes to the disk, and raises
+    OSError where that is full.
     """
 
     def __init__(self, folder: Path, writes: bool) -> None:
-        self.folder = folder
-        with self._writing():
-            self.writer = tf.summary.create_file_writer(str(folder)) if writes else tf.summary.create_noop_writer()
+        self.folder, self.writes = folder / EVENTS, writes
+
+    @functools.cached_property
+    def writer(self) -> tf.summary.SummaryWriter:
+        """Of the file."""
+        return tf.summary.create_file_writer(str(self.folder)) if self.writes else tf.summary.create_noop_writer()
 
     def scalars(self, step: int, **values: float) -> None:
         """Figures by name."""
@@ -223,7 +255,8 @@ class Events:
     def epoch(self, row: dict[str, float], kernel: np.ndarray) -> None:
         """The row's figures, and the filters of the first convolution, R, G, B."""
         step = int(row["step"])
-        self.scalars(step, **{name: value for name, value in row.items() if name not in ("epoch", "step")})
+        figures_of = {"epoch_loss" if name == "loss" else name: value for name, value in row.items()}
+        self.scalars(step, **{name: value for name, value in figures_of.items() if name not in ("epoch", "step")})
         sheet = figures.filters(kernel)
         height, width = sheet.shape[:2]
         with self._writing(), self.writer.as_default():
@@ -259,6 +292,35 @@ def _left(file: Path) -> bool:
     return file.name.startswith(".") and file.suffix == ".part"
 
 
+def _unlearnt(file: Path) -> bool:
+    """Whether a training makes it before its first checkpoint."""
+    return file.name in (DESCRIPTION, EVENTS) or "tfevents" in file.name or _left(file)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two flat descriptions, as a user says it."""
+    found = {}
+    for name in before | now:
+        old, new, group = before.get(name), now.get(name), name.split(".")[0]
+        if old == new or {name, group} & MAY_CHANGE:
+            continue
+        if group in OTHER:
+            found[OTHER[group]] = None
+        elif name == "classes" and old and len(old) == len(new):
+            place = next(i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+            found[f"class {place} was {old[place]!r}, is {new[place]!r} (--classes)"] = None
+        elif name == "classes":
+            found[f"the number of classes was {len(old or ())}, is {len(new)}"] = None
+        elif group != "recipe" or name in FLAGS or before.get("recipe.source") == now.get("recipe.source"):
+            flag = FLAGS.get(name, name.replace("options.", "--").replace("_", "-"))
+            found[f"{flag} was {_short(old)}, is {_short(new)}"] = None
+    return list(found)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found = {}
     for name, value in description.items():
@@ -267,5 +329,5 @@ def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = value if isinstance(value, str) else "not given" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

@@ -11,12 +11,13 @@ from typing import Self
 
 REDRAW = 0.1  # Seconds between two drawings; a terminal over ssh is slower than the work.
 LONG = 10.0  # Seconds after which work is worth a line in a log.
+STILL_THERE = 300.0  # Seconds after which a log gets one more.
 BAR = 20
 SCALES = {"B": (1e6, "MB")}  # Units that are shown as multiples of themselves.
 
 
 class Progress:
-    """A block of work that redraws one line on a terminal; elsewhere long work leaves one line at its end.
+    """A block of work that redraws one line on a terminal; elsewhere long work leaves a line now and then.
 
     Drawing never disturbs the work: what stderr cannot take is not shown.
 
@@ -35,7 +36,7 @@ class Progress:
         self.terminal = False
 
     def __enter__(self) -> Self:
-        self.began = time.monotonic()
+        self.began = self.drawn = time.monotonic()
         try:
             self.terminal = sys.stderr.isatty()
         except (AttributeError, OSError, ValueError):  # pythonw has no stderr, a daemon a closed one.
@@ -47,8 +48,19 @@ class Progress:
         """So many more are done; a note replaces the one before."""
         self.count += count
         self.note = note or self.note
-        if time.monotonic() - self.drawn >= REDRAW:
+        now = time.monotonic()
+        if self.terminal and now - self.drawn >= REDRAW:
             self._draw()
+        elif not self.terminal and now - self.drawn >= STILL_THERE:
+            self.drawn = now
+            _print(f"{self.line(now - self.began)}\n")
+
+    def say(self, text: str) -> None:
+        """A line of its own, above that of the work."""
+        if self.terminal:
+            _print(f"\r{' ' * _width()}\r")
+        _print(f"{text}\n")
+        self._draw()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -59,22 +71,26 @@ class Progress:
         elif elapsed > LONG:
             _print(f"{self.line(elapsed, ended=True)}\n")
 
-    def line(self, elapsed: float, ended: bool = False) -> str:
-        """The line after so many seconds: bar, share, count, speed, time left (or taken), note."""
-        parts = []
+    def line(self, elapsed: float, ended: bool = False, width: int | None = None) -> str:
+        """The line after so many seconds: bar, share, count, speed, time left (or taken), note.
+
+        Where that is wider than `width`, share, count, note and time.
+        """
+        bar = share = pace = clock = ""
         if self.total:
-            share = max(0.0, min(1.0, self.count / self.total))
-            parts.append(f"[{'=' * int(BAR * share):<{BAR}}] {int(100 * share):3d}%")
+            done = max(0.0, min(1.0, self.count / self.total))
+            bar, share = f"[{'=' * int(BAR * done):<{BAR}}] ", f"{int(100 * done):3d}%"
         of = f"/{self._figure(self.total)}" if self.total else ""
-        parts.append(f"{self._figure(self.count)}{of} {self.unit}")
+        count = f"{self._figure(self.count)}{of} {self.unit}"
         speed = (self.count - self.start) / elapsed if elapsed > 0 else 0.0
         if speed > 0:
-            parts.append(f"{self._figure(speed)} {self.unit}/s")
+            pace = f"{self._figure(speed)} {self.unit}/s"
         if ended:
-            parts.append(f"in {_clock(elapsed)}")
+            clock = f"in {_clock(elapsed)}"
         elif speed > 0 and self.total:
-            parts.append(f"{_clock(max(0, self.total - self.count) / speed)} left")
-        return "  ".join(part for part in (*parts, self.note) if part)
+            clock = f"{_clock(max(0, self.total - self.count) / speed)} left"
+        line = _joined(bar + share, count, pace, clock, self.note)
+        return line if width is None or len(line) <= width else _joined(share, count, self.note, clock)[:width]
 
     def _figure(self, count: float) -> str:
         digits = 0 if self.divisor == 1 and (isinstance(count, int) or count >= 10) else 1
@@ -83,10 +99,18 @@ class Progress:
     def _draw(self, ended: bool = False) -> None:
         if self.terminal:
             self.drawn = time.monotonic()
-            # The last column is left free: some terminals start a new line when it is written.
-            width = max(1, shutil.get_terminal_size().columns - 1)
-            line = self.line(self.drawn - self.began, ended)[:width].ljust(width)
+            width = _width()
+            line = self.line(self.drawn - self.began, ended, width).ljust(width)
             _print(f"\r{line}{chr(10) * ended}")
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(filter(None, parts))
+
+
+def _width() -> int:
+    """Columns but for the last: some terminals start a new line when that is written."""
+    return max(1, shutil.get_terminal_size().columns - 1)
 
 
 def _clock(seconds: float) -> str:

@@ -16,11 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet import __version__, checkpoints, classes, data, distribution, learning, towers
+from tfalexnet import __version__, architectures, checkpoints, classes, data, distribution, learning, towers
 from tfalexnet.alexnet import AlexNet
 from tfalexnet.architectures import Architecture
 from tfalexnet.data import Labelled, Skipped
 from tfalexnet.files import sha256
+from tfalexnet.formats import CheckpointError
 from tfalexnet.learning import Job, Options
 from tfalexnet.logbook import Logbook, State
 from tfalexnet.preprocessing import Preprocessing
@@ -41,8 +42,9 @@ def train(
     """Train, or go on with a training, and write a model that `tfalexnet.predict` takes.
 
     The folder holds `run.json` (what is trained, with what), `checkpoint.npz`, `log.csv`, TensorBoard's
-    logs, and at the end `curve.png` and `model.weights.h5`. Called again with the same arguments it goes
-    on from the checkpoint, to the same weights as without a stop; with more epochs, further.
+    logs in `tensorboard`, and at the end `curve.png` and `model.weights.h5`. Called again with the same
+    arguments it goes on from the checkpoint, to the same weights as without a stop; with more epochs,
+    further. Weights that know the classes are measured before the first step.
 
     Args:
         training: the pictures to learn from.
@@ -71,8 +73,8 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     net = architecture.with_classes(len(training.classes))
-    process = _preprocessing(net, options.weights)
-    _check(training, options, replicas)
+    _check(training, validation, recipe, options, replicas)
+    process, known = _begun(net, training.classes, options.weights)
     # Says what is wrong before RUN is taken.
     data.batches(training, process, recipe.batch, recipe.augment, replicas=replicas)
     colours = data.colours_of(options.colours, training, process)
@@ -93,7 +95,7 @@ def train(
         run.claim(described)
         run.greet(state, training, validation, net, recipe, epochs)
         try:
-            job = Job(training, validation, process, colours, recipe, options, strategy, model, run, skipped)
+            job = Job(training, validation, process, colours, recipe, options, strategy, model, run, skipped, known)
             learning.learn(job, state)
         finally:
             for line in skipped.report(len(training) + len(validation)).splitlines():
@@ -101,10 +103,25 @@ def train(
     return run.finish(model, net, process, training.classes, state)
 
 
-def _check(training: Labelled, options: Options, replicas: int) -> None:
+def network(architecture: str | None, weights: str | os.PathLike | None) -> Architecture:
+    """The network of a name; without one that of the weights, and without these bvlc_alexnet.
+
+    Raises:
+        ValueError: there is none of this name, or the weights do not say and fit none.
+        OSError: the weights cannot be read.
+    """
+    if architecture is not None or weights is None:
+        return architectures.find(architecture or "bvlc_alexnet")
+    try:
+        return checkpoints.read(find(weights)).architecture
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}\nIf it is a checkpoint, say --architecture and a name of `tfalexnet list`."
+        ) from None
+
+
+def _check(training: Labelled, validation: Labelled, recipe: Recipe, options: Options, replicas: int) -> None:
     """Say what does not go together."""
-    if options.weights is not None:
-        _check_classes(training.classes, options.weights)
     if options.devices and replicas > 1:
         raise ValueError("Expected `devices` for two towers or a `strategy` of several replicas. Received: both")
     if options.freeze_until is not None and options.weights is None:
@@ -114,6 +131,11 @@ def _check(training: Labelled, options: Options, replicas: int) -> None:
             "with several replicas a picture that cannot be read ends the training, as with --strict: all replicas "
             "need as many.",
             stacklevel=3,
+        )
+    if recipe.batch > len(training):
+        raise ValueError(
+            f"Expected a batch of 1 to {len(training)}, the pictures to learn from ({len(validation)} more "
+            f"validate). Received: {recipe.batch} (--batch-size)"
         )
 
 
@@ -125,23 +147,25 @@ def _check_folder(strategy: tf.distribute.Strategy, folder: Path) -> None:
         )
 
 
-def _preprocessing(net: Architecture, weights: str | os.PathLike | None) -> Preprocessing:
-    """That of the weights; or, for fresh ones, that of their network."""
-    process = checkpoints.describe(find(weights))[0] if weights is not None else None
-    return process or data.prepared(net)
+def _begun(
+    net: Architecture, names: tuple[str, ...], weights: str | os.PathLike | None
+) -> tuple[Preprocessing, bool]:
+    """How pictures are prepared, and whether the weights bring a classifier for these classes.
 
-
-def _check_classes(names: tuple[str, ...], weights: str | os.PathLike) -> None:
-    """Weights that know as many classes are those of the same classes, in the same order."""
-    _, known = checkpoints.describe(find(weights))
-    if len(known) != len(names) or known == classes.numbered(len(known)):
-        return
-    for name, entry in zip(names, known, strict=True):
-        if name not in (entry.wnid, entry.label):
-            raise ValueError(
-                f"Expected the classes of {os.fspath(weights)}, as the data has as many ({len(names)}): "
-                f"{entry.label!r}. Received: {name!r}. Rename or reorder them (--classes)."
-            )
+    Weights that know as many classes are those of the same classes, in the same order.
+    """
+    if weights is None:
+        return data.prepared(net), False
+    checkpoint = checkpoints.read(find(weights), net)
+    known = not checkpoint.missing and checkpoint.architecture.classes == len(names)
+    if known and checkpoint.classes != classes.numbered(len(names)):
+        for name, entry in zip(names, checkpoint.classes, strict=True):
+            if name not in (entry.wnid, entry.label):
+                raise ValueError(
+                    f"Expected the classes of {os.fspath(weights)}, as the data has as many ({len(names)}): "
+                    f"{entry.label!r}. Received: {name!r}. Rename or reorder them (--classes)."
+                )
+    return checkpoint.preprocessing or data.prepared(net), known
 
 
 def _described(

@@ -121,9 +121,10 @@ def called(data: Labelled, names: Sequence[str]) -> Labelled:
     if numbered and (len(names) == len(classes) or (from_zero and len(names) > len(classes))):
         return replace(data, classes=names)
     other = f" or {len(classes)} names for them" if numbered else ""
+    missing, extra = ([n for n in one if n not in two] for one, two in ((classes, names), (names, classes)))
     raise ValueError(
-        f"Expected the classes {_few(classes)} ({len(classes)}) in any order{other}. "
-        f"Received: {_few(names)} ({len(names)})"
+        f"Expected the classes {_few(classes)} ({len(classes)}) in any order{other}. Received: {_few(names)} "
+        f"({len(names)}); missing: {_few(missing) or 'none'}; unknown: {_few(extra) or 'none'}"
     )
 
 
@@ -178,7 +179,17 @@ def _class_folders(path: Path) -> Labelled:
         raise ValueError(f"{path}: expected a folder of pictures for each class; received none.")
     numbered = all(folder.name.isdecimal() for folder in folders)
     folders.sort(key=lambda folder: (int(folder.name) if numbered else 0, folder.name))
-    files = [(file, label) for label, folder in enumerate(folders) for file in pictures_in(folder)]
+    files, empty = [], []
+    for label, folder in enumerate(folders):
+        try:
+            files += [(file, label) for file in pictures_in(folder)]
+        except ValueError:
+            empty.append(folder.name)
+    if empty:
+        raise ValueError(
+            f"{path}: expected pictures (.jpg, .png, …) in the folder of each class; received none in "
+            f"{', '.join(empty)}. Remove what is no class, or put pictures there."
+        )
     names = tuple(folder.name for folder in folders)
     return Labelled([file for file, _ in files], np.array([label for _, label in files]), names, path)
 

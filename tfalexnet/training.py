@@ -207,6 +207,10 @@ FINE_TUNE = Recipe(
 
 RECIPES = {"paper": PAPER, "caffe": CAFFE, "fine-tune": FINE_TUNE}
 
+# Networks that forget at FINE_TUNE's rate. This one takes levels up to 255 as they are; from the shipped weights,
+# fc4 alone learning, 1e-3 brought 18 % of errors to 49 %, 1e-5 left 17-19 %.
+FINE_TUNE_RATES = {"cifar10_18pct": 1e-5}
+
 # What the sources of the smaller tables say of their training; the tables name them.
 SOURCES = {
     "krizhevsky2012": PAPER,
@@ -247,6 +251,7 @@ def recipe(name: str | None, architecture: str, pretrained: bool = False, **aske
     Args:
         name: a row of `RECIPES`; "source", that of the network's source; None is "fine-tune" for
             pretrained weights, else "source", or "paper" for a network that `SOURCES` does not know.
+            "fine-tune" has another rate for the networks in `FINE_TUNE_RATES`.
         architecture: the network's name.
         pretrained: whether the weights are.
         **asked: what to change of it, such as epochs=10; None leaves it.
@@ -254,7 +259,8 @@ def recipe(name: str | None, architecture: str, pretrained: bool = False, **aske
     Raises:
         ValueError: there is no such recipe, or a value cannot be.
     """
-    known = ({"source": SOURCES[architecture]} if architecture in SOURCES else {}) | RECIPES
+    gentle = dataclasses.replace(FINE_TUNE, learning_rate=FINE_TUNE_RATES.get(architecture, FINE_TUNE.learning_rate))
+    known = ({"source": SOURCES[architecture]} if architecture in SOURCES else {}) | RECIPES | {"fine-tune": gentle}
     if name is None:
         name = "fine-tune" if pretrained else next(iter(known))
     if name not in known:
