@@ -118,9 +118,11 @@ def test_workers_without_a_cluster_are_told_what_is_expected(name, monkeypatch):
     assert str(caught.value).endswith(f"Received: {config or 'none'}")
 
 
-def test_one_replica_is_said():
-    with pytest.warns(UserWarning, match="--strategy mirrored finds one device"):
-        distribution.strategy_named("mirrored")
+def test_one_replica_is_said(tmp_path):
+    archive(tmp_path / "d.npz", 64)
+    given = ("train", "d.npz", "--architecture", "mnist_28", "--output", "run", "--strategy", "mirrored")
+    said = command(*given, "--batch-size", "1000", cwd=tmp_path).stderr.splitlines()
+    assert said[0].startswith("tfalexnet: note: --strategy mirrored finds one device") and len(said) == 2
 
 
 def ports(count: int) -> list[int]:
