@@ -466,20 +466,26 @@ def test_answers_that_are_no_numbers(photos):
     assert not os.path.exists("labels.jsonl")
 
 
+def vanishing(folder, count, left):
+    """A progress that takes a folder away after so many files."""
+
+    class Vanishing(labelling.Progress):
+        def advance(self, *given):
+            super().advance(*given)
+            if self.count == count:
+                os.rename(folder, "away")
+                left == "nothing" or os.mkdir(folder)
+
+    return Vanishing
+
+
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
 @pytest.mark.parametrize("sources", ["photos", "photos/**/*.png", "every file"])
 def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(photos, rows, monkeypatch, left, sources):
     sources = listed(photos) if sources == "every file" else sources
 
-    class Vanishing(labelling.Progress):
-        def advance(self, *given):
-            super().advance(*given)
-            if self.count == 10:
-                os.rename("photos", "away")
-                left == "nothing" or os.mkdir("photos")
-
     with monkeypatch.context() as patch:
-        patch.setattr(labelling, "Progress", Vanishing)
+        patch.setattr(labelling, "Progress", vanishing("photos", 10, left))
         with pytest.raises(
             OSError, match=r"photos(/deep)?: expected the pictures that were there; it is gone, or em"
         ):
@@ -501,15 +507,8 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
     shutil.move("disk", "photos/deep/er")
     wanted = listed(photos)
 
-    class Vanishing(labelling.Progress):
-        def advance(self, *given):
-            super().advance(*given)
-            if self.count == 1:
-                os.rename("photos/deep", "away")
-                left == "nothing" or os.mkdir("photos/deep")
-
     with monkeypatch.context() as patch:
-        patch.setattr(labelling, "Progress", Vanishing)
+        patch.setattr(labelling, "Progress", vanishing("photos/deep", 1, left))
         patch.setattr(inference, "AHEAD", 1)
         with pytest.raises(
             OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"
