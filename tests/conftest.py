@@ -47,8 +47,3 @@ def npy(parameters, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "bvlc_alexnet.npy"
     write_npy(path, parameters)
     return path
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Other runtimes last: after OpenVINO has run in a process, a training that is stopped in it crashes."""
-    items.sort(key=lambda item: item.path.name == "test_exporting.py")

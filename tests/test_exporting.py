@@ -407,6 +407,24 @@ def test_an_answer_of_openvino_is_its_callers_own(intermediate):
     np.testing.assert_allclose(first, answers, atol=1e-5)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_after_openvino_is_only_a_signal(intermediate):
+    """Whoever let go of the network last: a Core that ends in another thread takes the stack for signals along."""
+    code = """if True:
+        import gc, os, pathlib, signal, sys, threading
+        from tfalexnet.exports import openvino
+        held, got = [openvino.read(pathlib.Path(sys.argv[1]))], []
+        thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+        thread.start()
+        thread.join()
+        signal.signal(signal.SIGINT, lambda *_: got.append(_))
+        os.kill(os.getpid(), signal.SIGINT)
+        sys.exit(len(got) != 1)
+    """
+    run = subprocess.run([sys.executable, "-c", code, intermediate], capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.parametrize(("engine", "file"), [(litert, "lite"), (openvino_format, "intermediate")])
 def test_threads_share_a_network(engine, file, request):
     *_, function = engine.read(request.getfixturevalue(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import threading
@@ -31,7 +32,7 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     """
     openvino = _package()
     graph = onnx.graph(checkpoint.architecture, checkpoint.parameters)
-    model = openvino.Core().read_model(graph.SerializeToString())
+    model = _core().read_model(graph.SerializeToString())
     model.set_rt_info(description, KEY)
     openvino.save_model(model, path, compress_to_fp16=precision == "float16")
 
@@ -65,8 +66,7 @@ def read(
         weights = path.with_suffix(*BESIDE)
         if not weights.is_file():
             raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
-        core = openvino.Core()
-        model = core.read_model(path, weights)
+        model = _core().read_model(path, weights)
         if not model.has_rt_info(KEY):
             raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
         checkpoint, _ = described(model.get_rt_info(KEY).astype(str))
@@ -80,7 +80,7 @@ def read(
         steps.input().model().set_layout(openvino.Layout(LAYOUT))
         # One batch at a time has all cores: two side by side are no faster, and a single photo waits longer.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-        compiled = core.compile_model(steps.build(), "CPU", options)
+        compiled = _core().compile_model(steps.build(), "CPU", options)
         taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         request, alone = compiled.create_infer_request(), threading.Lock()
 
@@ -102,6 +102,16 @@ def _package() -> Any:
         if absent:
             del sys.modules[TELEMETRY]
     return openvino
+
+
+@functools.cache
+def _core() -> Any:
+    """The Core of the process, which never ends.
+
+    On processors with AMX a Core gives the thread that begins it a stack for signals and unmaps it when it
+    ends; where it ends in another thread, the next signal of the first (a Ctrl-C) is a segmentation fault.
+    """
+    return _package().Core()
 
 
 @contextmanager
