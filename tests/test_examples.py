@@ -10,6 +10,7 @@ from nets import random_parameters, write_npy
 
 from tfalexnet import __main__
 from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.arguments import parse
 
 
 def example(name: str, *arguments: object, cwd) -> str:
@@ -22,7 +23,7 @@ def example(name: str, *arguments: object, cwd) -> str:
 @pytest.mark.parametrize("name", ["cats_dogs", "fashion_mnist", "flowers17", "imagenette", "mnist"])
 def test_what_a_user_types_comes_before_what_an_example_says(name, monkeypatch):
     parsed = []
-    monkeypatch.setattr(__main__, "main", lambda: parsed.append(__main__._parse()))
+    monkeypatch.setattr(__main__, "main", lambda: parsed.append(parse()))
     for flags in ([], ["--epochs", "3", "--batch-size", "7", "--precision", "float32", "--architecture", "mine"]):
         monkeypatch.setattr(sys, "argv", ["train.py", "DATA", "--output", "RUN", *flags])
         runpy.run_path(str(ROOT / "examples" / f"train_{name}.py"), run_name="__main__")

@@ -21,6 +21,7 @@ from test_main import tfalexnet as command
 import tfalexnet
 from tfalexnet import __main__, checkpoints, data, learning, runs, training
 from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
+from tfalexnet.arguments import parse
 from tfalexnet.logbook import Logbook, TrainingError
 from tfalexnet.preprocessing import PictureError
 from tfalexnet.runs import Options
@@ -563,7 +564,7 @@ def test_wrong_arguments_are_one_line(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", arguments)
     if status == 2:
         with pytest.raises(SystemExit):
-            __main__._parse()
+            parse()
     else:
-        assert __main__._run(__main__._parse()) == status
+        assert __main__._run(parse()) == status
     assert message in capsys.readouterr().err

@@ -23,7 +23,7 @@ FLOORS = [
     {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
     {"labelling", "logbook", "distribution"},
     {"learning"},
-    {"runs"},
+    {"runs", "arguments"},
     {"__main__", "__init__"},
 ]
 KERAS_FREE = {

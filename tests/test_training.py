@@ -12,7 +12,7 @@ import tensorflow as tf
 from nets import small
 
 import tfalexnet
-from tfalexnet import __main__, training
+from tfalexnet import arguments, training
 from tfalexnet.architectures import ARCHITECTURES, KRIZHEVSKY2012
 from tfalexnet.training import CAFFE, FINE_TUNE, PAPER, SOURCES, Momentum
 
@@ -233,7 +233,7 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
         figures = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
         return re.split("  +", "  ".join([name, optimizer, *figures, recipe.schedule, recipe.augment]))
 
-    lines = __main__.RECIPES.split("\n\n")[0].splitlines()
+    lines = arguments.RECIPES.split("\n\n")[0].splitlines()
     shown = [re.split("  +", line) for line in lines if line != "source, of"][1:]
     usual = {"paper": PAPER, "caffe": CAFFE}
     like = {
@@ -244,7 +244,7 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
     }
     own = {name: recipe for name, recipe in SOURCES.items() if name not in like}
     assert shown == [row(name, recipe) for name, recipe in (training.RECIPES | own).items()]
-    notes = __main__.RECIPES.split("\n\n")[1].replace(" and ", ", ")
+    notes = arguments.RECIPES.split("\n\n")[1].replace(" and ", ", ")
     for kind in usual:
         assert f"{kind} for {', '.join(name for name in like if like[name] == kind)}" in notes
     for name, rate in training.FINE_TUNE_RATES.items():
