@@ -320,15 +320,15 @@ def test_a_journal_of_another_evaluation_is_kept_and_refused(folder, thin, monke
         assert journal.read_bytes() == before
 
     refused("crops: 1 there, 10 here", folder, thin, crops=10)
-    refused("weights: .{64} there, .{64} here", folder, other)
+    refused("weights: others", folder, other)
     first, second = sorted(folder.glob("*/*"))[:2]
     moved = folder / "n01440764" / first.name
     moved.parent.mkdir(exist_ok=True)
     first.rename(moved)
-    refused("list: .{64} there, .{64} here", folder, thin)
+    refused("list: others", folder, thin)
     moved.rename(first)
     second.rename(tmp_path / "second.png")
-    refused("pictures: 60 there, 59 here; list: .*", folder, thin)
+    refused("pictures: 60 there, 59 here; list: others", folder, thin)
     (tmp_path / "second.png").rename(second)
     assert evaluate(folder, thin, output="report.json")["resumed_after"] == 16
 

@@ -388,12 +388,12 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
     process, _ = checkpoints.describe(weights.locate("cifar10"))
     own = Checkpoint(random_parameters(net), net, process, named(list("abcdefghij")))
     checkpoints.write("cifar10.weights.h5", own)
-    refused("weights_sha256: [0-9a-f]{64} there, [0-9a-f]{64} here", weights="cifar10.weights.h5")
+    refused("weights: others", weights="cifar10.weights.h5")
     refused("top: 5 there, 4 here", top=4)
     refused("precision: float32 there, bfloat16 here", precision="bfloat16")
-    refused("files: 150 there, 1 here; files_sha256: .*", sources="photos/0000.png")
+    refused("files: 150 there, 1 here", sources="photos/0000.png")
     os.rename("photos/0000.png", "photos/0000.PNG")
-    refused("files_sha256: .* there, .* here")
+    refused("files: others")
     os.rename("photos/0000.PNG", "photos/0000.png")
     assert label(photos, "labels.jsonl", "cifar10").files == COUNT
 

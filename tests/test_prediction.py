@@ -101,10 +101,10 @@ def test_top_is_positive(file, top):
 
 
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path):
-    net = tfalexnet.ARCHITECTURES["mnist_28"]
+    net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     checkpoint = Checkpoint(random_parameters(net), net, None, named([str(i) for i in range(10)]))
     checkpoints.write(tmp_path / "n.weights.h5", checkpoint)
-    with pytest.raises(tfalexnet.CheckpointError, match="how mnist_28 wants its pictures"):
+    with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
         tfalexnet.predict(pictures(1)[0], weights=tmp_path / "n.weights.h5")
 
 

@@ -101,7 +101,9 @@ def _convert(arguments: argparse.Namespace) -> int:
         print(f"\nNote: {note}")
     classes = "no classifier" if checkpoint.missing else f"{checkpoint.architecture.classes} classes"
     print(f"\n{checkpoint.architecture.name}, {classes}, written to {output}")
-    if not checkpoint.missing and checkpoint.preprocessing:
+    if not checkpoint.preprocessing:
+        print("Nobody says how its pictures are prepared: `predict` cannot use it, `AlexNet(…, weights=…)` can.")
+    elif not checkpoint.missing:
         print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
     return 0
 

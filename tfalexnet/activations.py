@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfalexnet import inference
+from tfalexnet import inference, journal
 from tfalexnet.files import free, sha256
 from tfalexnet.inference import BATCH, Network, Precision
 from tfalexnet.pictures import pictures_in
@@ -167,12 +167,7 @@ def _begin(part: Path, said: dict[str, str], shapes: dict[str, tuple[int, ...]])
                     return sum(done), done[1]
         except (OSError, KeyError, ValueError):
             before = said  # Damaged by a kill while it was written to: begin anew.
-        if before != said:
-            differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
-            raise ValueError(
-                f"Expected {part} to be left by the same command. It differs: {differing}. Delete it, or choose "
-                "another output."
-            )
+        journal.check_same(part, before, said)
     part.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(part, "w") as file:
         file.attrs.update(said)

@@ -153,7 +153,11 @@ def parse() -> argparse.Namespace:
         "--crops", type=int, choices=(1, 10), default=1, help="the centre, or the paper's ten (default: %(default)s)"
     )
     evaluate.add_argument(
-        "--batch", type=positive, default=32, metavar="N", help="pictures a step (default: %(default)s)"
+        "--batch",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="pictures a step; with --crops 10 views (default: %(default)s)",
     )
     evaluate.add_argument("--truth", type=Path, metavar="FILE", help="ground truth, where there are no class folders")
     evaluate.add_argument(

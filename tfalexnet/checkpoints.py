@@ -29,13 +29,19 @@ from tfalexnet.formats import (
 )
 from tfalexnet.preprocessing import Preprocessing
 
-# What pictures become where a file does not say: the published protocol of each network.
+# What pictures become where a file does not say: the published protocol of each network, levels 0–1 if not noted.
+_LEVELS = {"antialias": True, "scale": 1 / 255}
 PREPROCESSING = {
     "krizhevsky2012": preprocessing.BVLC,
     "bvlc_alexnet": preprocessing.BVLC,
     "bvlc_caffenet": preprocessing.BVLC,
     "tf_alexnet": preprocessing.BVLC,
     "one_weird_trick": preprocessing.TORCHVISION,
+    "single_tower": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
+    "single_tower_avgpool": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
+    "tflearn_flowers17": Preprocessing("squash", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
+    "d2l_fashion_mnist": Preprocessing("squash", 224, 224, channels="L", mean=(0.0,), **_LEVELS),
+    "mnist_28": Preprocessing("squash", 28, 28, channels="L", mean=(0.0,), **_LEVELS),
 }
 
 # By the end of a file's name when writing; a file that is read is told by its content, and the
@@ -129,6 +135,13 @@ def describe(path: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class
             return _description(contents, ARCHITECTURES[str(said)].with_classes(count), path)
     checkpoint = read(path)
     return checkpoint.preprocessing, checkpoint.classes
+
+
+def stem(path: Path) -> str:
+    """What an output made of a file is called: its name without the suffix; of RUN/model.weights.h5 that of RUN."""
+    suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), path.suffix)
+    name = path.name.removesuffix(suffix)
+    return path.absolute().parent.name if name == "model" else name
 
 
 def write(path: str | os.PathLike, checkpoint: Checkpoint, **attributes: str) -> None:

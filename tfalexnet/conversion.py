@@ -31,7 +31,7 @@ def convert(
         source: a file, its format told from its content, or a known name.
         output: the file to write, its format told from its name: `.weights.h5`, `.npy`,
             `.caffemodel`, `.safetensors`, `.npz`, `.net`. None is `weights/<name of the
-            source>.weights.h5`.
+            source>.weights.h5`; of RUN/model.weights.h5 the name is that of RUN.
         architecture: the network; see `checkpoints.read`. Any number of classes.
         labels: a text file with the name of each class on a line, for classes other than ImageNet's.
         renamed: layers of the source, and what the network calls them.
@@ -48,7 +48,7 @@ def convert(
         OSError: a file cannot be read or written. An older output stays as it was.
     """
     path = find(source)
-    output = _beside(path) if output is None else Path(output)
+    output = Path("weights", f"{checkpoints.stem(path)}.weights.h5") if output is None else Path(output)
     module = checkpoints.format_of(output)
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
@@ -91,12 +91,6 @@ def table(checkpoint: Checkpoint) -> str:
     total = sum(math.prod(array.shape) for arrays in checkpoint.parameters.values() for array in arrays)
     rows.append(("total", "", "", f"{total:,}"))
     return aligned(rows, right=(3,))
-
-
-def _beside(path: Path) -> Path:
-    """The usual output for a source."""
-    suffix = next((suffix for suffix in checkpoints.FORMATS if path.name.endswith(suffix)), path.suffix)
-    return Path("weights", f"{path.name.removesuffix(suffix)}.weights.h5")
 
 
 def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:

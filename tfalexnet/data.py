@@ -36,15 +36,9 @@ __all__ = [
 LISTED = 10  # Of the files that cannot be read, as many are named.
 COLOUR_PICTURES = 1000  # As many tell the colours of a training set: 65 million pixels.
 
-# How networks take their pictures, where nobody's weights say it; levels 0–1 if not noted.
-_LEVELS = {"antialias": True, "scale": 1 / 255}
+# How networks with fresh weights take their pictures.
 PREPARED = checkpoints.PREPROCESSING | {
     "krizhevsky2012": PAPER,
-    "single_tower": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
-    "single_tower_avgpool": Preprocessing("shorter side", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
-    "tflearn_flowers17": Preprocessing("squash", 227, 227, channels="RGB", mean=(0.0,) * 3, **_LEVELS),
-    "d2l_fashion_mnist": Preprocessing("squash", 224, 224, channels="L", mean=(0.0,), **_LEVELS),
-    "mnist_28": Preprocessing("squash", 28, 28, channels="L", mean=(0.0,), **_LEVELS),
     # 0–255 minus the mean picture of CIFAR-10's training pictures, which the shipped weights bring.
     "cifar10_18pct": Preprocessing(
         "squash",
@@ -159,7 +153,9 @@ def prepared(architecture: str | Architecture) -> Preprocessing:
             "pictures yourself."
         )
     order, mean = ("RGB", (0.0,) * 3) if channels == 3 else ("L", (0.0,))
-    return Preprocessing("shorter side", width * 256 // 227, width, channels=order, mean=mean, **_LEVELS)
+    return Preprocessing(
+        "shorter side", width * 256 // 227, width, channels=order, mean=mean, antialias=True, scale=1 / 255
+    )
 
 
 def own_colours(data: Labelled, process: Preprocessing) -> np.ndarray:

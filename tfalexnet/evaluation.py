@@ -56,7 +56,7 @@ def evaluate(
         weights: as for `tfalexnet.predict`.
         crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
             softmax is averaged, as in the paper (section 4.1).
-        batch: pictures a step.
+        batch: pictures a step, with ten crops views.
         truth: a ground-truth file; see `pictures.ground_truth`.
         ids: how it numbers ImageNet's classes, where it does not show.
         output: the JSON file for the report. Until it is written, `<output>.journal` keeps the

@@ -70,7 +70,7 @@ def export(
     need(*PACKAGES.get(format, ()))
     chosen = _chosen(pictures) if precision == "int8" else []
     source = find(weights)
-    output = _usual(source, module) if output is None else Path(output)
+    output = Path("weights", module.NAME.format(checkpoints.stem(source))) if output is None else Path(output)
     _check(output, module, overwrite)
     checkpoint = checkpoints.read(source)
     if checkpoint.missing:
@@ -89,11 +89,6 @@ def export(
                 path.rename(Path(folder, "old"))
             (written.parent / path.name).replace(path)
     return output
-
-
-def _usual(source: Path, module: ModuleType) -> Path:
-    suffix = next((suffix for suffix in checkpoints.FORMATS if source.name.endswith(suffix)), source.suffix)
-    return Path("weights", module.NAME.format(source.name.removesuffix(suffix)))
 
 
 def _files(output: Path, module: ModuleType) -> list[Path]:

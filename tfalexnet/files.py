@@ -50,5 +50,7 @@ def sha256(path: Path) -> str:
 def free(path: Path, overwrite: bool) -> Path:
     """The path of an output, or `FileExistsError` where something is there that was not meant to go."""
     if path.exists() and not overwrite:
-        raise FileExistsError(f"Expected {path} to be new. It exists; name another output, or say overwrite.")
+        raise FileExistsError(
+            f"Expected {path} to be new. It exists; name another output, or overwrite it (--overwrite)."
+        )
     return path

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from tfalexnet.files import replacing
+
+DIGEST = re.compile("[0-9a-f]{64}")
 
 Named = Callable[[Any], str | None]
 """The file that a line, parsed, is about; None if it is no line of that kind of journal."""
@@ -40,17 +43,27 @@ def resumed(path: Path, said: dict[str, Any], files: Sequence[str], named: Named
         before = _parsed(first)
         if not isinstance(before, dict) or set(before) != set(said):
             raise ValueError(f"{path}: expected what an interrupted command left; it is not. Choose another output.")
-        if before != said:
-            differing = "; ".join(f"{k}: {before[k]} there, {said[k]} here" for k in said if before[k] != said[k])
-            raise ValueError(
-                f"Expected {path} to be left by the same command. It differs: {differing}. Delete it, or choose "
-                "another output."
-            )
+        check_same(path, before, said)
         end = len(first)
         for found, length in _whole(log, files, named):
             end += length
             yield found
         log.truncate(end)
+
+
+def check_same(path: Path, before: dict[str, Any], said: dict[str, Any]) -> None:
+    """Raises `ValueError` where a file was left by another call; of digests it says only that they differ."""
+    differing: dict[str, str] = {}
+    for key, value in said.items():
+        if before[key] != value:
+            name, digest = key.removesuffix("_sha256"), DIGEST.fullmatch(str(value))
+            differing.setdefault(name, "others" if digest else f"{before[key]} there, {value} here")
+    if differing:
+        listed = "; ".join(f"{name}: {difference}" for name, difference in differing.items())
+        raise ValueError(
+            f"Expected {path} to be left by the same command. It differs: {listed}. Delete it, or choose "
+            "another output."
+        )
 
 
 def lines(path: Path, files: Sequence[str], named: Named) -> Iterator[Any]:
