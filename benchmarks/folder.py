@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -61,7 +60,7 @@ def ours(folder: Path, precision: str) -> Tasks:
         return [best.index for [best] in prediction.answers(files, weights, 1, precision)]
 
     def preparing() -> None:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(CORES) as pool:
             for _ in pool.map(network.preprocessing.views, files):
                 pass
 

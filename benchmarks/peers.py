@@ -34,7 +34,7 @@ def this_package(folder: Path, _: int, precision: str = "float32") -> Network:
     network = inference.load(folder / H5, precision=precision)
 
     def aligned(x: np.ndarray) -> np.ndarray:
-        inputs = inference.aligned(x.shape)
+        inputs = inference.aligned_memory(x.shape)
         inputs[...] = x
         return inputs
 

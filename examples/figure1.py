@@ -7,7 +7,8 @@ tanh, without regularisation of any kind: no decay, no dropout, no augmentation;
 each learning rate of a list. Each net is judged by its own best one. A run that is done is not done
 again, so that the command can be interrupted; with other --epochs or another --seed it is another run.
 
-RESULTS.md has what it found.
+Half an hour on two cores. ReLU took 6.1 epochs, tanh 10.1, 1.7 times as many, where the paper has six
+times: RESULTS.md.
 """
 
 import csv

@@ -2,7 +2,7 @@
 
     python examples/train_flowers17.py flowers17 --output runs/flowers17
 
-Half a minute an epoch on two cores. RESULTS.md.
+A quarter of a minute an epoch on two cores; 34.7 % test error after 100: RESULTS.md.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     python examples/train_imagenette.py imagenette --output runs/imagenette --architecture bvlc_alexnet
 
-A minute an epoch on two cores. RESULTS.md.
+One to two minutes an epoch on two cores; bvlc_alexnet has 47.9 % test error after 30: RESULTS.md.
 """
 
 import sys

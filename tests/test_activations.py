@@ -15,7 +15,7 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, activations, checkpoints, inference, outputs
+from tfalexnet import AlexNet, CheckpointError, PictureError, activations, checkpoints, inference, outputs
 from tfalexnet.architectures import ARCHITECTURES
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import numbered
@@ -175,6 +175,47 @@ def test_an_interruption_costs_nothing(file, folder, monkeypatch):
     activations.extract(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         assert len(found["fc4"]) == 4
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(file, folder, monkeypatch, left):
+    class Vanishing(activations.Progress):
+        def advance(self, *given):
+            super().advance(*given)
+            if self.count == 1:
+                folder.rename("away")
+                left == "nothing" or folder.mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(activations, "Progress", Vanishing)
+        patch.setattr(inference, "AHEAD", 1)
+        with pytest.raises(NotADirectoryError, match="photos: expected the pictures that were there; it is gone, or"):
+            activations.extract(folder, "f.h5", "fc4", file, batch=1)
+    with h5py.File("f.h5.part") as part:
+        assert list(part["files"].asstr()[:]) == ["a.png"] and len(part["unreadable/files"]) == 0
+    left == "nothing" or folder.rmdir()
+    Path("away").rename(folder)
+    assert [error.name for error in activations.extract(folder, "f.h5", "fc4", file)] == ["bad.jpg"]
+    with h5py.File("f.h5") as found:
+        assert list(found["files"].asstr()[:]) == ["a.png", "b.png", "c.png", "deep/ü.png"]
+
+
+def test_numbers_that_are_none_are_refused_and_those_before_them_given(file, folder):
+    checkpoint = checkpoints.read(file)
+    kernel, bias = checkpoint.parameters["fc4"]
+    checkpoint.parameters["fc4"] = kernel / abs(kernel).max() * np.float32(3e38), bias  # Finite, as reading wants it.
+    checkpoints.write("huge.weights.h5", checkpoint)
+    picture = folder / "a.png"
+    for layers in ("fc4", "prob", ["conv1", "fc4"]):
+        with pytest.raises(
+            CheckpointError, match=r"huge\.weights\.h5: .*a\.png with NaN or infinity in (fc4|prob)\."
+        ):
+            tfalexnet.features(picture, layers, "huge.weights.h5")
+    found, wanted = (tfalexnet.features(picture, "pool3", weights)["pool3"] for weights in ("huge.weights.h5", file))
+    np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(CheckpointError, match=r"a\.png with NaN or infinity in fc4"):
+        activations.extract(folder, "f.h5", "fc4", "huge.weights.h5")
+    assert not os.path.exists("f.h5")
 
 
 def test_a_block_that_was_interrupted_does_not_count(file, folder, monkeypatch):

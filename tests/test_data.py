@@ -1,6 +1,7 @@
 """Batches as `fit` and a restarted training want them: order, randomness and unreadable files under a seed."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -120,6 +121,7 @@ def test_unreadable_files_are_counted(tmp_path):
     skipped = Skipped()
     assert skipped.report(9) == ""
     for name in ("b", "a", "b"):
+        (tmp_path / name).touch()
         skipped.add(PictureError(str(tmp_path / name), "empty file"))
     assert skipped.report(1200).splitlines() == [
         "2 of 1,200 files could not be read",
@@ -194,6 +196,9 @@ def test_own_colours_are_of_a_thousand_pictures_at_most():
 def test_wrong_arguments(folder):
     with pytest.raises(ValueError, match=r"batch of 1 to 30 pictures.*Received: 31"):
         data.batches(numbered(30), PLAIN, 31, "none")
+    for part, batch in itertools.product(("training", "validation"), (0, 2.5)):
+        with pytest.raises(ValueError, match=f"a batch of 1 to .* a whole number .*Received: {batch}$"):
+            data.from_folder(folder, "mnist_28", batch, part=part)
     with pytest.raises(ValueError, match=r"`augment` to be one of none, mirror, crop, paper. Received: 'x'"):
         data.batches(numbered(30), PLAIN, 3, "x")
     with pytest.raises(ValueError, match="3 replicas share evenly. Received: 4"):

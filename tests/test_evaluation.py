@@ -8,20 +8,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from nets import random_parameters, write_npy
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, CheckpointError, checkpoints, evaluation, inference, weights
+from tfalexnet import AlexNet, CheckpointError, checkpoints, evaluation, exporting, inference, weights
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import ilsvrc_ids, imagenet, named
 from tfalexnet.download import Digest
 from tfalexnet.evaluation import evaluate, recognised, table
+from tfalexnet.exporting import FORMATS
 from tfalexnet.preprocessing import TORCHVISION
 
 NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]
@@ -281,6 +284,30 @@ def test_killed_it_goes_on_where_it_was(folder, thin):
     assert os.path.exists("r.json") and not journal.exists()
 
 
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(folder, thin, monkeypatch, left):
+    class Vanishing(evaluation.Progress):
+        def advance(self, *given):
+            super().advance(*given)
+            if self.count == 10:
+                folder.rename("away")
+                left == "nothing" or folder.mkdir()
+
+    whole = evaluate(folder, thin)
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "Progress", Vanishing)
+        patch.setattr(inference, "AHEAD", 2)
+        with pytest.raises(NotADirectoryError, match="set: expected the pictures that were there; it is gone, or em"):
+            evaluate(folder, thin, batch=8, output="report.json")
+    assert threading.active_count() == threads
+    assert not os.path.exists("report.json") and "no such file" not in Path("report.json.journal").read_text()
+    left == "nothing" or folder.rmdir()
+    os.rename("away", folder)
+    report = evaluate(folder, thin, output="report.json")
+    assert report["resumed_after"] >= 10 and steady(report) == steady(whole)
+
+
 @pytest.mark.parametrize(
     "torn",
     [
@@ -347,8 +374,27 @@ def test_weights_whose_answers_are_no_numbers(folder, tmp_path):
     net = NET.with_classes(1000)
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
     file = save(tmp_path / "huge.weights.h5", net, imagenet(), parameters)
-    with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected probabilities; .*png with .*NaN"):
+    with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*png with .*NaN"):
         evaluate(folder, file)
+
+
+@pytest.mark.parametrize(("format", "package"), [("litert", "ai_edge_litert"), ("openvino", "openvino")])
+def test_an_exported_file_is_evaluated_by_its_runtime_alone(folder, thin, format, package):
+    runtime = pytest.importorskip(package)
+    file = exporting.export(thin, Path("out") / FORMATS[format].NAME.format("net"), format)
+    code = (
+        "import json, sys; from tfalexnet.evaluation import evaluate\n"
+        "print(json.dumps(evaluate('set', sys.argv[1])))\n"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    report, wanted = json.loads(run.stdout), evaluate(folder, thin)
+    assert {name: report[name] for name in SAME} == {name: wanted[name] for name in SAME}
+    always = {"tfalexnet", "numpy", "pillow", "python"}
+    assert set(report["versions"]) == {*always, package} and report["versions"][package] == runtime.__version__
+    assert set(wanted["versions"]) == {*always, "tensorflow", "keras"}
+    assert wanted["versions"]["tensorflow"] == tf.__version__
 
 
 @pytest.mark.parametrize(

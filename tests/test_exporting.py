@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -540,11 +541,10 @@ def test_a_description_says_all_there_is():
     mean = np.random.default_rng(0).random((32, 32, 3)).astype("f4") * 255
     process = dataclasses.replace(TORCHVISION, size=40, crop=32, mean=mean)
     given = Checkpoint({}, net, process, imagenet()[:10])
-    found, precision = exports.described(exports.describe(given, "int8", "NHWC"))
+    found, precision = exports.parsed(exports.describe(given, "int8", "NHWC"))
     assert (found.architecture, found.classes, precision) == (net, imagenet()[:10], "int8")
     assert found.preprocessing == process
-    np.testing.assert_array_equal(np.asarray(found.preprocessing.mean, "f4"), mean)
-    nobody, _ = exports.described(exports.describe(Checkpoint({}, net, None, numbered(10)), "float32", "NCHW"))
+    nobody, _ = exports.parsed(exports.describe(Checkpoint({}, net, None, numbered(10)), "float32", "NCHW"))
     assert nobody.preprocessing is None and nobody.classes == numbered(10)
 
 
@@ -626,6 +626,21 @@ def test_an_output_is_replaced_whole_when_told_and_only_then(format, files, monk
     assert {file for file in (files / "out").rglob("*") if file.is_file()} == set(contents)
 
 
+def test_new_weights_never_lie_beside_an_old_description(files, monkeypatch):
+    pytest.importorskip("openvino")
+    export("net.weights.h5", "a.xml", "openvino")
+    replace = Path.replace
+
+    def killed(self, target):
+        replace(self, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export("net.weights.h5", "a.xml", "openvino", overwrite=True)
+    assert (files / "a.bin").exists() and not (files / "a.xml").exists()
+
+
 def test_openvinos_second_file_is_not_overwritten_either(files):
     (files / "a.bin").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"a\.bin"):
@@ -635,15 +650,15 @@ def test_openvinos_second_file_is_not_overwritten_either(files):
 
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    net = ARCHITECTURES["mnist_28"]
+    net = ARCHITECTURES["cifar10_18pct"]
     checkpoints.write("n.weights.h5", Checkpoint(random_parameters(net), net, None, numbered(10)))
     for format, precision in (("savedmodel", "float32"), ("litert", "int8")):
-        with pytest.raises(tfalexnet.CheckpointError, match="how mnist_28 wants its pictures"):
+        with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
             export("n.weights.h5", None, format, precision, pictures(1))
     without = checkpoints.read("n.weights.h5")
-    del without.parameters["fc6"]
-    checkpoints.write("headless.weights.h5", dataclasses.replace(without, missing=("fc6",), classes=()))
-    with pytest.raises(tfalexnet.CheckpointError, match="lacks fc6"):
+    del without.parameters["fc4"]
+    checkpoints.write("headless.weights.h5", dataclasses.replace(without, missing=("fc4",), classes=()))
+    with pytest.raises(tfalexnet.CheckpointError, match="lacks fc4"):
         export("headless.weights.h5", "h.onnx", "onnx")
 
 

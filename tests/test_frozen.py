@@ -1,6 +1,7 @@
 """The frozen function against the Keras model of the same table, layer by layer."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,7 +94,14 @@ def test_batches_of_every_size_are_compiled_for_few():
         freeze(net, random_parameters(net), ["prob"]), input_signature=[tf.TensorSpec((None, *net.input_shape))]
     )
     network = inference.Network(
-        net, PREPROCESSING["bvlc_alexnet"], (), ("prob",), "float32", lambda x: seen.append(len(x)) or function(x)
+        architecture=net,
+        preprocessing=PREPROCESSING["bvlc_alexnet"],
+        classes=(),
+        layers=("prob",),
+        precision="float32",
+        function=lambda x: seen.append(len(x)) or function(x),
+        path=Path("net.weights.h5"),
+        packages=("tensorflow",),
     )
     x = pictures(net, 45)
     (whole,) = network(x, 45)

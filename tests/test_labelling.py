@@ -239,6 +239,19 @@ def test_a_name_that_is_no_text(ending, monkeypatch):
     assert found.encode("utf-8", "backslashreplace") == rb"photos/caf\udce9.png"
 
 
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("ending", FORMATS)
+def test_only_jsonl_tells_a_byte_from_its_six_characters(ending):
+    if os.fsencode("é") != b"\xc3\xa9":
+        pytest.skip("names are UTF-16 here")
+    names = [b"photos/caf\xe9.png", rb"photos/caf\udce9.png"]
+    for name in names:
+        shutil.copy(b"photos/0000.png", name)
+    label("photos/caf*", f"labels{ending}", "cifar10")
+    found = [os.fsencode(row["file"]) for row in read(f"labels{ending}")]
+    assert sorted(found) == sorted(names if ending == ".jsonl" else names[1:] * 2)
+
+
 # Whatever interrupts it.
 
 
@@ -461,7 +474,7 @@ def test_answers_that_are_no_numbers(photos):
     process, classes = checkpoints.describe(weights.locate("cifar10"))
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
     checkpoints.write("huge.weights.h5", Checkpoint(parameters, net, process, classes))
-    with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected probabilities; .*0000\.png with .*NaN"):
+    with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*0000\.png with .*NaN"):
         label(photos, "labels.jsonl", "huge.weights.h5")
     assert not os.path.exists("labels.jsonl")
 

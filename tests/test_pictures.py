@@ -1,12 +1,14 @@
 """Which pictures there are and what they show; the two numberings of ImageNet are never mixed up."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image, features
 
 from tfalexnet.classes import ilsvrc_ids, imagenet, named
-from tfalexnet.pictures import ground_truth, labelled, pictures_in
+from tfalexnet.pictures import check_there, ground_truth, labelled, pictures_in
 
 PETS = named(["cat", "dog", "guinea pig", "Egyptian cat", "egyptian Cat"])
 
@@ -86,6 +88,36 @@ def test_a_folder_that_is_none_or_empty():
         pictures_in("set/empty")
     with pytest.raises(ValueError, match=r"set/empty: expected sub-folders named by class.*received none"):
         labelled("set/empty", PETS)
+
+
+def test_a_picture_that_alone_is_missing_or_is_damaged_was_there():
+    touch("a/1.png", "a/2.png")
+    os.symlink("nowhere", "set/a/3.png")
+    os.mkdir("set/b")
+    os.symlink("nowhere", "set/b/1.png")
+    for file in ("set/a/1.png", Path("set/a/3.png"), "set/b/1.png", "set/a/gone.png", Path("set/a/gone.png")):
+        check_there(file, {Path("set")})
+        check_there(os.path.abspath(file), ())
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+@pytest.mark.parametrize(
+    ("folder", "folders", "named"),
+    [
+        ("set/a", {"set"}, "set/a"),
+        ("set", {"set"}, "set"),
+        ("set", {"set/a"}, "set/a"),  # What is above was not looked into.
+        ("set", {"set/b", "."}, "set"),
+        ("set", (), "set"),
+    ],
+)
+def test_a_disk_that_is_gone_says_nothing_about_its_pictures(left, folder, folders, named):
+    touch("a/1.png", "a/2.png", "b/1.png")
+    shutil.rmtree(folder)
+    left == "nothing" or os.makedirs(folder)
+    open("beside.txt", "w").close()
+    with pytest.raises(NotADirectoryError, match=rf"^{named}: expected the pictures .*gone, or empty\. .*goes on"):
+        check_there("set/a/1.png", {Path(name) for name in folders})
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="nothing is closed to this user")

@@ -11,7 +11,17 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, PictureError, Prediction, checkpoints, frozen, inference, prediction, weights
+from tfalexnet import (
+    AlexNet,
+    CheckpointError,
+    PictureError,
+    Prediction,
+    checkpoints,
+    frozen,
+    inference,
+    prediction,
+    weights,
+)
 from tfalexnet.architectures import BVLC_ALEXNET
 from tfalexnet.caffe_classes import class_names
 from tfalexnet.checkpoints import Checkpoint
@@ -211,6 +221,52 @@ def test_a_file_whose_description_is_damaged(damage, file):
         tfalexnet.predict(pictures(1)[0], weights=file)
 
 
+def test_answers_that_are_no_numbers(file):
+    checkpoint = checkpoints.read(file)
+    kernel, bias = checkpoint.parameters["fc4"]
+    checkpoint.parameters["fc4"] = kernel / abs(kernel).max() * np.float32(3e38), bias  # Finite, as reading wants it.
+    checkpoints.write("huge.weights.h5", checkpoint)
+    with pytest.raises(
+        CheckpointError, match=r"huge\.weights\.h5: expected finite .*a picture with NaN or infinity in"
+    ):
+        tfalexnet.predict(pictures(1)[0], weights="huge.weights.h5")
+
+
+def test_answers_before_one_that_is_no_number_are_given(file):
+    """Whatever is left in the place of a picture that could not be read."""
+    network = inference.load(file)
+
+    def function(x):
+        bright = x.max(axis=(1, 2, 3)) > 0
+        return [np.where(bright[:, None], network.function(x)[0], np.nan)]
+
+    broken = dataclasses.replace(network, function=function)
+    black = np.zeros((40, 50, 3), "uint8")
+    answers = inference.run(broken, ["none.jpg", *pictures(2), black])
+    assert [type(next(answers)) for _ in range(3)] == [PictureError, list, list]
+    with pytest.raises(CheckpointError, match="answers a picture with NaN or infinity in prob"):
+        next(answers)
+
+
+@pytest.mark.parametrize(("crops", "batch"), [(1, 32), (1, 12), (10, 32), (10, 40), (10, 10)])
+def test_whole_batches_are_computed_where_they_were_prepared(file, monkeypatch, crops, batch):
+    memory, given, taken = [], [], inference.aligned_memory
+
+    def counted(shape):
+        memory.append(taken(shape))
+        return memory[-1]
+
+    network = inference.load(file)
+    spy = dataclasses.replace(network, function=lambda x: given.append(x) or network.function(x))
+    monkeypatch.setattr(inference, "aligned_memory", counted)
+    together = batch // crops
+    assert len(list(inference.run(spy, pictures(9 * together), crops, batch))) == 9 * together
+    assert len(given) == 9 and len(memory) <= inference.AHEAD + inference.AT_ONCE
+    for inputs in given:
+        assert any(np.may_share_memory(inputs, own) for own in memory)
+        assert inputs.ctypes.data % inference.ALIGNMENT == 0 and crops * together <= len(inputs) <= batch
+
+
 @pytest.mark.parametrize("crops", [1, 10])
 def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
     several = pictures(300)
@@ -228,7 +284,7 @@ def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
 def test_aligned_memory_is_shared_and_other_copied(file):
     network = inference.load(file)
     shape = (2, *network.preprocessing.shape)
-    inputs = inference.aligned(shape)
+    inputs = inference.aligned_memory(shape)
     assert inputs.ctypes.data % inference.ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
     tensor = inference._shared(inputs)
     inputs[0, 0, 0, 0] = 7

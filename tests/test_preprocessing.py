@@ -241,3 +241,15 @@ def test_threads_leave_the_filters_of_warnings_as_they_were():
     assert list(warnings.filters) == before
     with pytest.warns(UserWarning, match="seen again"):
         warnings.warn("seen again", stacklevel=1)
+
+
+def test_preprocessings_are_equal_if_pictures_become_the_same():
+    assert dataclasses.replace(BVLC, mean=np.array(ILSVRC_MEAN_BGR, "f4")) == BVLC
+    assert hash(dataclasses.replace(BVLC, mean=list(ILSVRC_MEAN_BGR))) == hash(BVLC)
+    picture = np.random.default_rng(0).random((227, 227, 3), np.float32)
+    one = dataclasses.replace(BVLC, mean=picture)
+    assert one == dataclasses.replace(BVLC, mean=picture.copy()) and one != BVLC
+    others = {"mean": (0.0,) * 3, "scale": 2.0, "std": (2.0,), "channels": "RGB", "antialias": True, "crop": 224}
+    for name, value in others.items():
+        assert dataclasses.replace(BVLC, **{name: value}) != BVLC, name
+    assert BVLC != "BVLC"

@@ -245,7 +245,6 @@ def test_another_training_is_told_in_the_words_of_the_command_line(name, tmp_pat
 def test_a_first_try_that_learnt_nothing_leaves_the_folder_free(tmp_path):
     book = Logbook(tmp_path, writes=True)
     (tmp_path / "run.json").write_text(json.dumps(described()))
-    (tmp_path / "events.out.tfevents.1").touch()
     (tmp_path / "tensorboard").mkdir()
     assert book.check(described(recipe={"batch": 32})) is None
     for name in ("checkpoint.npz", "notes.txt"):
@@ -253,6 +252,16 @@ def test_a_first_try_that_learnt_nothing_leaves_the_folder_free(tmp_path):
         with pytest.raises(ValueError, match="--batch-size was 64, is 32"):
             book.check(described(recipe={"batch": 32}))
         (tmp_path / name).unlink()
+
+
+DAMAGED = {"cut": '{"epochs": 1', "a list": "[]", "other bytes": "\xff", "a number of classes": '{"classes": 5}'}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_description_is_said(name, tmp_path):
+    (tmp_path / "run.json").write_text(DAMAGED[name], "latin-1")
+    with pytest.raises(ValueError, match=r"run\.json: expected the description of a training; received a damaged"):
+        Logbook(tmp_path, writes=True).check(described())
 
 
 def test_weights_are_measured_before_they_learn_where_their_classifier_stays(tmp_path, capsys):
@@ -413,15 +422,23 @@ def test_a_full_disk_keeps_the_last_checkpoint(what, first, run):
     same(run, first)
 
 
-def test_a_folder_that_vanishes_ends_the_training(tmp_path):
-    pictures(tmp_path / "d", 20)
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("left", ["nothing", "empty folders"])
+def test_a_disk_that_is_gone_ends_the_training(left, strict, tmp_path, capsys):
+    pictures(tmp_path / "d" / "disk", 20)
+    lines = [f"disk/{name}/{i}.png {name}" for name in ("a", "b") for i in range(20)]
+    (tmp_path / "d" / "train.txt").write_text("\n".join(lines))
     parts = data.read(tmp_path / "d")
     recipe = dataclasses.replace(RECIPE, batch=4, epochs=1)
     runs.train(*parts, NET, recipe, tmp_path / "run", Options())
-    shutil.rmtree(tmp_path / "d")
-    with pytest.raises(ValueError, match=r"\.png: no such file or directory"):
-        runs.train(*parts, NET, dataclasses.replace(recipe, epochs=2), tmp_path / "run", Options())
-    assert len(log(tmp_path / "run")) == 1
+    shutil.rmtree(tmp_path / "d" / "disk")
+    if left == "empty folders":
+        for name in ("a", "b"):
+            (tmp_path / "d" / "disk" / name).mkdir(parents=True)
+    with pytest.raises(NotADirectoryError, match=r"d/disk.*: expected the pictures that were there; it is gone"):
+        recipe = dataclasses.replace(recipe, epochs=2)
+        runs.train(*parts, NET, recipe, tmp_path / "run", Options(strict=strict))
+    assert len(log(tmp_path / "run")) == 1 and "left out" not in capsys.readouterr().err
 
 
 def test_what_is_frozen_stays(tmp_path):
@@ -499,6 +516,16 @@ def test_unreadable_pictures_are_named(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_less_than_a_batch_of_readable_pictures_is_said(tmp_path):
+    pictures(tmp_path / "d", 6)
+    parts = data.read(tmp_path / "d")
+    for file in parts[0].pictures[:7]:
+        file.write_text("no picture")
+    recipe = dataclasses.replace(RECIPE, batch=8)
+    with pytest.raises(ValueError, match="at least a batch of 8 readable pictures to learn from. .* 7 files that"):
+        runs.train(*parts, NET, recipe, tmp_path / "run", Options())
+
+
 def test_ten_unreadable_pictures_stand_for_all():
     skipped = data.Skipped()
     for number in range(12):
@@ -507,6 +534,17 @@ def test_ten_unreadable_pictures_stand_for_all():
     first, *listed, last = skipped.report(1234).splitlines()
     assert (first, last) == ("12 of 1,234 files could not be read", "… and 2 more")
     assert listed == [f"left out ./{number:02}.png: empty" for number in range(10)]
+
+
+def test_the_seed_does_not_choose_who_validates(tmp_path, monkeypatch):
+    np.savez(tmp_path / "d.npz", x_train=digits(40).pictures, y_train=digits(40).labels)
+    monkeypatch.chdir(tmp_path)
+    given = ("train", "d.npz", "--architecture", "mnist_28", "--epochs", "1", "--batch-size", "8", "--output", "run")
+    monkeypatch.setattr(sys, "argv", ["tfalexnet", *given, "--seed", "1"])
+    assert __main__._run(parse()) == 0
+    said = json.loads((tmp_path / "run" / "run.json").read_text())
+    parts = (said["training"]["sha256"], said["validation"]["sha256"])
+    assert said["options"]["seed"] == 1 and parts == tuple(part.digest() for part in data.read("d.npz"))
 
 
 NETWORKS = {"name": ("mnist_28", "cifar10", "mnist_28"), "weights": (None, "cifar10", "cifar10_18pct")}

@@ -34,8 +34,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return arguments.trouble
-        where = f"{error.filename}: " if getattr(error, "filename", None) else ""
-        _complain(where + (getattr(error, "strerror", None) or str(error)))
+        _complain(_words(error))
         return arguments.trouble
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -69,6 +68,9 @@ def _predict(arguments: argparse.Namespace) -> int:
             photos += labelling.listed(source)
         except FileNotFoundError:
             photos.append(source)  # Said in its turn.
+        except (ValueError, OSError) as error:
+            failed += 1
+            _complain(_words(error))
     for photo, answer in zip(photos, answers(photos, *how, compiled=len(photos) > FEW), strict=True):
         if isinstance(answer, PictureError):
             failed += 1
@@ -127,11 +129,14 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from tfalexnet import exporting
-    from tfalexnet.pictures import pictures_in
 
-    pictures = pictures_in(arguments.pictures) if arguments.pictures else None
     output = exporting.export(
-        arguments.weights, arguments.output, arguments.format, arguments.precision, pictures, arguments.overwrite
+        arguments.weights,
+        arguments.output,
+        arguments.format,
+        arguments.precision,
+        arguments.pictures,
+        arguments.overwrite,
     )
     print(f"{arguments.precision}, for {arguments.format}, written to {output}")
     return 0
@@ -205,10 +210,10 @@ def _train(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.learning_rate,
         augment=arguments.augment,
     )
-    options = runs.Options(
-        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(runs.Options)}
+    options = learning.Options(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(learning.Options)}
     )
-    parts = data.read(arguments.data, arguments.seed, arguments.classes)
+    parts = data.read(arguments.data, arguments.classes)
     command = shlex.join(["tfalexnet", *sys.argv[1:]])
     path = Path(arguments.data)
     origin = {"data": str(path.resolve() if path.exists() else path), "command": command}
@@ -251,6 +256,12 @@ def _block() -> str:
     except UnicodeEncodeError:
         return "#"
     return "█"
+
+
+def _words(error: Exception) -> str:
+    """What is wrong, and with which file where only the system knows."""
+    where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+    return where + (getattr(error, "strerror", None) or str(error))
 
 
 def _complain(message: str) -> None:

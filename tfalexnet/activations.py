@@ -17,7 +17,7 @@ import numpy as np
 from tfalexnet import inference, journal
 from tfalexnet.files import free, sha256
 from tfalexnet.inference import BATCH, Network, Precision
-from tfalexnet.pictures import pictures_in
+from tfalexnet.pictures import check_there, pictures_in
 from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.progress import Progress
 from tfalexnet.weights import find
@@ -49,9 +49,9 @@ def features(
     Raises:
         ValueError: the network has no such layer; the message lists those it has.
         PictureError: something is not a picture; the message names it.
-        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
+        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or the answers are no numbers.
     """
-    pictures, several = inference.listed(images)
+    pictures, several = inference.as_sequence(images)
     network = inference.load(weights, _names(layers), precision)
     rows = []
     for row in inference.run(network, pictures):
@@ -95,7 +95,8 @@ def extract(
     Raises:
         ValueError: no such layer, no pictures, or the `.part` is of another call.
         FileExistsError: the output exists.
-        OSError: the file cannot be written.
+        CheckpointError, WeightsNotFoundError: as for `features`.
+        OSError: the file cannot be written, or a folder of pictures is gone; the same call goes on.
     """
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
@@ -116,6 +117,8 @@ def extract(
             try:
                 block = files[start : start + BLOCK]
                 for file, answer in zip(block, itertools.islice(answers, len(block)), strict=True):
+                    if isinstance(answer, PictureError):
+                        check_there(folder / file, {folder})
                     rows[file] = answer
                     progress.advance(1, f"{failed} unreadable" if failed else "")
             finally:  # Ctrl-C costs nothing.

@@ -196,8 +196,8 @@ def parse() -> argparse.Namespace:
         "data",
         metavar="DATA",
         help="a folder for each class, or of such folders train and val, or of lists train.txt and val.txt; an .npz; "
-        "or mnist, fashion_mnist, cifar10. What is in val, valid, validation or test (an .npz: x_test) validates; "
-        "else a tenth of each class",
+        "or mnist, fashion_mnist, cifar10, cifar100. What is in val, valid, validation or test (an .npz: x_test) "
+        "validates; else a tenth of each class",
     )
     train.add_argument("--output", type=Path, required=True, metavar="RUN", help="the folder that keeps all of it")
     train.add_argument(
@@ -215,7 +215,7 @@ def parse() -> argparse.Namespace:
     )
     train.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")
     train.add_argument("--batch-size", type=positive, metavar="N", help="default: the recipe's")
-    train.add_argument("--learning-rate", type=rate, metavar="E", help="default: the recipe's")
+    train.add_argument("--learning-rate", type=above_zero, metavar="E", help="default: the recipe's")
     train.add_argument("--augment", choices=("none", "mirror", "crop", "paper"), help="default: the recipe's")
     train.add_argument(
         "--colours",
@@ -247,7 +247,7 @@ def parse() -> argparse.Namespace:
     )
     train.add_argument(
         "--checkpoint-minutes",
-        type=rate,
+        type=above_zero,
         default=5.0,
         metavar="M",
         help="also after each epoch (default: %(default)s)",
@@ -264,8 +264,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def rate(text: str) -> float:
-    """A learning rate, or minutes."""
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
     try:
         value = float(text)
     except ValueError:

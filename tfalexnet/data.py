@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,8 +14,9 @@ import tensorflow as tf
 from tfalexnet import architectures, checkpoints, weights
 from tfalexnet.architectures import Architecture
 from tfalexnet.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
+from tfalexnet.pictures import check_there
 from tfalexnet.preprocessing import PAPER, PictureError, Preprocessing, centre
-from tfalexnet.sources import Labelled, called, from_arrays, read
+from tfalexnet.sources import Labelled, from_arrays, read
 
 __all__ = [
     "AUGMENTATIONS",
@@ -25,7 +25,6 @@ __all__ = [
     "Labelled",
     "Skipped",
     "batches",
-    "called",
     "colours_of",
     "from_arrays",
     "from_folder",
@@ -57,17 +56,20 @@ class Skipped:
 
     strict: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
-    error: PictureError | None = None
+    error: PictureError | NotADirectoryError | None = None
     told: bool = False
 
     def add(self, error: PictureError) -> None:
-        """Note a file, or raise what is wrong with it: with `strict`, or where its whole folder is gone."""
-        last = self.strict or not Path(error.name).parent.exists()
-        if last:
-            self.error = error  # First, as another thread may ask for news.
-        self.reasons[error.name] = error.reason
-        if last:
-            raise error
+        """Note a file; with `strict` raise what is wrong with it, and always where its whole folder is gone."""
+        try:
+            check_there(error.name, ())
+            if self.strict:
+                raise error
+        except (PictureError, NotADirectoryError) as last:
+            self.error = last  # Before the reason, as another thread may ask for news.
+            raise
+        finally:
+            self.reasons[error.name] = error.reason
 
     def news(self) -> str:
         """Of the first file that could not be read, once; nothing if there is none, or one stopped all."""
@@ -122,15 +124,15 @@ def from_folder(
     process, (training, validation) = prepared(architecture), read(source)
     skipped = Skipped(strict)
     if part == "validation":
-        chosen, steps = validation, -(-len(validation) // batch)
-        dataset = batches(chosen, process, batch, seed=seed, skipped=skipped)
+        dataset = batches(validation, process, batch, seed=seed, skipped=skipped)
+        steps = -(-len(validation) // batch)
     else:
-        chosen, steps = training, len(training) // batch
         directions = colours_of(colours, training, process)
-        dataset = batches(chosen, process, batch, augment, seed, skipped=skipped, colours=directions)
+        dataset = batches(training, process, batch, augment, seed, skipped=skipped, colours=directions)
+        steps = len(training) // batch
     # Keras wants to know how many batches an epoch has, also where files turn out to be unreadable.
     dataset = dataset.map(lambda inputs, labels, _: (inputs, labels)).repeat().take(steps)
-    dataset.class_names, dataset.skipped = list(chosen.classes), skipped.reasons
+    dataset.class_names, dataset.skipped = list(training.classes), skipped.reasons
     return dataset
 
 
@@ -220,12 +222,15 @@ def batches(
         colours: of the paper's augmentation; see `colours_of`.
 
     Raises:
-        ValueError: the batch is larger than the data, or no such augmentation.
+        ValueError: the batch is no whole number or larger than the data, or no such augmentation.
     """
     if augment is not None and augment not in AUGMENTATIONS:
         raise ValueError(f"Expected `augment` to be one of {', '.join(AUGMENTATIONS)}. Received: {augment!r}")
-    if batch < 1 or (augment is not None and batch > len(data)):
-        raise ValueError(f"Expected a batch of 1 to {len(data)} pictures, as many as there are. Received: {batch}")
+    if not isinstance(batch, int | np.integer) or batch < 1 or (augment is not None and batch > len(data)):
+        raise ValueError(
+            f"Expected a batch of 1 to {len(data)} pictures, a whole number and no more than there are. "
+            f"Received: {batch!r}"
+        )
     worker, workers = shard
     pieces = workers * replicas
     if batch % pieces:

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 JOBS = ("chief", "worker")  # Of a cluster, those that learn.
-PATIENCE = 3.0  # Seconds in which a file of one worker appears to the others.
+DELAY = 3.0  # Seconds in which a file of one worker appears to the others.
 
 
 def strategy_named(name: str | None) -> tf.distribute.Strategy | None:
@@ -41,7 +41,7 @@ def _check_cluster(config: str) -> None:
     """Without a cluster TensorFlow lets each machine learn alone, without a word."""
     try:
         said = json.loads(config or "{}")
-        whole = bool({"chief", "worker"} & set(said["cluster"])) and {"type", "index"} <= set(said["task"])
+        whole = bool(set(JOBS) & set(said["cluster"])) and {"type", "index"} <= set(said["task"])
     except (KeyError, TypeError, ValueError):
         whole = False
     if not whole:
@@ -92,7 +92,7 @@ def see_the_same(strategy: tf.distribute.Strategy, folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         token.touch()
     total(strategy, 0)  # It is there now.
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + DELAY
     while not (found := token.exists()) and time.monotonic() < end:
         time.sleep(0.1)
     missing = total(strategy, not found)

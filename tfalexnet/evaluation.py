@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -17,7 +19,7 @@ import PIL
 from tfalexnet import __version__, inference, journal, pictures
 from tfalexnet.classes import Class
 from tfalexnet.files import free, replacing, sha256
-from tfalexnet.formats import CheckpointError, keras_h5
+from tfalexnet.formats import keras_h5
 from tfalexnet.inference import Precision
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
 from tfalexnet.preprocessing import PictureError
@@ -74,7 +76,7 @@ def evaluate(
             journal is of another evaluation.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or the answers are no numbers.
         FileExistsError: the output exists.
-        OSError: something cannot be read or written.
+        OSError: something cannot be read or written, or a folder of pictures is gone; the same call goes on.
     """
     if crops not in VIEWS:
         raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
@@ -103,25 +105,29 @@ def evaluate(
         "pictures": len(files),
         "list": hashlib.sha256(json.dumps([files, labels]).encode()).hexdigest(),
     }
-    kept = None if output is None else Path(f"{os.fspath(output)}.journal")
-    before = journal.resumed(kept, about, files, _named) if kept else ()
+    log = None if output is None else Path(f"{os.fspath(output)}.journal")
+    before = journal.resumed(log, about, files, _named) if log else ()
     answers: list[Answer] = [answer for _, answer in before]
     resumed = len(answers)
     tally = Counter(map(_outcome, labels, answers))
+    rest = [picture for picture, _ in found.pictures[resumed:]]
     with (
-        journal.appending(kept or Path(os.devnull)) as append,
+        journal.appending(log or Path(os.devnull)) as append,
+        contextlib.closing(inference.run(network, rest, crops, batch)) as results,
         Progress(len(files), "pictures", start=resumed) as progress,
     ):
-        rest = [picture for picture, _ in found.pictures[resumed:]]
-        todo = zip(files[resumed:], labels[resumed:], inference.run(network, rest, crops, batch), strict=True)
-        for file, label, result in todo:
-            answers.append(_answer(result, file, path))
+        for file, label, result in zip(files[resumed:], labels[resumed:], results, strict=True):
+            if isinstance(result, PictureError):
+                pictures.check_there(folder / file, {folder})
+                answers.append(result.reason)
+            else:
+                answers.append(np.argsort(-result[0], kind="stable")[:5].tolist())
             append([file, answers[-1]])
             tally[_outcome(label, answers[-1])] += 1
             progress.advance(1, _running(tally))
     if tally["unreadable"] == len(files):
-        if kept:
-            kept.unlink(missing_ok=True)  # Or the next run would go on from here, where nothing is left to read.
+        if log:
+            log.unlink(missing_ok=True)  # Or the next run would go on from here, where nothing is left to read.
         raise ValueError(
             f"{os.fspath(folder)}: expected pictures; none of {len(files)} can be read. {files[0]}: {answers[0]}."
         )
@@ -147,19 +153,19 @@ def evaluate(
             for file, answer in zip(files, answers, strict=True)
             if isinstance(answer, str)
         ],
-        **figures(labels, answers, network.classes),
-        "versions": _versions(),
+        **tallied(labels, answers, network.classes),
+        "versions": _versions(network.packages),
         "resumed_after": resumed,
         "seconds": round(time.monotonic() - began, 2),
     }
-    if kept:
-        with journal.kept(kept), replacing(output) as temporary:
+    if log:
+        with journal.kept(log), replacing(output) as temporary:
             temporary.write_text(f"{json.dumps(report, indent=1)}\n", "ascii")
-        kept.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
     return report
 
 
-def figures(labels: list[int], answers: list[Answer], classes: tuple[Class, ...]) -> dict[str, Any]:
+def tallied(labels: list[int], answers: list[Answer], classes: tuple[Class, ...]) -> dict[str, Any]:
     """Errors, overall and by class, and confusion, as `evaluate` reports them.
 
     Args:
@@ -269,18 +275,6 @@ def _errors(read: list[tuple[int, list[int]]], classes: int) -> dict[str, Any]:
     return found
 
 
-def _answer(result: list[np.ndarray] | PictureError, file: str, weights: Path) -> Answer:
-    if isinstance(result, PictureError):
-        return result.reason
-    (scores,) = result
-    if not np.isfinite(scores).all():
-        raise CheckpointError(
-            f"{weights}: expected probabilities; its network answers {file} with numbers that are not finite "
-            "(NaN or infinity). Look into the training that made it."
-        )
-    return np.argsort(-scores, kind="stable")[:5].tolist()
-
-
 def _outcome(label: int, answer: Answer) -> str:
     if isinstance(answer, str):
         return "unreadable"
@@ -299,14 +293,10 @@ def _named(entry: Any) -> str | None:
     return None
 
 
-def _versions() -> dict[str, str]:
-    import keras
-    import tensorflow as tf
-
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     return {
         "tfalexnet": __version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        **{package: importlib.import_module(package).__version__ for package in packages},
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "python": platform.python_version(),

@@ -84,7 +84,10 @@ def export(
         written = Path(folder, "new", output.name)
         written.parent.mkdir()
         module.write(written, checkpoint, description, precision, samples)
-        for path in reversed(_files(output, module)):  # What is asked for comes last, when the rest is there.
+        files = _files(output, module)
+        if len(files) > 1:
+            output.unlink(missing_ok=True)  # A kill must not leave an old description to new weights.
+        for path in reversed(files):  # What is asked for comes last, when the rest is there.
             if path.is_dir():
                 path.rename(Path(folder, "old"))
             (written.parent / path.name).replace(path)

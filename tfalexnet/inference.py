@@ -25,6 +25,7 @@ from tfalexnet.exports import litert, openvino
 from tfalexnet.formats import CheckpointError
 from tfalexnet.outputs import PROBABILITIES, named, reached
 from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
+from tfalexnet.processors import cores
 from tfalexnet.weights import find
 
 BATCH = 32  # Pictures a step: more make a CPU no faster.
@@ -38,6 +39,8 @@ Precision = Literal["float32", "bfloat16", "auto"]
 PRECISIONS = get_args(Precision)
 FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # Flags of /proc/cpuinfo.
 
+ENGINES = {litert: "ai_edge_litert", openvino: "openvino"}  # What answers from an exported file, and its package.
+
 
 @dataclass(frozen=True)
 class Network:
@@ -50,6 +53,8 @@ class Network:
         layers: whose numbers it gives.
         precision: of its products.
         function: from (batch, height, width, channels) to a list of one tensor for each of `layers`.
+        path: the file that it is from.
+        packages: that compute it, as they are imported.
     """
 
     architecture: Architecture
@@ -58,6 +63,8 @@ class Network:
     layers: tuple[str, ...]
     precision: Literal["float32", "bfloat16", "float16", "int8"]
     function: Callable[[Any], list[Any]]
+    path: Path
+    packages: tuple[str, ...]
 
     def __call__(self, inputs: np.ndarray, batch: int = BATCH) -> list[np.ndarray]:
         """For each of `layers` an array, (n, …), of n preprocessed pictures, computed in steps of `batch`."""
@@ -71,7 +78,7 @@ class Network:
         return [np.asarray(output)[:count] for output in self.function(inputs)]
 
 
-def listed(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
+def as_sequence(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
     """Pictures as a sequence, and whether they were one: a list, a tuple or an array of four dimensions."""
     several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
     return (images, True) if several else ([images], False)
@@ -90,9 +97,12 @@ def run(
         crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
             mean is given.
         batch: views a step.
+
+    Raises:
+        CheckpointError: an answer is no number.
     """
     pictures, together = iter(pictures), max(1, batch // crops)
-    batches: collections.deque[Future] = collections.deque()
+    batches: collections.deque[tuple[list[Picture], Future]] = collections.deque()
     spare: list[np.ndarray] = []  # Memory for whole batches; the system takes milliseconds to give it anew.
     preparing, computing = ThreadPoolExecutor(_threads()), ThreadPoolExecutor(AT_ONCE)
 
@@ -108,18 +118,21 @@ def run(
     try:
         while True:
             while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, together))):
-                count = _padded(crops * len(taken), crops * together)
-                shape = (count, *network.preprocessing.shape)
-                inputs = spare.pop() if spare and len(taken) == together else aligned(shape)
+                shape = (_padded(crops * len(taken), batch), *network.preprocessing.shape)
+                inputs = spare.pop() if spare and len(taken) == together else aligned_memory(shape)
                 places = inputs[: crops * len(taken)].reshape(len(taken), crops, *shape[1:])
                 prepared = [
                     preparing.submit(_prepared, network.preprocessing, picture, crops, place)
                     for picture, place in zip(taken, places, strict=True)
                 ]
-                batches.append(computing.submit(computed, inputs, prepared))
+                batches.append((taken, computing.submit(computed, inputs, prepared)))
             if not batches:
                 return
-            yield from batches.popleft().result()
+            taken, answers = batches.popleft()
+            for picture, answer in zip(taken, answers.result(), strict=True):
+                if not isinstance(answer, PictureError):
+                    _check_finite(network, picture, answer)
+                yield answer
     finally:
         for pool in (preparing, computing):
             pool.shutdown(cancel_futures=True)
@@ -155,7 +168,7 @@ def load(
 def _load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
 ) -> Network:
-    for engine in (litert, openvino):
+    for engine in ENGINES:
         if engine.recognises(path):
             return _exported(engine, path, layers, precision)
     import tensorflow as tf
@@ -179,17 +192,27 @@ def _load(
     signature = [tf.TensorSpec((None, *process.shape), tf.float32)]
     network = freeze(net, checkpoint.parameters, outputs, precision, compiled)
     function = tf.function(network, input_signature=signature)
-    return Network(net, process, checkpoint.classes, layers, precision, lambda inputs: function(_shared(inputs)))
+    return Network(
+        net,
+        process,
+        checkpoint.classes,
+        layers,
+        precision,
+        lambda inputs: function(_shared(inputs)),
+        path,
+        ("tensorflow", "keras"),
+    )
 
 
 def _exported(engine: ModuleType, path: Path, layers: tuple[str, ...], precision: str) -> Network:
     """The network of an exported file, answered by its own runtime; TensorFlow is not imported."""
     checkpoint, precision, function = engine.read(path, precision)
+    net, process = checkpoint.architecture, checkpoint.preprocessing
     if layers != (PROBABILITIES,):
         raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
-    if checkpoint.preprocessing is None:
-        raise _unprepared(path, checkpoint.architecture)
-    return Network(checkpoint.architecture, checkpoint.preprocessing, checkpoint.classes, layers, precision, function)
+    if process is None:
+        raise _unprepared(path, net)
+    return Network(net, process, checkpoint.classes, layers, precision, function, path, (ENGINES[engine],))
 
 
 def _unprepared(path: Path, net: Architecture) -> CheckpointError:
@@ -216,15 +239,14 @@ def supported(precision: Precision) -> Literal["float32", "bfloat16"]:
     return "float32" if FAST_BFLOAT16.isdisjoint(words) else "bfloat16"
 
 
-def _threads() -> int | None:
+def _threads() -> int:
     """As many as TensorFlow was told to take, else as cores that this process may use."""
     tf = sys.modules.get("tensorflow")  # A network for LiteRT does without.
     told = tf.config.threading.get_intra_op_parallelism_threads() if tf else 0
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return told or allowed
+    return told or cores()
 
 
-def aligned(shape: tuple[int, ...]) -> np.ndarray:
+def aligned_memory(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros, float32, in memory that a network takes without a copy."""
     count = 4 * math.prod(shape)
     memory = np.zeros(count + ALIGNMENT, np.uint8)
@@ -233,7 +255,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _shared(inputs: np.ndarray) -> Any:
-    """The array as a tensor: the same memory if it is `aligned`, else a copy."""
+    """The array as a tensor: the same memory if it is `aligned_memory`, else a copy."""
     import tensorflow as tf
 
     if inputs.ctypes.data % ALIGNMENT or not inputs.flags.carray or not inputs.size:
@@ -244,6 +266,16 @@ def _shared(inputs: np.ndarray) -> Any:
 def _padded(count: int, batch: int) -> int:
     """The next power of two, up to a batch: XLA compiles for each size anew."""
     return min(max(batch, count), 1 << (count - 1).bit_length())
+
+
+def _check_finite(network: Network, picture: Picture, answer: list[np.ndarray]) -> None:
+    for layer, numbers in zip(network.layers, answer, strict=True):
+        if not np.isfinite(numbers).all():
+            name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "a picture"
+            raise CheckpointError(
+                f"{network.path}: expected finite numbers; its network answers {name} with NaN or infinity in "
+                f"{layer}. Look into the training that made it."
+            )
 
 
 def _prepared(process: Preprocessing, picture: Picture, crops: int, place: np.ndarray) -> PictureError | None:

@@ -12,13 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tfalexnet import inference, journal, prediction
 from tfalexnet.files import free, replacing, sha256
-from tfalexnet.formats import CheckpointError
 from tfalexnet.inference import Precision
-from tfalexnet.pictures import pictures_in
+from tfalexnet.pictures import check_there, pictures_in
 from tfalexnet.prediction import Prediction
 from tfalexnet.preprocessing import PictureError
 from tfalexnet.progress import Progress
@@ -60,8 +57,9 @@ def label(
             .csv: columns file, error, index_1, label_1, wnid_1, score_1, index_2, …; what does not
             apply is empty.
             .parquet: the same columns, null where they do not apply; pyarrow writes it.
-            All are UTF-8. A byte 0xNN of a file's name that is not is written as \udcNN; Python's `json`
-            and `os.fsencode` make the name of it again.
+            All are UTF-8. A byte 0xNN of a file's name that is not is written as \udcNN. From .jsonl
+            Python's `json` and `os.fsencode` make the name again; in the others it cannot be told from a
+            name in which these six characters stand.
         weights: as for `tfalexnet.predict`.
         top: how many classes; at most as many as there are.
         precision: as for `tfalexnet.predict`.
@@ -113,13 +111,8 @@ def label(
     ):
         for file, result in zip(itertools.islice(files, done, None), results, strict=True):
             if isinstance(result, PictureError):
-                _check_that_it_was_there(file, folders)
+                check_there(file, folders)
                 failed += 1
-            elif not np.isfinite(result[0]).all():
-                raise CheckpointError(
-                    f"{path}: expected probabilities; its network answers {file} with numbers that are not finite "
-                    "(NaN or infinity). Look into the training that made it."
-                )
             else:
                 result = prediction.best(result[0], network.classes, top)
             append(row(file, result))
@@ -194,35 +187,6 @@ def _folder(source: str) -> Path:
     while not folder.is_dir():
         folder = folder.parent
     return folder
-
-
-def _check_that_it_was_there(file: str, sources: set[Path]) -> None:
-    """A disk that is gone says nothing about its pictures.
-
-    Raises:
-        NotADirectoryError: the file is missing, and with it all of a folder between it and its source.
-    """
-    if os.path.lexists(file):
-        return
-    gone = None
-    for folder in Path(file).parents:
-        if _is_gone(folder):
-            gone = folder
-        if folder in sources:
-            break
-    if gone:
-        raise NotADirectoryError(
-            f"{gone}: expected the pictures that were there; it is gone, or empty. What is done is kept: with "
-            "them back, the same command goes on."
-        )
-
-
-def _is_gone(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is None  # What is left of a disk that was unmounted is an empty folder.
-    except OSError:
-        return True
 
 
 def _digest(files: list[str]) -> str:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfalexnet import data, distribution
+from tfalexnet.architectures import Architecture
 from tfalexnet.data import Labelled, Skipped
 from tfalexnet.logbook import Events, Logbook, State, TrainingError
 from tfalexnet.model import parameters_of
@@ -80,25 +81,26 @@ class Options:
                 raise ValueError(f"Expected `{name}` to be {expected}. Received: {getattr(self, name)!r}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
     """A training under way.
 
     Attributes:
+        net: what is trained, with as many classes as the pictures have.
         process: how pictures are prepared.
         colours: directions and strengths of the paper's augmentation, (3, 3).
         model: compiled by the recipe, in the scope of the strategy.
         run: where all is noted; `events`, for TensorBoard.
         skipped: the files that could not be read.
         known: whether the weights that it starts from know these classes already.
-        step, measure: see `compiled`; `steps` are those of an epoch.
-        alone: whether no other process learns too.
+        step, measure: see `compiled`.
         saved: when the last checkpoint was written.
         asked: to stop, by these signals.
     """
 
     training: Labelled
     validation: Labelled
+    net: Architecture
     process: Preprocessing
     colours: np.ndarray
     recipe: Recipe
@@ -107,15 +109,26 @@ class Job:
     model: keras.Model
     run: Logbook
     skipped: Skipped
-    known: bool = False
+    known: bool
+    step: Callable = field(init=False)
+    measure: Callable = field(init=False)
+    events: Events = field(init=False)
+    saved: float = field(init=False, default_factory=time.monotonic)
+    asked: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.step, self.measure = compiled(self.model, self.recipe, self.strategy)
-        self.steps = len(self.training) // self.recipe.batch
-        self.alone = distribution.workers(self.strategy) == 1
         self.events = Events(self.run.folder, self.run.writes)
-        self.saved = time.monotonic()
-        self.asked: list[int] = []
+
+    @property
+    def steps(self) -> int:
+        """Those of an epoch."""
+        return len(self.training) // self.recipe.batch
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process learns too."""
+        return distribution.workers(self.strategy) == 1
 
     def rate(self, step: int, state: State) -> float:
         """The learning rate of a step."""
@@ -129,6 +142,25 @@ class Job:
         """Write a checkpoint, of several workers the first."""
         self.run.save(self.model, state)
         self.saved = time.monotonic()
+
+
+def greet(job: Job, state: State, epochs: int | None) -> None:
+    """Say what is trained, and from where; it was to have so many epochs."""
+    if not job.run.writes:
+        return
+    net, recipe, steps = job.net, job.recipe, _counted(job.steps, "step")
+    print(
+        f"{net.name}: {_counted(len(job.training), 'picture')} of {net.classes} classes, {len(job.validation):,} for "
+        f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
+        f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+    )
+    if state.epoch == recipe.epochs:
+        print(f"All epochs are done already, {job.run.folder}")
+    elif state.step:
+        where = f"after {_counted(state.place, 'picture')} of" if state.place else "at the start of"
+        print(f"Going on {where} epoch {state.epoch + 1}, in {job.run.folder}")
+        if epochs is not None and recipe.stretched(epochs):
+            print(recipe.stretched(epochs))
 
 
 def learn(job: Job, state: State) -> None:
@@ -223,7 +255,10 @@ def _epoch(job: Job, state: State) -> None:
     _settle(pending, state, job.run)
     _check_frozen(job.model, frozen)
     if not state.seen:
-        raise ValueError(f"Expected pictures that can be read. Received {len(job.skipped.reasons)} that cannot.")
+        raise ValueError(
+            f"Expected at least a batch of {batch} readable pictures to learn from. Received fewer, and "
+            f"{_counted(len(job.skipped.reasons), 'file')} that cannot be read"
+        )
 
 
 def _look(job: Job, state: State) -> None:
@@ -272,6 +307,10 @@ def _settle(pending: list[tuple[tf.Tensor, ...]], state: State, run: Logbook) ->
         state.wrong += float(wrong)
         state.seen += float(seen)
     pending.clear()
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _note(state: State) -> str:

@@ -18,13 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet import checkpoints, classes, figures
-from tfalexnet.architectures import Architecture
-from tfalexnet.data import Labelled
+from tfalexnet import checkpoints, figures
 from tfalexnet.files import replacing
-from tfalexnet.model import parameters_of
-from tfalexnet.preprocessing import Preprocessing
-from tfalexnet.training import Recipe
 
 # What a run's folder holds, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
@@ -93,10 +88,17 @@ class Logbook:
         """
         path = self.folder / DESCRIPTION
         if path.exists():
-            before, now = _flat(json.loads(path.read_text("utf-8"))), _flat(json.loads(json.dumps(described)))
-            differing = _differences(before, now)
+            now = _flat(json.loads(json.dumps(described)))
+            try:
+                before = _flat(json.loads(path.read_text("utf-8")))
+                differing = _differences(before, now)
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(
+                    f"{path}: expected the description of a training; received a damaged one. Bring it back, or "
+                    "choose another --output."
+                ) from None
             if not differing:
-                return before["epochs"]
+                return before.get("epochs")
             if not all(map(_unlearnt, self.folder.iterdir())):
                 raise ValueError(
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
@@ -113,31 +115,6 @@ class Logbook:
                 left.unlink()
             with replacing(self.folder / DESCRIPTION) as temporary:
                 temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False), "utf-8")
-
-    def greet(
-        self,
-        state: State,
-        training: Labelled,
-        validation: Labelled,
-        net: Architecture,
-        recipe: Recipe,
-        epochs: int | None,
-    ) -> None:
-        """Say what is trained, and from where; it was to have so many epochs."""
-        if self.writes:
-            steps = _counted(len(training) // recipe.batch, "step")
-            print(
-                f"{net.name}: {_counted(len(training), 'picture')} of {net.classes} classes, {len(validation):,} for "
-                f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
-                f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
-            )
-            if state.epoch == recipe.epochs:
-                print(f"All epochs are done already, {self.folder}")
-            elif state.step:
-                where = f"after {_counted(state.place, 'picture')} of" if state.place else "at the start of"
-                print(f"Going on {where} epoch {state.epoch + 1}, in {self.folder}")
-                if epochs is not None and recipe.stretched(epochs):
-                    print(recipe.stretched(epochs))
 
     def resume(self, model: keras.Model) -> State | None:
         """Bring model and optimizer where the checkpoint is; None where there is none."""
@@ -209,23 +186,14 @@ class Logbook:
                 flush=True,
             )
 
-    def finish(
-        self,
-        model: keras.Model,
-        net: Architecture,
-        process: Preprocessing,
-        names: tuple[str, ...],
-        state: State,
-    ) -> Path:
+    def finish(self, checkpoint: checkpoints.Checkpoint, state: State) -> Path:
         """Write the model and the curve."""
         path = self.folder / MODEL
         if self.writes:
             self.tabulate(state)
-            parameters = parameters_of(model)
-            checkpoint = checkpoints.Checkpoint(parameters, net, process, classes.named(names))
             checkpoints.write(path, checkpoint, source="tfalexnet train")
             try:
-                figures.curve(state.history, net.name, self.folder / CURVE)
+                figures.curve(state.history, checkpoint.architecture.name, self.folder / CURVE)
             except ModuleNotFoundError as error:
                 print(error)
         return path
@@ -294,7 +262,7 @@ def _left(file: Path) -> bool:
 
 def _unlearnt(file: Path) -> bool:
     """Whether a training makes it before its first checkpoint."""
-    return file.name in (DESCRIPTION, EVENTS) or "tfevents" in file.name or _left(file)
+    return file.name in (DESCRIPTION, EVENTS) or _left(file)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -315,10 +283,6 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             flag = FLAGS.get(name, name.replace("options.", "--").replace("_", "-"))
             found[f"{flag} was {_short(old)}, is {_short(new)}"] = None
     return list(found)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:

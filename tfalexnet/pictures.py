@@ -6,7 +6,7 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -361,6 +361,42 @@ def existing(folder: str | os.PathLike) -> Path:
         received = "a file" if folder.exists() else "nothing of this name"
         raise NotADirectoryError(f"{folder}: expected a folder of pictures; received {received}.")
     return folder
+
+
+def check_there(file: str | os.PathLike, folders: Collection[Path]) -> None:
+    """Of a picture that could not be read: a disk that is gone says nothing about its pictures.
+
+    A file that alone is missing passes, as one that is damaged does.
+
+    Args:
+        file: its name.
+        folders: where pictures were looked for; what is above them does not count. Without any, all
+            folders above the file do.
+
+    Raises:
+        NotADirectoryError: the file is missing, and with it all that a folder above it held.
+    """
+    if os.path.lexists(file):
+        return
+    gone = None
+    for folder in Path(file).parents:
+        if _is_gone(folder):
+            gone = folder
+        if folder in folders:
+            break
+    if gone:
+        raise NotADirectoryError(
+            f"{gone}: expected the pictures that were there; it is gone, or empty. With them back, give the same "
+            "command again: it goes on from what it has kept."
+        )
+
+
+def _is_gone(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None  # What is left of a disk that was unmounted is an empty folder.
+    except OSError:
+        return True
 
 
 def _subfolders(folder: Path) -> list[Path]:

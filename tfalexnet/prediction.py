@@ -46,9 +46,9 @@ def predict(
 
     Raises:
         PictureError: something is not a picture; the message names it.
-        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
+        WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or the answers are no numbers.
     """
-    pictures, several = inference.listed(image)
+    pictures, several = inference.as_sequence(image)
     found = []
     for answer in answers(pictures, weights, top, precision):
         if isinstance(answer, PictureError):

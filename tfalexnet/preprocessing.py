@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class PictureError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preprocessing:
     """How a picture becomes an input: resized, cropped, channels ordered, scaled, shifted.
 
@@ -62,7 +62,7 @@ class Preprocessing:
     crop: int
     antialias: bool
     channels: Literal["RGB", "BGR", "L"]
-    mean: tuple[float, ...] | np.ndarray = field(compare=False)
+    mean: tuple[float, ...] | np.ndarray
     scale: float = 1.0
     std: tuple[float, ...] = (1.0,)
 
@@ -84,6 +84,19 @@ class Preprocessing:
             )
         if std.shape not in ((1,), (channels,)) or not (std > 0).all() or not np.isfinite([*std, self.scale]).all():
             raise ValueError(f"Expected finite `scale` and positive `std`. Received: {self.scale!r} and {self.std!r}")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether pictures become the same; the mean counts as it is used, in float32."""
+        return isinstance(other, Preprocessing) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @functools.cached_property
+    def _identity(self) -> tuple[Any, ...]:
+        mean = np.asarray(self.mean, np.float32)
+        others = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"mean": None}
+        return (*others.values(), mean.shape, mean.tobytes())
 
     @property
     def shape(self) -> tuple[int, int, int]:

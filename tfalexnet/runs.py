@@ -24,6 +24,7 @@ from tfalexnet.files import sha256
 from tfalexnet.formats import CheckpointError
 from tfalexnet.learning import Job, Options
 from tfalexnet.logbook import Logbook, State
+from tfalexnet.model import parameters_of
 from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.training import Recipe
 from tfalexnet.weights import find
@@ -93,14 +94,28 @@ def train(
                 f"Expected at least the {state.epoch} epochs that are done in {run.folder}. Received: {recipe.epochs}"
             )
         run.claim(described)
-        run.greet(state, training, validation, net, recipe, epochs)
+        job = Job(
+            training=training,
+            validation=validation,
+            net=net,
+            process=process,
+            colours=colours,
+            recipe=recipe,
+            options=options,
+            strategy=strategy,
+            model=model,
+            run=run,
+            skipped=skipped,
+            known=known,
+        )
+        learning.greet(job, state, epochs)
         try:
-            job = Job(training, validation, process, colours, recipe, options, strategy, model, run, skipped, known)
             learning.learn(job, state)
         finally:
             for line in skipped.report(len(training) + len(validation)).splitlines():
                 print(f"tfalexnet: {line}", file=sys.stderr)
-    return run.finish(model, net, process, training.classes, state)
+    names = classes.named(training.classes)
+    return run.finish(checkpoints.Checkpoint(parameters_of(model), net, process, names), state)
 
 
 def network(architecture: str | None, weights: str | os.PathLike | None) -> Architecture:

@@ -17,6 +17,7 @@ VALIDATION_NAMES = ("val", "valid", "validation", "test")
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 HELD_OUT = 0.1  # Share of each class that validates where the data names no pictures for it.
+SPLIT = 2012  # Seed of their choice.
 MOST_NUMBERS = 1000  # Classes that numbers may speak of where there are fewer pictures: ImageNet's.
 
 
@@ -55,9 +56,12 @@ class Labelled:
 
 
 def read(
-    source: str | os.PathLike, seed: int = 2012, classes: Sequence[str] | str | os.PathLike | None = None
+    source: str | os.PathLike, classes: Sequence[str] | str | os.PathLike | None = None
 ) -> tuple[Labelled, Labelled]:
     """Training and validation pictures.
+
+    Where the source names none for validation, a tenth of each class validates, and at least one where the
+    class has two: of the same source always the same pictures.
 
     Args:
         source: a folder with a sub-folder for each class; a folder with such folders `train` and
@@ -65,8 +69,6 @@ def read(
             and class (a name, or numbers from 0) on a line, a space or a tab between; an `.npz` with
             x_train, y_train and x_test, y_test; or the name of a data set of Keras. Sub-folders count
             in the order of their names, or of their numbers if all are numbers.
-        seed: of the pictures that validate where the source names none: a tenth of each class, and at
-            least one where the class has two.
         classes: names of the classes in the order that is wanted, or a text file of them, one on a
             line. Classes that are numbers get them for names, in the order of the numbers.
 
@@ -92,7 +94,7 @@ def read(
         alone = training.classes[used[0]]
         raise ValueError(f"{source}: expected pictures of at least two classes; received {alone} alone.")
     if validation is None:
-        training, validation = _split(training, seed, path)
+        training, validation = _split(training, path)
     else:
         validation = _same_classes(training, validation, path)
     if classes is not None:
@@ -144,7 +146,7 @@ def from_arrays(x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None = No
         )
     if not x.size or y.min() < 0:
         raise ValueError("Expected pictures, and classes counted from 0. Received: none, or negative ones")
-    count = _counted(int(y.max()), max(MOST_NUMBERS, len(x)) if classes is None else len(classes))
+    count = _up_to(int(y.max()), max(MOST_NUMBERS, len(x)) if classes is None else len(classes))
     return Labelled(x, y.astype(np.int64), _numbers(count) if classes is None else tuple(classes))
 
 
@@ -202,13 +204,13 @@ def _list(path: Path, known: int = 0) -> Labelled:
             name, _, label = line.rpartition("\t" if "\t" in line else " ")
             if not name:
                 raise ValueError(f"{path}, line {number}: expected a path and a class; received {line!r}")
-            entries.append((path.parent / name.strip(), label))
+            entries.append((path.parent / name.strip(), label.strip()))
     if not entries:
         raise ValueError(f"{path}: expected lines of path and class; received none.")
     if all(label.isdecimal() for _, label in entries):
         numbers = [int(label) for _, label in entries]
         try:
-            classes = _numbers(_counted(max(numbers), max(MOST_NUMBERS, len(entries), known)))
+            classes = _numbers(_up_to(max(numbers), max(MOST_NUMBERS, len(entries), known)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     else:
@@ -243,7 +245,7 @@ def _archive(path: Path) -> tuple[Labelled, Labelled | None]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _counted(largest: int, most: int) -> int:
+def _up_to(largest: int, most: int) -> int:
     """How many classes numbers up to the largest speak of; a stray one must not make millions."""
     if largest >= most:
         raise ValueError(f"Expected classes numbered from 0 to {most - 1}. Received: {largest}")
@@ -255,9 +257,9 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _split(data: Labelled, seed: int, path: Path) -> tuple[Labelled, Labelled]:
+def _split(data: Labelled, path: Path) -> tuple[Labelled, Labelled]:
     """A part of each class for validation."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SPLIT)
     by_class = np.argsort(data.labels, kind="stable")
     held_out = np.zeros(len(data), bool)
     for places in np.split(by_class, np.flatnonzero(np.diff(data.labels[by_class])) + 1):
@@ -276,15 +278,16 @@ def _chosen(data: Labelled, indices: np.ndarray) -> Labelled:
 
 def _same_classes(training: Labelled, validation: Labelled, path: Path) -> Labelled:
     """The validation pictures with the numbers that training gives their classes."""
-    places = {name: place for place, name in enumerate(training.classes)}
-    unknown = [name for name in validation.classes if name not in places]
+    places = {training.classes[label]: label for label in np.unique(training.labels)}
+    used, labels = np.unique(validation.labels, return_inverse=True)
+    names = [validation.classes[label] for label in used]
+    unknown = [name for name in names if name not in places]
     if unknown:
         raise ValueError(
-            f"{path}: expected the classes of validation among those of training; received {_few(unknown)}, which "
-            "training has not."
+            f"{path}: expected the classes of validation among those of training; received {_few(unknown)}, of which "
+            "training has no pictures."
         )
-    numbers = np.array([places[name] for name in validation.classes])
-    return replace(validation, labels=numbers[validation.labels], classes=training.classes)
+    return replace(validation, labels=np.array([places[name] for name in names])[labels], classes=training.classes)
 
 
 def _names(path: Path) -> list[str]:

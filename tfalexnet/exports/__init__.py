@@ -21,7 +21,7 @@ from tfalexnet.checkpoints import MOST_CLASSES, Checkpoint
 from tfalexnet.classes import Class
 from tfalexnet.preprocessing import Preprocessing
 
-INPUTS, PROBABILITIES = "inputs", "probabilities"  # What goes in and what comes out, in every format.
+INPUTS, OUTPUTS = "inputs", "probabilities"  # What goes in and what comes out, in every format.
 KEY = "tfalexnet"  # Where a format keeps the description.
 
 Samples = Callable[[], Iterator[np.ndarray]]
@@ -47,7 +47,7 @@ def describe(checkpoint: Checkpoint, precision: str, layout: Literal["NHWC", "NC
         "architecture": net.name,
         "precision": precision,
         "inputs": {"name": INPUTS, "dtype": "float32", "layout": layout, "shape": ["batch", *shape]},
-        "outputs": {"name": PROBABILITIES, "dtype": "float32", "shape": ["batch", net.classes]},
+        "outputs": {"name": OUTPUTS, "dtype": "float32", "shape": ["batch", net.classes]},
         "preprocessing": process and process.described() | {"mean": np.asarray(process.mean).tolist()},
         "words": process and process.words(),
         "labels": [label for _, label in checkpoint.classes],
@@ -56,7 +56,7 @@ def describe(checkpoint: Checkpoint, precision: str, layout: Literal["NHWC", "NC
     return json.dumps(fields | said, ensure_ascii=False)
 
 
-def described(text: str | bytes) -> tuple[Checkpoint, str]:
+def parsed(text: str | bytes) -> tuple[Checkpoint, str]:
     """A checkpoint without its weights, and the precision, of what `describe` wrote.
 
     Raises:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, described, need, savedmodel
+from tfalexnet.exports import INPUTS, KEY, OUTPUTS, Samples, need, parsed, savedmodel
 from tfalexnet.formats import CheckpointError, reading
+from tfalexnet.processors import cores
 
 NAME, BESIDE, LAYOUT = "{}.tflite", (), "NHWC"
 PRECISIONS = ("float32", "float16", "int8")
@@ -96,10 +97,10 @@ def read(path: Path, _: str = "float32") -> tuple[Checkpoint, str, Callable[[np.
             entry = archive.getinfo(f"{KEY}.json")
             if entry.file_size > LARGEST:
                 raise CheckpointError(f"expected a description of at most {LARGEST:,} bytes; received more")
-            checkpoint, precision = described(archive.read(entry))
-        runner = Interpreter(os.fspath(path), num_threads=os.cpu_count()).get_signature_runner()
+            checkpoint, precision = parsed(archive.read(entry))
+        runner = Interpreter(os.fspath(path), num_threads=cores()).get_signature_runner()
         taken, given = runner.get_input_details(), runner.get_output_details()
-        shapes = [[*taken[INPUTS]["shape"][1:]], [*given[PROBABILITIES]["shape"][1:]]]
+        shapes = [[*taken[INPUTS]["shape"][1:]], [*given[OUTPUTS]["shape"][1:]]]
         wanted = [[*checkpoint.architecture.input_shape], [checkpoint.architecture.classes]]
         if shapes != wanted:
             raise CheckpointError(f"expected inputs and outputs of {wanted}, as it says; received {shapes}")
@@ -107,6 +108,6 @@ def read(path: Path, _: str = "float32") -> tuple[Checkpoint, str, Callable[[np.
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
         with alone:
-            return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[PROBABILITIES]]
+            return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
     return checkpoint, precision, function

@@ -16,7 +16,7 @@ from tfalexnet import architectures as table
 from tfalexnet import fitting
 from tfalexnet.architectures import Architecture
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, need
+from tfalexnet.exports import INPUTS, KEY, OUTPUTS, Samples, need
 from tfalexnet.formats import Parameters, orientation
 from tfalexnet.outputs import BEFORE
 
@@ -56,9 +56,9 @@ def graph(net: Architecture, parameters: Parameters, precision: Literal["float32
         x = NODES[type(row)](made, name, row, x, entering[row.name], ordered.get(row.name, ()))
         if activation:
             x = made.node(ACTIVATIONS[activation], [x], row.name)
-    made.node("Softmax", [x], PROBABILITIES, axis=1)
+    made.node("Softmax", [x], OUTPUTS, axis=1)
     height, width, channels = net.input_shape
-    sides = {INPUTS: ["batch", channels, height, width], PROBABILITIES: ["batch", net.classes]}
+    sides = {INPUTS: ["batch", channels, height, width], OUTPUTS: ["batch", net.classes]}
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in sides.items()]
     return helper.make_model(
         helper.make_graph(made.nodes, net.name, ends[:1], ends[1:], made.weights),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, described, need, onnx
+from tfalexnet.exports import INPUTS, KEY, OUTPUTS, Samples, need, onnx, parsed
 from tfalexnet.formats import CheckpointError, reading
 
 NAME, BESIDE, LAYOUT = "{}.xml", (".bin",), onnx.LAYOUT
@@ -69,10 +69,10 @@ def read(
         model = _core().read_model(path, weights)
         if not model.has_rt_info(KEY):
             raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
-        checkpoint, _ = described(model.get_rt_info(KEY).astype(str))
+        checkpoint, _ = parsed(model.get_rt_info(KEY).astype(str))
         height, width, channels = checkpoint.architecture.input_shape
         wanted = f"[?,{channels},{height},{width}] and [?,{checkpoint.architecture.classes}]"
-        shapes = f"{model.input(INPUTS).partial_shape} and {model.output(PROBABILITIES).partial_shape}"
+        shapes = f"{model.input(INPUTS).partial_shape} and {model.output(OUTPUTS).partial_shape}"
         if shapes != wanted:
             raise CheckpointError(f"expected inputs and outputs of {wanted}, as it says; received {shapes}")
         steps = openvino.preprocess.PrePostProcessor(model)
@@ -87,7 +87,7 @@ def read(
     def function(inputs: np.ndarray) -> list[np.ndarray]:
         inputs = np.ascontiguousarray(inputs, np.float32)
         with alone:
-            return [request.infer({INPUTS: inputs}, share_inputs=True)[PROBABILITIES]]
+            return [request.infer({INPUTS: inputs}, share_inputs=True)[OUTPUTS]]
 
     return checkpoint, next(name for name, hint in HINTS.items() if hint == taken), function
 

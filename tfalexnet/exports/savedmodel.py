@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.exports import INPUTS, KEY, PROBABILITIES, Samples, wnids
+from tfalexnet.exports import INPUTS, KEY, OUTPUTS, Samples, wnids
 from tfalexnet.formats import CheckpointError
+from tfalexnet.outputs import PROBABILITIES
 from tfalexnet.preprocessing import Preprocessing
 
 NAME, BESIDE, LAYOUT = "{}/1", (), "NHWC"  # TensorFlow Serving looks for versions, numbers, in a folder.
 PRECISIONS = ("float32", "bfloat16")
 TOP = 5
-AT_ONCE = 32  # Pictures of a batch that are decoded at a time, if there are cores for it.
+DECODED_AT_ONCE = 32  # Pictures of a batch that are decoded at a time, if there are cores for it.
 BMP_BITS = (24, 32)  # Of a pixel, at bytes 28 and 29 of a file.
 GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^−16, as Pillow converts (src/libImaging/Convert.c).
 
@@ -44,14 +45,14 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
     def label(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         kind = tf.TensorSpec(process.shape, tf.float32)
-        x = tf.map_fn(prepare, image_bytes, fn_output_signature=kind, parallel_iterations=AT_ONCE)
-        scores, indices = tf.math.top_k(module.probabilities(x)[PROBABILITIES], min(TOP, net.classes))
+        x = tf.map_fn(prepare, image_bytes, fn_output_signature=kind, parallel_iterations=DECODED_AT_ONCE)
+        scores, indices = tf.math.top_k(module.probabilities(x)[OUTPUTS], min(TOP, net.classes))
         found = {"classes": tf.gather([label for _, label in names], indices), "indices": indices, "scores": scores}
         if ids := wnids(names):
             found["wnids"] = tf.gather(ids, indices)
         return found
 
-    tf.saved_model.save(module, str(path), signatures={"serving_default": label, PROBABILITIES: module.probabilities})
+    tf.saved_model.save(module, str(path), signatures={"serving_default": label, OUTPUTS: module.probabilities})
     extra = path / "assets.extra"  # TensorFlow's place for what its runtimes do not read.
     extra.mkdir()
     (extra / f"{KEY}.json").write_text(description, "utf-8")
@@ -65,10 +66,10 @@ def network(checkpoint: Checkpoint, precision: str):
 
     net = checkpoint.architecture
     # Runtimes have no XLA; a graph cannot hold matrices of 2 GB.
-    compute = freeze(net, checkpoint.parameters, ["prob"], precision, sliced=False, hold=tf.Variable)
+    compute = freeze(net, checkpoint.parameters, [PROBABILITIES], precision, sliced=False, hold=tf.Variable)
     module = tf.Module()
     module.probabilities = tf.function(
-        lambda inputs: {PROBABILITIES: compute(inputs)[0]},
+        lambda inputs: {OUTPUTS: compute(inputs)[0]},
         input_signature=[tf.TensorSpec((None, *net.input_shape), tf.float32, name=INPUTS)],
     )
     module.matrices = module.probabilities.get_concrete_function().variables
