@@ -12,8 +12,8 @@ from tfalexnet.architectures import BVLC_ALEXNET as NET
 
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 
-SUFFIXES = (".npy", ".weights.h5", ".pt", ".onnx", ".tflite")
-NPY, H5, TORCH, ONNX, LITERT = (f"bvlc_alexnet{suffix}" for suffix in SUFFIXES)
+SUFFIXES = (".npy", ".weights.h5", ".pt", ".onnx", ".tflite", ".xml")
+NPY, H5, TORCH, ONNX, LITERT, XML = (f"bvlc_alexnet{suffix}" for suffix in SUFFIXES)
 PICTURES, PHOTOS = "pictures.npy", "photos"  # Preprocessed, (count, 227, 227, 3), and as files.
 
 
@@ -57,6 +57,7 @@ def write(folder: Path) -> dict[str, Callable]:
         # Of a node for each layer; torch.onnx takes normalisation apart, which OpenVINO then runs far slower.
         ONNX: lambda: export(folder / H5, folder / ONNX, "onnx"),
         LITERT: lambda: export(folder / H5, folder / LITERT, "litert"),
+        XML: lambda: export(folder / H5, folder / XML, "openvino"),
     }.items():
         try:
             make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import report
-from files import H5, PHOTOS
+from files import H5, PHOTOS, XML
 from PIL import Image
 from report import Figure
 from rounds import paired, ratio
@@ -46,11 +47,11 @@ class Photos:
         return whole[:, edge : edge + BVLC.crop, edge : edge + BVLC.crop].flip(0) - self.mean
 
 
-def ours(folder: Path, precision: str) -> Tasks:
+def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
     """Tasks of this package: all of it, and its two parts alone, as many at a time as when they run together."""
     from tfalexnet import inference, prediction
 
-    files, weights = sorted((folder / PHOTOS).iterdir()), folder / H5
+    files, weights = sorted((folder / PHOTOS).iterdir()), folder / file
     network = inference.load(weights, precision=precision)
     first = [BVLC(file) for file in files[: 4 * inference.BATCH]]
     batches = [np.array(taken) for taken in _batched(first, inference.BATCH)]
@@ -91,6 +92,9 @@ def theirs(folder: Path, precision: str) -> Tasks:
     return {"labels": labels, "all": _timed(labels)}
 
 
+OURS = {"tfalexnet": ours, "tfalexnet from its .xml": functools.partial(ours, file=XML)}
+
+
 def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, list[Figure]]:
     """Lines for people and figures with bounds.
 
@@ -102,7 +106,7 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
     """
     notes, labels, turns = [], {}, {}
     with ExitStack() as stack:
-        for package, make in {"tfalexnet": ours, "PyTorch": theirs}.items():
+        for package, make in (OURS | {"PyTorch": theirs}).items():
             for precision in PRECISIONS:
                 try:
                     worker = stack.enter_context(Worker(make, folder, precision))
@@ -110,7 +114,7 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 except NotMeasured as why:
                     notes.append(f"{package}, {precision}: not measured: {why}.")
                     continue
-                for task in ("all", *(("preparing", "network") if package == "tfalexnet" else ())):
+                for task in ("all", *(("preparing", "network") if package in OURS else ())):
                     turns[f"{package} {precision} {task}"] = lambda w=worker, t=task: w(t)
         seconds = paired(turns, rounds, pause)
     exact = labels["tfalexnet", "float32"]
@@ -127,12 +131,15 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
         }
         row = [f"{package}, {precision}", *(speeds.get(task, "") for task in ("all", "preparing", "network"))]
         rows.append([*row, f"{agreeing[package, precision]:.1%}"])
-    for precision, bound in PRECISIONS.items():
-        name = f"tfalexnet {precision}"
-        for other, least in {"float32": bound, "bfloat16": None}.items():
+    for package, precision in itertools.product(OURS, PRECISIONS):
+        name = f"{package} {precision}"
+        if f"{name} all" not in seconds:
+            continue
+        for other, least in {"float32": PRECISIONS[precision], "bfloat16": None}.items():
             if f"PyTorch {other} all" in seconds:
                 value = ratio(seconds, f"PyTorch {other} all", f"{name} all")
-                figures.append(Figure(f"folder to labels, {precision}, × PyTorch in {other}", value, at_least=least))
+                text = f"folder to labels, {package}, {precision}, × PyTorch in {other}"
+                figures.append(Figure(text, value, at_least=least))
         parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
         share = statistics.median(max(preparing, network) / whole for whole, preparing, network in parts)
         figures.append(Figure(f"the same, share of what its slower part alone allows, {precision}", share, 0.7))

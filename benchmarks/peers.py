@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from files import H5, LITERT, NPY, ONNX, TORCH
+from files import H5, LITERT, NPY, ONNX, TORCH, XML
 from workers import CORES
 
 from tfalexnet import architectures as table
@@ -28,10 +28,10 @@ class Peer(NamedTuple):
     make: Callable[[Path, int], Network]
 
 
-def this_package(folder: Path, _: int, precision: str = "float32") -> Network:
+def this_package(folder: Path, _: int, precision: str = "float32", file: str = H5) -> Network:
     from tfalexnet import inference
 
-    network = inference.load(folder / H5, precision=precision)
+    network = inference.load(folder / file, precision=precision)
 
     def aligned(x: np.ndarray) -> np.ndarray:
         inputs = inference.aligned_memory(x.shape)
@@ -185,7 +185,9 @@ def channels_first(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-BFLOAT16 = {"precision": "bfloat16"}
+OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16"}
+# Answered by OpenVINO; TensorFlow is not imported.
+EXPORTED = {precision: name.replace("tfalexnet", "tfalexnet from its .xml") for precision, name in OURS.items()}
 PEERS = {
     "tfalexnet": Peer("float32", "tfalexnet", this_package),
     "TensorFlow as in tf_alexnet": Peer("float32", "tensorflow", plain_tensorflow),
@@ -195,11 +197,14 @@ PEERS = {
     "OpenVINO": Peer("float32", "openvino", openvino),
     "OpenCV": Peer("float32", "opencv-python-headless", opencv),
     "LiteRT": Peer("float32", "ai-edge-litert", litert),
+    EXPORTED["float32"]: Peer("float32", "openvino", functools.partial(this_package, file=XML)),
     "tfalexnet, bfloat16": Peer("bfloat16", "tfalexnet", functools.partial(this_package, precision="bfloat16")),
     "PyTorch, bfloat16": Peer("bfloat16", "torch", functools.partial(pytorch, precision="bfloat16")),
     "PyTorch, compiled, bfloat16": Peer(
         "bfloat16", "torch", functools.partial(pytorch, compiled=True, precision="bfloat16")
     ),
     "OpenVINO, bfloat16": Peer("bfloat16", "openvino", functools.partial(openvino, precision="bf16")),
+    EXPORTED["bfloat16"]: Peer(
+        "bfloat16", "openvino", functools.partial(this_package, precision="bfloat16", file=XML)
+    ),
 }
-OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import time
 from pathlib import Path
 
 import speed
-from files import H5, NPY, PHOTOS
-from peers import OURS
+from files import H5, LITERT, NPY, PHOTOS, XML
+from peers import EXPORTED, OURS
 from report import Figure
 from rounds import paired, ratio
 from workers import NotMeasured, Tasks, Worker
@@ -63,31 +64,33 @@ def python(code: str, *arguments: object) -> tuple[float, float, str]:
 def cold_start(folder: Path, rounds: int) -> list[Figure]:
     """The first answer from the shell beside what no program with TensorFlow can save."""
     photo = min((folder / PHOTOS).iterdir())
-    command = [sys.executable, "-m", "tfalexnet", "predict", photo, "--weights", folder / H5]
 
-    def first_answer() -> float:
+    def first_answer(file: str) -> float:
+        command = [sys.executable, "-m", "tfalexnet", "predict", photo, "--weights", folder / file]
         start = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         return time.perf_counter() - start
 
-    turns = {"answer": first_answer, "import": lambda: python(IMPORT_AND_READ, folder / H5)[0]}
-    seconds = paired(turns, rounds)
+    turns = {file: functools.partial(first_answer, file) for file in (H5, XML, LITERT) if (folder / file).exists()}
+    seconds = paired(turns | {"import": lambda: python(IMPORT_AND_READ, folder / H5)[0]}, rounds)
     return [
-        Figure("first answer from the shell, s", statistics.median(seconds["answer"])),
+        *(Figure(f"first answer from the shell, {file}, s", statistics.median(seconds[file])) for file in turns),
         Figure("`import tensorflow` and one read of the weights, s", statistics.median(seconds["import"])),
-        Figure("ratio of these two", ratio(seconds, "answer", "import"), at_most=1.3),
+        Figure("ratio of the first of these and the last", ratio(seconds, H5, "import"), at_most=1.3),
     ]
 
 
 def memory(folder: Path) -> list[Figure]:
     """The most that a process holds at batch 32, and what stays of it at batch 1."""
     found, peaks = [], {}
-    for name in (*OURS.values(), "PyTorch", "PyTorch, bfloat16"):
+    for name in (*OURS.values(), *EXPORTED.values(), "PyTorch", "PyTorch, bfloat16"):
         with contextlib.suppress(NotMeasured):
             peaks[name] = _after(folder, name, 32, "VmHWM")
             found.append(Figure(f"peak memory at batch 32, {name}, MB", peaks[name]))
-    if "PyTorch" in peaks:
-        found.append(Figure("the first of these, × PyTorch's", peaks["tfalexnet"] / peaks["PyTorch"], at_most=1.5))
+    for name in (OURS["float32"], EXPORTED["float32"]):
+        if {name, "PyTorch"} <= set(peaks):
+            text = f"peak memory at batch 32, {name}, × PyTorch's"
+            found.append(Figure(text, peaks[name] / peaks["PyTorch"], at_most=1.5))
     with Worker(bare) as worker:
         imported = worker.memory("RssAnon")
     held = (_after(folder, "tfalexnet", 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)

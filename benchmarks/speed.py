@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import report
 from files import PICTURES
-from peers import OURS, PEERS
+from peers import EXPORTED, OURS, PEERS
 from report import Figure
 from rounds import Seconds, paired, ratio
 from workers import NotMeasured, Tasks, Worker
@@ -127,15 +127,16 @@ def _table(times: dict[int, Seconds]) -> str:
 
 
 def _figures(times: dict[int, Seconds]) -> list[Figure]:
-    peers = [name for name in times[1] if PEERS[name].precision == "float32" and name != OURS["float32"]]
+    own = {*OURS.values(), *EXPORTED.values()}
+    peers = [name for name in times[1] if PEERS[name].precision == "float32" and name not in own]
     found = []
     for batch, bounds in {32: (1.6, 2.7), 1: (1.15, 1.15)}.items():
         seconds = times[batch]
         fastest = min(peers, key=lambda name: ratio(seconds, name, OURS["float32"]))
-        pairs = zip(bounds, OURS.values(), (fastest, "OpenVINO, bfloat16"), strict=True)
-        found += [
-            Figure(f"batch {batch}, {ours}, × {theirs}", ratio(seconds, theirs, ours), at_least=bound)
-            for bound, ours, theirs in pairs
-            if theirs in seconds
-        ]
+        for precision, bound, theirs in zip(OURS, bounds, (fastest, "OpenVINO, bfloat16"), strict=True):
+            found += [
+                Figure(f"batch {batch}, {ours}, × {theirs}", ratio(seconds, theirs, ours), at_least=least)
+                for ours, least in ((OURS[precision], bound), (EXPORTED[precision], None))
+                if {ours, theirs} <= set(seconds)
+            ]
     return found
