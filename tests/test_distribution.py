@@ -68,6 +68,7 @@ def test_each_replica_drops_units_of_its_own_again_and_again_the_same(two_replic
     np.testing.assert_array_equal(masks(2), kept)
 
 
+@pytest.mark.slow
 def test_two_replicas_with_dropout_go_on_as_if_nothing_had_been(two_replicas, tmp_path, monkeypatch):
     train(tmp_path / "whole", strategy=two_replicas)
     with monkeypatch.context() as patch:

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,11 @@ from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import named
 from tfalexnet.labelling import Report, label, listed
 
-FORMATS = (".jsonl", ".csv", ".parquet")
+FORMATS = (
+    ".jsonl",
+    ".csv",
+    pytest.param(".parquet", marks=pytest.mark.skipif(not find_spec("pyarrow"), reason="no pyarrow")),
+)
 COUNT = 150  # Pictures; a few of them unreadable, more than are read ahead.
 
 
@@ -137,18 +142,17 @@ def test_fewer_classes_and_more_than_there_are():
 
 
 @pytest.mark.usefixtures("photos")
-def test_wordnet_ids_are_there():
+@pytest.mark.parametrize("ending", FORMATS)
+def test_wordnet_ids_are_there(ending):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(1000)
     process, _ = checkpoints.describe(weights.locate("cifar10"))
     classes = tfalexnet.classes.imagenet()
     checkpoints.write("net.weights.h5", Checkpoint(random_parameters(net), net, process, classes))
-    for ending in FORMATS:
-        label("photos/0000.png", f"a{ending}", "net.weights.h5")
-        (found,) = read(f"a{ending}")
-        for one, best in zip(
-            found["predictions"], tfalexnet.predict("photos/0000.png", "net.weights.h5"), strict=True
-        ):
-            assert (one["index"], one["wnid"], one["label"]) == best[:3] and one["wnid"].startswith("n")
+    label("photos/0000.png", f"a{ending}", "net.weights.h5")
+    (found,) = read(f"a{ending}")
+    answers = tfalexnet.predict("photos/0000.png", "net.weights.h5")
+    for one, best in zip(found["predictions"], answers, strict=True):
+        assert (one["index"], one["wnid"], one["label"]) == best[:3] and one["wnid"].startswith("n")
 
 
 # Which files.

@@ -167,6 +167,7 @@ def test_diff_says_by_its_status():
     assert run.returncode == 0 and "Nothing differs." in run.stdout
 
 
+@pytest.mark.slow
 def test_verify_says_by_its_status(photo, tmp_path):
     write_npy(tmp_path / "bvlc_alexnet.npy", random_parameters(BVLC_ALEXNET))
     (tmp_path / "zebra.png").write_bytes(photo.read_bytes())

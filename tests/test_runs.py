@@ -365,6 +365,7 @@ def in_a_child(before: str, folder, options: str = "") -> subprocess.CompletedPr
     return subprocess.run([sys.executable, "-c", code, folder, os.path.dirname(__file__)], capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(first, whole, run):
     killed = (
@@ -404,6 +405,7 @@ def test_a_damaged_checkpoint_is_said(run):
         train(run, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 @pytest.mark.parametrize("what", ["checkpoint", "TensorBoard's log"])
 def test_a_full_disk_keeps_the_last_checkpoint(what, first, run):

@@ -186,6 +186,7 @@ def test_weights_with_a_mistake(parameters, model, pixels, photo, tmp_path):
     assert f"chelsea: right with {mistake}. That is the one thing wrong" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_a_network_with_a_mistake_that_was_published(npy, model, pixels, photo):
     known = {
         "pool before norm": caffe(BVLC_CAFFENET, model, pixels),
@@ -224,6 +225,7 @@ def test_compressed_weights_agree_roughly(parameters, model, pixels, photo, tmp_
     assert verification.table(report).endswith("0 of 1 pictures as published.")
 
 
+@pytest.mark.slow
 def test_other_weights_of_few_values_are_wrong(model, pixels, photo, tmp_path):
     """Compression excuses a difference, not another answer."""
     write_npy(tmp_path / "bvlc_alexnet.npy", relaid(random_parameters(BVLC_ALEXNET, 1), ["fc6"], few))
@@ -233,6 +235,7 @@ def test_other_weights_of_few_values_are_wrong(model, pixels, photo, tmp_path):
     assert "compressed" in report.notes[0] and "Are these the published weights?" in report.notes[1]
 
 
+@pytest.mark.slow
 def test_compressed_weights_with_a_mistake(parameters, model, pixels, photo, tmp_path):
     _, caffes = RELAID["the rows of the first dense kernel put back to channel, height, width"]
     write_npy(tmp_path / "bvlc_alexnet.npy", relaid(parameters, ["fc6"], lambda k: caffes(few(k))))
