@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -516,6 +517,21 @@ def test_unreadable_pictures_are_named(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
         runs.train(*parts, NET, recipe, tmp_path / "strict", Options(strict=True))
     assert capsys.readouterr().err == ""
+
+
+def test_an_error_in_a_picture_leaves_no_threads_to_wait_for(tmp_path):
+    """Those of an iterator that is still there when the interpreter ends hold it up for ever, now and then."""
+    pictures(tmp_path / "d", 12)
+    (tmp_path / "d" / "a" / "3.png").write_text("no picture")
+    parts = data.read(tmp_path / "d")
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
+            runs.train(*parts, NET, dataclasses.replace(RECIPE, batch=4), tmp_path / "run", Options(strict=True))
+        assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "OwnedIterator"]
+    finally:
+        gc.enable()
 
 
 def test_less_than_a_batch_of_readable_pictures_is_said(tmp_path):

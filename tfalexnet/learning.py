@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -369,6 +370,8 @@ def plain_errors(skipped: Skipped) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
+        # Frames hold the iterator, whose threads would wait for the interpreter that ends for ever.
+        traceback.clear_frames(error.__traceback__)
         if skipped.error is not None:
             raise skipped.error from None
         if isinstance(error, GONE):
