@@ -142,9 +142,9 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 figures.append(Figure(text, value, at_least=least))
         parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
         share = statistics.median(max(preparing, network) / whole for whole, preparing, network in parts)
-        figures.append(Figure(f"the same, share of what its slower part alone allows, {precision}", share, 0.7))
+        figures.append(Figure(f"share of what its slower part alone allows, {package}, {precision}", share, 0.7))
         share = statistics.median((preparing + network) / whole for whole, preparing, network in parts)
-        figures.append(Figure("the same, share of what two parts on the same cores can give", share))
+        figures.append(Figure(f"share of what both parts on the same cores can give, {package}, {precision}", share))
     heads = [f"{count} JPEGs, pictures/s", "to labels", "preparing alone", "network alone", "same label as float32"]
     return "\n\n".join([report.table(heads, rows), *notes]), figures
 

@@ -76,7 +76,7 @@ def cold_start(folder: Path, rounds: int) -> list[Figure]:
     return [
         *(Figure(f"first answer from the shell, {file}, s", statistics.median(seconds[file])) for file in turns),
         Figure("`import tensorflow` and one read of the weights, s", statistics.median(seconds["import"])),
-        Figure("ratio of the first of these and the last", ratio(seconds, H5, "import"), at_most=1.3),
+        Figure("first answer from .weights.h5, × import and read", ratio(seconds, H5, "import"), at_most=1.3),
     ]
 
 
@@ -127,9 +127,9 @@ def conversion(folder: Path, rounds: int) -> list[Figure]:
     importing = statistics.median(float(python(IMPORT)[2]) for _ in range(rounds))
     return [
         Figure("conversion of 244 MB, TensorFlow imported too, s", max(s for s, _ in together), at_most=15),
-        Figure("the same, memory beyond a bare `import tensorflow`, × the file", beyond, at_most=2.2),
+        Figure("conversion, memory beyond a bare `import tensorflow`, × the file", beyond, at_most=2.2),
         Figure("conversion from the shell, s", max(s for s, _ in alone)),
-        Figure("the same, peak memory of the process, × the file", max(peak for _, peak in alone) / size),
+        Figure("conversion from the shell, peak memory, × the file", max(peak for _, peak in alone) / size),
         Figure("`import tfalexnet`, without TensorFlow, s", importing, at_most=0.3),
     ]
 
@@ -138,6 +138,6 @@ def leaks(folder: Path) -> list[Figure]:
     """A thousand predictions in one process; a picture that stayed each time would be 550 MB."""
     growth, retracings = python(LOOP, folder / H5, min((folder / PHOTOS).iterdir()))[2].split()
     return [
-        Figure("growth over 900 predictions in a loop, MB", float(growth), at_most=5),
+        Figure("growth over 900 predictions in a loop, MB (below 0: given back)", float(growth), at_most=5),
         Figure("retracings in 1000 predictions", int(retracings), at_most=0),
     ]

@@ -634,6 +634,14 @@ def test_an_output_is_replaced_whole_when_told_and_only_then(format, files, monk
     assert {file for file in (files / "out").rglob("*") if file.is_file()} == set(contents)
 
 
+@pytest.mark.usefixtures("files")
+def test_each_precision_has_a_name_of_its_own():
+    names = [export("net.weights.h5", None, "litert", precision) for precision in ("float32", "float16")]
+    assert [path.as_posix() for path in names] == ["weights/net.tflite", "weights/net.float16.tflite"]
+    with pytest.raises(tfalexnet.CheckpointError, match=r"`predict` and `evaluate` alone answer from a \.tflite"):
+        checkpoints.read(names[0])
+
+
 def test_new_weights_never_lie_beside_an_old_description(files, monkeypatch):
     pytest.importorskip("openvino")
     export("net.weights.h5", "a.xml", "openvino")

@@ -585,13 +585,15 @@ def test_weights_of_no_network_ask_for_one(tmp_path):
 
 
 WRONG = {
+    "a flag that is not": (["--lr", "3"], 2, "usage: tfalexnet train "),
+    "half a flag": (["--epoch", "3"], 2, "unrecognized arguments: --epoch 3"),
     "learning rate": (["--learning-rate", "nan"], 2, "expected a positive number, received 'nan'"),
     "seed": (["--seed", "-1"], 1, "Expected `seed` to be from 0 to 4294967295. Received: -1"),
     "minutes": (["--checkpoint-minutes", "0"], 2, "expected a positive number, received '0'"),
     "batch": (
         ["--batch-size", "1000"],
         1,
-        "Expected a batch of 1 to 37, the pictures to learn from (3 more validate). Received: 1000 (--batch-size)",
+        "Expected a batch of 1 to 37, the pictures to learn from (3 more validate). Received: 1000,",
     ),
     "cluster": (["--batch-size", "8", "--strategy", "multi-worker"], 1, "Expected TF_CONFIG in the environment"),
     "architecture": (["--architecture", "vgg"], 1, "Expected `architecture` to be one of"),

@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text[0].lower() + text[1:], description=f"{text}.")
+        added = commands.add_parser(name, help=text[0].lower() + text[1:], description=f"{text}.", allow_abbrev=False)
         added.set_defaults(command=name, trouble=1)
         return added
 
@@ -254,7 +254,10 @@ def parse() -> argparse.Namespace:
     )
 
     command("list", "List architectures and weights, with source and accuracy")
-    return parser.parse_args()
+    arguments, unknown = parser.parse_known_args()
+    if unknown:  # With the usage of the command that was meant.
+        commands.choices[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
 
 
 def positive(text: str) -> int:

@@ -57,6 +57,12 @@ FORMATS: dict[str, ModuleType] = {
 }
 
 
+# What others can do with a file that is none of these.
+EXPORTED = {
+    ".onnx": " ONNX is only written; its runtime reads it, and `predict` an .xml of OpenVINO.",
+    ".xml": " `predict` and `evaluate` alone answer from an OpenVINO .xml.",
+    ".tflite": " `predict` and `evaluate` alone answer from a .tflite.",
+}
 MUTE = (caffe_npy, caffemodel)  # Formats of weights alone.
 MOST_CLASSES = 1 << 16  # Where a file's own word is all there is.
 
@@ -192,7 +198,8 @@ def _contents(path: Path, net: Architecture | None) -> Contents:
     with path.open("rb") as file:
         start = file.read(8)
     received = f"a file that begins with {start!r}" if start else "an empty file"
-    raise CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.")
+    hint = EXPORTED.get(path.suffix, "")
+    raise CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.{hint}")
 
 
 def _compressed(path: Path, net: Architecture | None) -> Contents | None:

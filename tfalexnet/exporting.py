@@ -39,7 +39,7 @@ def export(
     Args:
         weights: a known name or a file in any format; None is the default of `tfalexnet.predict`.
         output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel, new or empty. None
-            is `weights/<name of the weights>…`.
+            is `weights/<name of the weights>…`, with the precision where it is not float32.
         format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino",
             from preprocessed pictures to probabilities. `tfalexnet.exports` says what each carries.
         precision: "float32"; "bfloat16" in a SavedModel computes in it; "float16" in the others halves
@@ -70,7 +70,8 @@ def export(
     need(*PACKAGES.get(format, ()))
     chosen = _chosen(pictures) if precision == "int8" else []
     source = find(weights)
-    output = Path("weights", module.NAME.format(checkpoints.stem(source))) if output is None else Path(output)
+    name = checkpoints.stem(source) + ("" if precision == "float32" else f".{precision}")
+    output = Path("weights", module.NAME.format(name)) if output is None else Path(output)
     _check(output, module, overwrite)
     checkpoint = checkpoints.read(source)
     if checkpoint.missing:

@@ -150,7 +150,7 @@ def _check(training: Labelled, validation: Labelled, recipe: Recipe, options: Op
     if recipe.batch > len(training):
         raise ValueError(
             f"Expected a batch of 1 to {len(training)}, the pictures to learn from ({len(validation)} more "
-            f"validate). Received: {recipe.batch} (--batch-size)"
+            f"validate). Received: {recipe.batch}, the recipe's if no other was asked for (--batch-size)"
         )
 
 
