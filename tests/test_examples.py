@@ -1,5 +1,6 @@
 """The examples run as their first lines say."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def test_what_a_user_types_comes_before_what_an_example_says(name, monkeypatch):
     plain, asked = parsed
     assert plain.data == asked.data == "DATA" and plain.epochs != 3
     assert (asked.epochs, asked.batch_size, asked.precision, asked.architecture) == (3, 7, "float32", "mine")
+
+
+@pytest.mark.parametrize(
+    "page", [path.relative_to(ROOT).as_posix() for pattern in ("*.md", "[a-z]*/*.md") for path in ROOT.glob(pattern)]
+)
+def test_what_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text("utf-8"))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_label_photo(photo, tmp_path):
