@@ -328,6 +328,8 @@ def killed(moment: str, wait: float, folder) -> str:
         assert run.poll() is None, run.stderr.read()
         time.sleep(0.001)
     time.sleep(wait)
+    while moment == "step" and moments["write"]():  # Which takes longer than a step.
+        time.sleep(0.001)
     run.kill()
     run.communicate()
     assert run.returncode == -signal.SIGKILL, "It was done before it was killed."
