@@ -17,9 +17,10 @@ from tfalexnet.architectures import (
     Norm,
     Pool,
 )
+from tfalexnet.decoding import decode
 from tfalexnet.formats.orientation import flatten_chw
 from tfalexnet.model import fill
-from tfalexnet.preprocessing import BVLC, TORCHVISION, decode
+from tfalexnet.preprocessing import BVLC, TORCHVISION
 
 cv2 = pytest.importorskip("cv2")
 

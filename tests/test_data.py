@@ -13,7 +13,8 @@ from PIL import Image
 import tfalexnet
 from tfalexnet import architectures, data
 from tfalexnet.data import AUGMENTATIONS, PREPARED, Labelled, Skipped, prepared
-from tfalexnet.preprocessing import PictureError, Preprocessing
+from tfalexnet.decoding import PictureError
+from tfalexnet.preprocessing import Preprocessing
 
 PLAIN = Preprocessing("squash", 8, 6, antialias=True, channels="RGB", mean=(0.0, 0.0, 0.0))
 

@@ -7,7 +7,7 @@ from nets import small
 
 from tfalexnet import AlexNet, preprocess_input
 from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.preprocessing import decode
+from tfalexnet.decoding import decode
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -23,8 +23,8 @@ import tfalexnet
 from tfalexnet import __main__, checkpoints, data, learning, runs, training
 from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
 from tfalexnet.arguments import parse
+from tfalexnet.decoding import PictureError
 from tfalexnet.logbook import Logbook, TrainingError
-from tfalexnet.preprocessing import PictureError
 from tfalexnet.runs import Options
 from tfalexnet.weights import find as weights_file
 

@@ -13,7 +13,7 @@ PACKAGE = Path(tfalexnet.__file__).parent
 
 # Each floor may import from those before it, never from its own or a later one.
 FLOORS = [
-    {"files", "tables", "resizing", "processors", "arguments"},
+    {"files", "tables", "resizing", "processors", "arguments", "decoding"},
     {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "journal", "figures"},
     {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
     {"model", "checkpoints", "sources"},

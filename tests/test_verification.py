@@ -11,8 +11,8 @@ from PIL import Image
 from tfalexnet import ARCHITECTURES, verification
 from tfalexnet.architectures import BVLC_ALEXNET, BVLC_CAFFENET, TF_ALEXNET
 from tfalexnet.classes import imagenet
+from tfalexnet.decoding import PictureError
 from tfalexnet.formats import CheckpointError
-from tfalexnet.preprocessing import PictureError
 from tfalexnet.verification import KRATZERT, MUTANTS, PUBLISHED, Fingerprint, verify
 
 cv2 = pytest.importorskip("cv2")

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from tfalexnet.comparison import diff
     from tfalexnet.compression import compress
     from tfalexnet.conversion import convert
+    from tfalexnet.decoding import PictureError
     from tfalexnet.evaluation import evaluate
     from tfalexnet.exporting import export
     from tfalexnet.formats import CheckpointError
     from tfalexnet.labelling import label
     from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
-    from tfalexnet.preprocessing import PictureError
     from tfalexnet.verification import verify
     from tfalexnet.weights import WeightsNotFoundError
 
@@ -42,7 +42,7 @@ _HOME = {
     "ARCHITECTURES": "architectures",
     "Architecture": "architectures",
     "CheckpointError": "formats",
-    "PictureError": "preprocessing",
+    "PictureError": "decoding",
     "WeightsNotFoundError": "weights",
 }
 

@@ -43,8 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from tfalexnet import labelling
+    from tfalexnet.decoding import PictureError
     from tfalexnet.prediction import answers
-    from tfalexnet.preprocessing import PictureError
     from tfalexnet.weights import default
 
     if arguments.weights is None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tfalexnet import inference, journal
+from tfalexnet.decoding import Picture, PictureError
 from tfalexnet.files import free, sha256
 from tfalexnet.inference import BATCH, Network, Precision
 from tfalexnet.pictures import check_there, pictures_in
-from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.progress import Progress
 from tfalexnet.weights import find
 

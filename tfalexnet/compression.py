@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet import checkpoints, inference
+from tfalexnet.decoding import Picture
 from tfalexnet.files import free, sha256
 from tfalexnet.formats import CheckpointError, deep_compression
-from tfalexnet.preprocessing import Picture
 from tfalexnet.tables import aligned
 from tfalexnet.weights import find
 

@@ -14,8 +14,9 @@ import tensorflow as tf
 from tfalexnet import architectures, checkpoints, weights
 from tfalexnet.architectures import Architecture
 from tfalexnet.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
+from tfalexnet.decoding import PictureError
 from tfalexnet.pictures import check_there
-from tfalexnet.preprocessing import PAPER, PictureError, Preprocessing, centre
+from tfalexnet.preprocessing import PAPER, Preprocessing, centre
 from tfalexnet.sources import Labelled, from_arrays, read
 
 __all__ = [

@@ -18,11 +18,11 @@ import PIL
 
 from tfalexnet import __version__, inference, journal, pictures
 from tfalexnet.classes import Class
+from tfalexnet.decoding import PictureError
 from tfalexnet.files import free, replacing, sha256
 from tfalexnet.formats import keras_h5
 from tfalexnet.inference import Precision
 from tfalexnet.pictures import COUNTED, GroundTruth, Ids
-from tfalexnet.preprocessing import PictureError
 from tfalexnet.progress import Progress
 from tfalexnet.weights import IMAGENET, KNOWN, SHIPPED, Known, Source, default, find
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from tfalexnet import checkpoints
 from tfalexnet.checkpoints import Checkpoint
+from tfalexnet.decoding import Picture, PictureError
 from tfalexnet.exports import Samples, describe, litert, need, onnx, openvino, savedmodel
 from tfalexnet.files import free, sha256
 from tfalexnet.formats import CheckpointError
 from tfalexnet.pictures import pictures_in
-from tfalexnet.preprocessing import Picture, PictureError
 from tfalexnet.weights import find
 
 FORMATS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}

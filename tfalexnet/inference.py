@@ -21,10 +21,11 @@ import numpy as np
 from tfalexnet import checkpoints
 from tfalexnet.architectures import Architecture
 from tfalexnet.classes import Class
+from tfalexnet.decoding import Picture, PictureError
 from tfalexnet.exports import litert, openvino
 from tfalexnet.formats import CheckpointError
 from tfalexnet.outputs import PROBABILITIES, named, reached
-from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
+from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.processors import cores
 from tfalexnet.weights import find
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfalexnet import inference, journal, prediction
+from tfalexnet.decoding import PictureError
 from tfalexnet.files import free, replacing, sha256
 from tfalexnet.inference import Precision
 from tfalexnet.pictures import check_there, pictures_in
 from tfalexnet.prediction import Prediction
-from tfalexnet.preprocessing import PictureError
 from tfalexnet.progress import Progress
 from tfalexnet.weights import find
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from tfalexnet import checkpoints, inference
 from tfalexnet.classes import Class, imagenet
+from tfalexnet.decoding import Picture, PictureError
 from tfalexnet.formats import CheckpointError
 from tfalexnet.inference import Precision
-from tfalexnet.preprocessing import Picture, PictureError, Preprocessing
+from tfalexnet.preprocessing import Preprocessing
 from tfalexnet.weights import KNOWN, locate
 
 

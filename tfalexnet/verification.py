@@ -19,8 +19,9 @@ from tfalexnet.architectures import ARCHITECTURES, Architecture, Dense, Norm, Po
 from tfalexnet.checkpoints import Checkpoint
 from tfalexnet.classes import imagenet
 from tfalexnet.comparison import LAYOUTS
+from tfalexnet.decoding import Picture, PictureError, decode
 from tfalexnet.formats import CheckpointError, Parameters
-from tfalexnet.preprocessing import ILSVRC_MEAN_BGR, Picture, PictureError, Preprocessing, decode
+from tfalexnet.preprocessing import ILSVRC_MEAN_BGR, Preprocessing
 from tfalexnet.progress import Progress
 from tfalexnet.tables import aligned
 from tfalexnet.weights import find
