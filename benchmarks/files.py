@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfalexnet.architectures import BVLC_ALEXNET as NET
+from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -47,7 +47,7 @@ def write_torch(parameters: Parameters, folder: Path) -> None:
 def write(folder: Path) -> dict[str, Callable]:
     """All of them that the installed libraries allow; for a `Worker`, to which it leaves no task."""
     import tfalexnet
-    from tfalexnet.exporting import export
+    from tfalexnet.exporters.export import export
 
     parameters = random_parameters()
     np.save(folder / NPY, np.array({name: list(pair) for name, pair in parameters.items()}, dtype=object))

@@ -19,7 +19,7 @@ from report import Figure
 from rounds import paired, ratio
 from workers import CORES, NotMeasured, Tasks, Worker
 
-from tfalexnet.preprocessing import BVLC
+from tfalexnet.images.preprocessing import BVLC
 
 PRECISIONS = {"float32": 2, "bfloat16": 4}  # How many times as fast as PyTorch in float32 labelling must be.
 AGREEING = 0.99  # Of labels in float32: of random weights the best two classes can be as near as the last digit.
@@ -49,16 +49,18 @@ class Photos:
 
 def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
     """Tasks of this package: all of it, and its two parts alone, as many at a time as when they run together."""
-    from tfalexnet import inference, prediction
+    from tfalexnet.inference.pipeline import AT_ONCE
+    from tfalexnet.inference.predict import iter_predictions
+    from tfalexnet.runtimes.network import BATCH_SIZE, load_network
 
     files, weights = sorted((folder / PHOTOS).iterdir()), folder / file
-    network = inference.load(weights, precision=precision)
-    first = [BVLC(file) for file in files[: 4 * inference.BATCH]]
-    batches = [np.array(taken) for taken in _batched(first, inference.BATCH)]
-    steps = -(-len(files) // inference.BATCH)
+    network = load_network(weights, precision=precision)
+    first = [BVLC(file) for file in files[: 4 * BATCH_SIZE]]
+    batches = [np.array(taken) for taken in _batched(first, BATCH_SIZE)]
+    steps = -(-len(files) // BATCH_SIZE)
 
     def labels() -> list[int]:
-        return [best.index for [best] in prediction.answers(files, weights, 1, precision)]
+        return [best.index for [best] in iter_predictions(files, weights, 1, precision)]
 
     def preparing() -> None:
         with ThreadPoolExecutor(CORES) as pool:
@@ -66,7 +68,7 @@ def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
                 pass
 
     def computing() -> None:
-        with ThreadPoolExecutor(inference.AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(network, itertools.islice(itertools.cycle(batches), steps)))
 
     return {"labels": labels, "all": _timed(labels), "preparing": _timed(preparing), "network": _timed(computing)}

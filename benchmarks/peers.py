@@ -12,8 +12,8 @@ import numpy as np
 from files import H5, LITERT, NPY, ONNX, TORCH, XML
 from workers import CORES
 
-from tfalexnet import architectures as table
-from tfalexnet.architectures import BVLC_ALEXNET as NET
+from tfalexnet.networks import spec
+from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 
 Network = tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray]]
 """What brings pictures, (batch, 227, 227, 3), into the layout that the implementation likes best, which is
@@ -29,12 +29,12 @@ class Peer(NamedTuple):
 
 
 def this_package(folder: Path, _: int, precision: str = "float32", file: str = H5) -> Network:
-    from tfalexnet import inference
+    from tfalexnet.runtimes.network import aligned_memory, load_network
 
-    network = inference.load(folder / file, precision=precision)
+    network = load_network(folder / file, precision=precision)
 
     def aligned(x: np.ndarray) -> np.ndarray:
-        inputs = inference.aligned_memory(x.shape)
+        inputs = aligned_memory(x.shape)
         inputs[...] = x
         return inputs
 
@@ -93,16 +93,16 @@ def torch_module(folder: Path, precision: str):
     for row in NET.layers:
         depth = NET.input_shapes()[row.name][-1]
         match row:
-            case table.Conv(filters=filters, size=size, stride=stride, groups=groups):
+            case spec.Conv(filters=filters, size=size, stride=stride, groups=groups):
                 padding = size // 2 if row.padding == "same" else 0
                 layers[row.name] = nn.Conv2d(depth, filters, size, stride, padding, groups=groups)
-            case table.Norm():
+            case spec.Norm():
                 layers[row.name] = Norm(row.size, row.alpha, row.beta, row.k)
-            case table.Pool():
+            case spec.Pool():
                 layers[row.name] = nn.MaxPool2d(row.size, row.stride)
-            case table.Flatten():
+            case spec.Flatten():
                 layers[row.name] = nn.Flatten()
-            case table.Dense():
+            case spec.Dense():
                 layers[row.name] = nn.Linear(depth, row.units)
         if getattr(row, "activation", None):
             layers[f"{row.name}_relu"] = nn.ReLU(inplace=True)

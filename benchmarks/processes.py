@@ -29,7 +29,7 @@ assert "tensorflow" not in sys.modules
 """
 LOOP = """
 import pathlib, re, sys, tfalexnet
-from tfalexnet import frozen
+from tfalexnet.runtimes import tensorflow as frozen
 sizes, traced, freeze = [], [], frozen.freeze
 def counted(*given):
     network = freeze(*given)

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tfalexnet import ARCHITECTURES, Architecture, checkpoints
-from tfalexnet.formats import Contents, Parameters, state_dict
+from tfalexnet import ARCHITECTURES, Architecture
+from tfalexnet.checkpoints.checkpoint import FORMATS, PREPROCESSING, Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.formats import Contents, Parameters, state_dict
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
@@ -35,10 +36,14 @@ KEPT = {"conv1": 0.84, "conv2": 0.38, "conv3": 0.35, "conv4": 0.37, "conv5": 0.3
 KEPT |= {"fc8": 0.25}
 
 # File, reader, what it imports, and its arrays one after the other.
-OURS = ("tfalexnet", "from tfalexnet import checkpoints", "flat(checkpoints.read(path).parameters.values())")
+OURS = (
+    "tfalexnet",
+    "from tfalexnet.checkpoints.checkpoint import read_checkpoint",
+    "flat(read_checkpoint(path).parameters.values())",
+)
 NUMPYS_NPY = "flat(np.load(path, allow_pickle=True, encoding='latin1').item().values())"
 READERS = [
-    *((f"bvlc_alexnet{suffix}", *OURS) for suffix in checkpoints.FORMATS if suffix != ".pth"),
+    *((f"bvlc_alexnet{suffix}", *OURS) for suffix in FORMATS if suffix != ".pth"),
     ("one_weird_trick.pth", *OURS),
     ("bvlc_alexnet.npy", "numpy.load", "", NUMPYS_NPY),
     ("bvlc_alexnet.npz", "numpy.load", "", "np.load(path).values()"),
@@ -84,11 +89,11 @@ def write(folder: Path) -> None:
     """Every file, by the package itself but for PyTorch's."""
     net = ARCHITECTURES["bvlc_alexnet"]
     parameters = random_parameters(net)
-    for suffix, module in checkpoints.FORMATS.items():
+    for suffix, module in FORMATS.items():
         if hasattr(module, "write"):
             kept = compressed(parameters) if suffix == ".net" else parameters
-            process = checkpoints.PREPROCESSING[net.name]
-            checkpoints.write(folder / f"{net.name}{suffix}", checkpoints.Checkpoint(kept, net, process, ()))
+            process = PREPROCESSING[net.name]
+            write_checkpoint(folder / f"{net.name}{suffix}", Checkpoint(kept, net, process, ()))
     try:
         import torch
     except ImportError:

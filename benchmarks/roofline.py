@@ -11,7 +11,7 @@ import numpy as np
 import report
 from workers import CORES, Tasks, Worker
 
-from tfalexnet.architectures import BVLC_ALEXNET as NET
+from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 
 READ = 1 << 30  # Bytes, beyond any cache.
 SIDE = 4096  # Of the square matrices that are multiplied.

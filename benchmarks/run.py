@@ -28,8 +28,8 @@ import speed
 from absl import app, flags
 from workers import CORES, Worker
 
-from tfalexnet.pictures import pictures_in
-from tfalexnet.preprocessing import BVLC
+from tfalexnet.images.folders import list_pictures
+from tfalexnet.images.preprocessing import BVLC
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", str(Path(__file__).parent / "RESULTS.md"), "The file whose section is written.")
@@ -44,7 +44,7 @@ MOST = 1024  # Real pictures.
 
 def write_pictures(place: Path) -> int:
     """Preprocessed pictures, real ones if there are; how many, a multiple of 32."""
-    named = list(map(Path, pictures_in(FLAGS.pictures or place / files.PHOTOS)))
+    named = list(map(Path, list_pictures(FLAGS.pictures or place / files.PHOTOS)))
     chosen = named[:: -(-len(named) // MOST)]
     count = len(chosen) // 32 * 32
     if not count:

@@ -24,8 +24,13 @@ import tensorflow as tf
 import torch
 from absl import app, flags
 
-from tfalexnet import architectures, data, learning, logbook, runs, training
+from tfalexnet import data, training
 from tfalexnet.alexnet import AlexNet
+from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28
+from tfalexnet.networks.spec import Conv, Dense, Dropout, Flatten, Norm, Pool
+from tfalexnet.training.loop import make_step_functions
+from tfalexnet.training.run_folder import RunFolder
+from tfalexnet.training.trainer import train
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 5, "Rounds of each.", lower_bound=1)
@@ -39,7 +44,7 @@ def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[
     recipe = dataclasses.replace(training.PAPER, batch=batch)
     recipe.compile(model)
     model.optimizer.build(model.trainable_variables)
-    step, _ = learning.compiled(model, recipe, tf.distribute.get_strategy())
+    step, _ = make_step_functions(model, recipe, tf.distribute.get_strategy())
     inputs, labels = tf.constant(x), tf.constant(y)
     return lambda: float(step(inputs, labels)[0])
 
@@ -48,25 +53,25 @@ def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
     """The same network as a PyTorch user would write it, channels last, which is faster on a CPU."""
     layers: list[torch.nn.Module] = []
     channels = 3
-    for row in architectures.BVLC_ALEXNET.layers:
+    for row in BVLC_ALEXNET.layers:
         match row:
-            case architectures.Conv():
+            case Conv():
                 padding = row.size // 2 if row.padding == "same" else 0
                 layers.append(
                     torch.nn.Conv2d(channels, row.filters, row.size, row.stride, padding, groups=row.groups)
                 )
                 channels = row.filters
-            case architectures.Norm():
+            case Norm():
                 layers.append(torch.nn.LocalResponseNorm(row.size, row.alpha, row.beta, row.k))
-            case architectures.Pool():
+            case Pool():
                 layers.append(torch.nn.MaxPool2d(row.size, row.stride))
-            case architectures.Flatten():
+            case Flatten():
                 layers.append(torch.nn.Flatten())
                 channels = 9216
-            case architectures.Dense():
+            case Dense():
                 layers.append(torch.nn.Linear(channels, row.units))
                 channels = row.units
-            case architectures.Dropout():
+            case Dropout():
                 layers.append(torch.nn.Dropout(row.rate))
         if getattr(row, "activation", None) == "relu":
             layers.append(torch.nn.ReLU(inplace=True))
@@ -114,11 +119,11 @@ def memory() -> list[float]:
     digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
     recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
     sizes = []
-    tell = logbook.Logbook.tell
-    logbook.Logbook.tell = lambda *_: sizes.append(resident())
+    tell = RunFolder.tell
+    RunFolder.tell = lambda *_: sizes.append(resident())
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
-        runs.train(digits, digits, architectures.MNIST_28, recipe, Path(folder, "run"))
-    logbook.Logbook.tell = tell
+        train(digits, digits, MNIST_28, recipe, Path(folder, "run"))
+    RunFolder.tell = tell
     return sizes
 
 

@@ -8,7 +8,7 @@
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]

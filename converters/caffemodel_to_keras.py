@@ -10,7 +10,7 @@ tells them apart, and --architecture overrules it.
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]

@@ -9,7 +9,7 @@ state dict), .npz, .net (tfalexnet compress makes weights fit it), .weights.h5.
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]

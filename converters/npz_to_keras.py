@@ -9,7 +9,7 @@ conv1.weight and conv1.bias (channels first, as PyTorch has them).
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]

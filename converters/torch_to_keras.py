@@ -9,7 +9,7 @@ read. A whole pickled module is refused: save model.state_dict().
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["convert"]

@@ -10,7 +10,8 @@ your file.
 from absl import app, flags
 
 import tfalexnet
-from tfalexnet import comparison, verification
+from tfalexnet.tools.compare import comparison_table
+from tfalexnet.tools.verify import report_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pictures", None, "Folder with sealion.jpeg, llama.jpeg, zebra.jpeg, or others.")
@@ -21,9 +22,9 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("expected one argument, the .npy file")
     try:
         converted, _ = tfalexnet.convert(argv[1], overwrite=True)
-        print(comparison.table(tfalexnet.diff(argv[1], str(converted))))
+        print(comparison_table(tfalexnet.diff(argv[1], str(converted))))
         if FLAGS.pictures:
-            print(verification.table(tfalexnet.verify([FLAGS.pictures], converted)))
+            print(report_table(tfalexnet.verify([FLAGS.pictures], converted)))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 

@@ -19,9 +19,11 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from tfalexnet import architectures, data
-from tfalexnet.model import build
-from tfalexnet.preprocessing import Preprocessing
+from tfalexnet import data
+from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.networks.build import build_model
+from tfalexnet.networks.catalog import CIFAR10_18PCT
+from tfalexnet.networks.spec import Activation, Architecture, Norm
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/figure1", "The folder for the curves.")
@@ -36,14 +38,14 @@ PREPARED = Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=
 UNIT = 64  # Grey levels that count as 1, so that one range of learning rates fits every layer.
 
 
-def table(activation: str) -> architectures.Architecture:
+def table(activation: str) -> Architecture:
     """The net with another nonlinearity and Glorot's initial weights, which suit both."""
-    net = architectures.CIFAR10_18PCT
+    net = CIFAR10_18PCT
     changed = {}
     for row in net.layers:
-        if isinstance(row, architectures.Activation):
+        if isinstance(row, Activation):
             changed[row.name] = dataclasses.replace(row, function=activation)
-        elif isinstance(row, architectures.Norm):
+        elif isinstance(row, Norm):
             changed[row.name] = dataclasses.replace(row, alpha=row.alpha * UNIT**2)
         elif row in net.weighted:
             function = activation if row.activation else None
@@ -61,7 +63,7 @@ class UntilTarget(keras.callbacks.Callback):
 
 def run(activation: str, rate: float, pictures: np.ndarray, labels: np.ndarray, log: Path) -> None:
     keras.utils.set_random_seed(FLAGS.seed)
-    model = build(table(activation), classifier_activation=None)
+    model = build_model(table(activation), classifier_activation=None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss, metrics=["accuracy"])
     part = log.with_suffix(".part")

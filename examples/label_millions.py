@@ -25,13 +25,20 @@ import pyarrow.dataset
 import ray
 from absl import app, flags
 
-from tfalexnet import PictureError, checkpoints, inference, labelling, prediction, weights
+from tfalexnet import PictureError
+from tfalexnet.checkpoints.checkpoint import read_description
+from tfalexnet.hub.cache import find_weights
+from tfalexnet.inference.label import expand_sources, label_row, labels_table
+from tfalexnet.inference.pipeline import run_network
+from tfalexnet.inference.predict import top_predictions
+from tfalexnet.runtimes.cpu import PRECISIONS
+from tfalexnet.runtimes.network import load_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Folder for the labels, new or empty.", required=True)
 flags.DEFINE_string("weights", None, "A known name or a file on this machine; the workers get a copy.")
 flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1)
-flags.DEFINE_enum("precision", "float32", inference.PRECISIONS, "What products are computed in.")
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "What products are computed in.")
 flags.DEFINE_integer("workers", None, "How many; one for each machine if not given.", lower_bound=1)
 flags.DEFINE_string("address", None, "Of a cluster, or auto; without, Ray is started on this machine alone.")
 
@@ -49,17 +56,17 @@ class Labeller:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, name)
             path.write_bytes(ray.get(content))
-            self.network = inference.load(path, precision=precision)
+            self.network = load_network(path, precision=precision)
         self.top = min(top, len(self.network.classes))
 
     def __call__(self, names: pyarrow.Table) -> pyarrow.Table:
         files = [os.fsdecode(name) for name in names["file"].to_pylist()]
-        return labelling.table(map(self.row, files, inference.run(self.network, files)), self.top)
+        return labels_table(map(self.row, files, run_network(self.network, files)), self.top)
 
     def row(self, file: str, answer: list | PictureError) -> dict:
         if not isinstance(answer, PictureError):
-            answer = prediction.best(answer[0], self.network.classes, self.top)
-        return labelling.row(file, answer)
+            answer = top_predictions(answer[0], self.network.classes, self.top)
+        return label_row(file, answer)
 
 
 def shares(workers: int | None) -> tuple[int, int]:
@@ -97,9 +104,9 @@ def main(argv: list[str]) -> None:
     try:
         if not remote and Path(output).exists() and any(Path(output).iterdir()):
             raise FileExistsError(f"Expected {output} to be new or empty. Name another folder, or empty it.")
-        files = labelling.listed(Path.cwd() / source for source in argv[1:])
-        path = weights.find(FLAGS.weights)
-        checkpoints.describe(path)  # Here, before the workers stumble over it one after the other.
+        files = expand_sources(Path.cwd() / source for source in argv[1:])
+        path = find_weights(FLAGS.weights)
+        read_description(path)  # Here, before the workers stumble over it one after the other.
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     ray.init(address=FLAGS.address)

@@ -8,7 +8,7 @@ Fifteen seconds an epoch on two cores. Both stay at 50 % error with these settin
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 DEFAULTS = ("--precision", "mixed_bfloat16")
 

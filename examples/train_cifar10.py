@@ -22,11 +22,13 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from tfalexnet import architectures, checkpoints, classes
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.inference import load
-from tfalexnet.model import build
-from tfalexnet.preprocessing import Preprocessing
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.networks.build import build_model
+from tfalexnet.networks.catalog import CIFAR10_18PCT
+from tfalexnet.networks.spec import Architecture, Norm
+from tfalexnet.runtimes.network import load_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
@@ -50,16 +52,16 @@ def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return pictures, np.array([i for _, i in files], np.int32), names
 
 
-def training_table() -> architectures.Architecture:
+def training_table() -> Architecture:
     """The published net in units of `UNIT` grey levels, where one learning rate fits every layer.
 
     A net of ReLUs is homogeneous, so that pictures divided by UNIT, with alpha times UNIT² in the
     normalisations, are the same function; `published_units` changes the weights back.
     """
-    net = architectures.CIFAR10_18PCT
+    net = CIFAR10_18PCT
     changed = {}
     for row in net.layers:
-        if isinstance(row, architectures.Norm):
+        if isinstance(row, Norm):
             changed[row.name] = dataclasses.replace(row, alpha=row.alpha * UNIT**2)
         elif row in net.weighted:
             changed[row.name] = dataclasses.replace(row, kernel_init="he_normal")
@@ -69,7 +71,7 @@ def training_table() -> architectures.Architecture:
 def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The weights for pictures in grey levels: activations grow by UNIT, logits stay."""
     trained = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
-    last = architectures.CIFAR10_18PCT.classifier.name
+    last = CIFAR10_18PCT.classifier.name
     return {
         name: (kernel / UNIT, bias) if name == last else (kernel, bias * UNIT)
         for name, (kernel, bias) in trained.items()
@@ -121,7 +123,7 @@ def main(argv: list[str]) -> None:
         warmup_target=FLAGS.learning_rate,
         warmup_steps=steps,
     )
-    model = build(training_table(), classifier_activation=None)
+    model = build_model(training_table(), classifier_activation=None)
     for layer in model.layers:
         if layer.weights:
             layer.kernel.regularizer = keras.regularizers.L2(FLAGS.weight_decay / 2)
@@ -150,15 +152,15 @@ def main(argv: list[str]) -> None:
 def save(model: keras.Model, mean: np.ndarray, names: list[str], output: Path) -> Path:
     """Write the weights with all that predict needs: mean picture and class names."""
     process = Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=mean)
-    checkpoint = Checkpoint(published_units(model), architectures.CIFAR10_18PCT, process, classes.named(names))
+    checkpoint = Checkpoint(published_units(model), CIFAR10_18PCT, process, classes_from_labels(names))
     file = output / "cifar10.weights.h5"
-    checkpoints.write(file, checkpoint, source="examples/train_cifar10.py")
+    write_checkpoint(file, checkpoint, source="examples/train_cifar10.py")
     return file
 
 
 def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
     """The share of pictures whose best class is wrong, in float32, by the written file."""
-    network = load(file)
+    network = load_network(file)
     inputs = network.preprocessing.normalize(pictures.astype(np.float32))
     best = [network(inputs[i : i + 500])[0].argmax(axis=1) for i in range(0, len(inputs), 500)]
     return float(np.mean(np.concatenate(best) != labels))

@@ -7,7 +7,7 @@ Two minutes an epoch on two cores, 12.9 % test error after eight. RESULTS.md.
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 DEFAULTS = (
     "--architecture",

@@ -7,7 +7,7 @@ A quarter of a minute an epoch on two cores; 34.7 % test error after 100: RESULT
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 DEFAULTS = ("--architecture", "tflearn_flowers17", "--epochs", "100", "--precision", "mixed_bfloat16")
 

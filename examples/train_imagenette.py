@@ -9,7 +9,7 @@ One and two minutes an epoch on two cores; 47.9 and 32.4 % test error: RESULTS.m
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 DEFAULTS = ("--recipe", "paper", "--batch-size", "32", "--precision", "mixed_bfloat16")
 

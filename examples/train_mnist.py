@@ -8,7 +8,7 @@ A minute and a half an epoch on two cores. 0.7 % test error after 6 epochs (--ep
 
 import sys
 
-from tfalexnet.__main__ import main
+from tfalexnet.cli.main import main
 
 DEFAULTS = ("--architecture", "mnist_28")
 

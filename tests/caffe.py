@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tfalexnet import architectures as table
+from tfalexnet.networks import spec
 
 
-def prototxt(net: table.Architecture) -> str:
+def prototxt(net: spec.Architecture) -> str:
     """The deploy.prototxt of a table, as Caffe defines its layers."""
     height, width, channels = net.input_shape
     text = [f'input: "data" input_dim: 1 input_dim: {channels} input_dim: {height} input_dim: {width}']
@@ -18,7 +18,7 @@ def prototxt(net: table.Architecture) -> str:
 
     for row in net.layers:
         match row:
-            case table.Conv():
+            case spec.Conv():
                 pad = row.size // 2 if row.padding == "same" else 0
                 bottom = layer(
                     row.name,
@@ -26,9 +26,9 @@ def prototxt(net: table.Architecture) -> str:
                     f"convolution_param {{ num_output: {row.filters} kernel_size: {row.size} "
                     f"stride: {row.stride} pad: {pad} group: {row.groups} }}",
                 )
-            case table.Dense():
+            case spec.Dense():
                 bottom = layer(row.name, "InnerProduct", f"inner_product_param {{ num_output: {row.units} }}")
-            case table.Norm():
+            case spec.Norm():
                 region = row.region.upper()
                 bottom = layer(
                     row.name,
@@ -36,14 +36,14 @@ def prototxt(net: table.Architecture) -> str:
                     f"lrn_param {{ local_size: {row.size} alpha: {row.alpha} beta: {row.beta} k: {row.k} "
                     f"norm_region: {region} }}",
                 )
-            case table.Pool():
+            case spec.Pool():
                 kind = {"max": "MAX", "average": "AVE"}[row.kind]
                 bottom = layer(
                     row.name,
                     "Pooling",
                     f"pooling_param {{ pool: {kind} kernel_size: {row.size} stride: {row.stride} }}",
                 )
-            case table.Flatten() | table.Dropout():
+            case spec.Flatten() | spec.Dropout():
                 continue  # Implied by InnerProduct; nothing at test time.
         if getattr(row, "activation", None) == "relu":
             bottom = layer(f"relu_{row.name}", "ReLU", "")
@@ -51,7 +51,7 @@ def prototxt(net: table.Architecture) -> str:
     return "\n".join(text)
 
 
-def caffemodel(parameters: dict, net: table.Architecture, layout: str = "new") -> bytes:
+def caffemodel(parameters: dict, net: spec.Architecture, layout: str = "new") -> bytes:
     """The weights: OIHW, (out, in), fc6 reading channel, height, width.
 
     Layouts: "new"; "old", that of 2014 with numbers for types and four sides for every blob; "double"
@@ -71,12 +71,12 @@ def caffemodel(parameters: dict, net: table.Architecture, layout: str = "new") -
     return field(1, b"net") + b"".join(layers)
 
 
-def channels_first(kernel: np.ndarray, net: table.Architecture, name: str) -> np.ndarray:
+def channels_first(kernel: np.ndarray, net: spec.Architecture, name: str) -> np.ndarray:
     """The rows of the first fully connected kernel in the order of Caffe's and PyTorch's flatten."""
-    first = next(row.name for row in net.layers if isinstance(row, table.Dense))
+    first = next(row.name for row in net.layers if isinstance(row, spec.Dense))
     if name != first:
         return kernel
-    channels = [row.filters for row in net.layers if isinstance(row, table.Conv)][-1]
+    channels = [row.filters for row in net.layers if isinstance(row, spec.Conv)][-1]
     side = round((kernel.shape[0] / channels) ** 0.5)
     return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
 

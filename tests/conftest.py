@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from nets import random_parameters, write_npy
 
-from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

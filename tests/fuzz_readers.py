@@ -54,11 +54,19 @@ import h5py
 import numpy as np
 from nets import random_parameters, write_npy
 
-from tfalexnet import CheckpointError, checkpoints
-from tfalexnet.architectures import Architecture, Conv, Dense, Flatten
-from tfalexnet.classes import named
-from tfalexnet.formats import Contents, deep_compression, state_dict
-from tfalexnet.formats.torch_pth import MAGIC_STREAM
+from tfalexnet import CheckpointError
+from tfalexnet.checkpoints.checkpoint import (
+    FORMATS,
+    PREPROCESSING,
+    Checkpoint,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
+from tfalexnet.checkpoints.formats import Contents, deep_compression, state_dict
+from tfalexnet.checkpoints.formats.torch_pth import MAGIC_STREAM
+from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.networks.spec import Architecture, Conv, Dense, Flatten
 
 LIMIT = 10  # Seconds for one input; they take milliseconds.
 SLACK = 1 << 20  # Python's objects for an archive, a header, a message; nothing a length can change.
@@ -91,11 +99,11 @@ def written(suffix: str, parameters: dict = PARAMETERS) -> Seeds:
     """By the package itself, with everything that may travel with weights, and with nothing."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{suffix}"
-        for process in (checkpoints.PREPROCESSING["bvlc_alexnet"], None):
-            labels = named(["a", "b", "c"]) if process else ()
-            checkpoints.write(path, checkpoints.Checkpoint(parameters, NET, process, labels))
+        for process in (PREPROCESSING["bvlc_alexnet"], None):
+            labels = classes_from_labels(["a", "b", "c"]) if process else ()
+            write_checkpoint(path, Checkpoint(parameters, NET, process, labels))
             yield "own", path.read_bytes()
-        checkpoints.FORMATS[suffix].write(path, Contents(parameters, flatten=checkpoints.FORMATS[suffix].FLATTEN))
+        FORMATS[suffix].write(path, Contents(parameters, flatten=FORMATS[suffix].FLATTEN))
         yield "bare", path.read_bytes()
 
 
@@ -595,7 +603,7 @@ class Reader(NamedTuple):
     suffix: str
 
     def read(self, path: Path) -> Contents:
-        module = checkpoints.FORMATS[self.suffix]
+        module = FORMATS[self.suffix]
         if module is deep_compression:
             deep_compression.classes(path, SHAPES)
             return deep_compression.read(path, SHAPES)
@@ -682,10 +690,10 @@ def touch(contents: Contents) -> None:
 def ways(reader: Reader, path: Path, number: int) -> Iterator[Callable[[], int | None]]:
     """All that may be asked of a file; the answer is the number of classes that the file has names for."""
     yield lambda: touch(reader.read(path))
-    yield lambda: len(checkpoints.read(path, NET).classes)
+    yield lambda: len(read_checkpoint(path, NET).classes)
     if number % 4 == 0:
-        yield lambda: len(checkpoints.read(path).classes)
-        yield lambda: len(checkpoints.describe(path)[1])
+        yield lambda: len(read_checkpoint(path).classes)
+        yield lambda: len(read_description(path)[1])
 
 
 def process_memory(field: str, forget_peak: bool = False) -> int:

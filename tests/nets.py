@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tfalexnet.architectures import Architecture, Conv, Dense, Dropout, Norm
+from tfalexnet.networks.spec import Architecture, Conv, Dense, Dropout, Norm
 
 
 def small(net: Architecture, dropout: float | None = None) -> Architecture:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfalexnet.architectures import Architecture
+from tfalexnet.networks.spec import Architecture
 
 
 def torch_module(net: Architecture, parameters: dict):

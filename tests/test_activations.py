@@ -15,11 +15,23 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, CheckpointError, PictureError, activations, checkpoints, inference, outputs
-from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import numbered
-from tfalexnet.preprocessing import BVLC
+from tfalexnet import AlexNet, CheckpointError, PictureError
+from tfalexnet.checkpoints import checkpoint as checkpoints
+from tfalexnet.checkpoints.checkpoint import (
+    PREPROCESSING,
+    Checkpoint,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
+from tfalexnet.images.classes import numbered_classes
+from tfalexnet.images.preprocessing import BVLC
+from tfalexnet.inference import features as activations
+from tfalexnet.inference import pipeline as inference
+from tfalexnet.inference.features import Progress, extract_features
+from tfalexnet.inference.pipeline import run_network
+from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.networks.layer_names import resolve_layer
 
 THIN = ARCHITECTURES["cifar10_18pct"]
 
@@ -29,7 +41,7 @@ def file(tmp_path, monkeypatch):
     """Weights of a small network, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     process = dataclasses.replace(BVLC, size=32, crop=32)
-    checkpoints.write("net.weights.h5", Checkpoint(random_parameters(THIN), THIN, process, numbered(10)))
+    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(THIN), THIN, process, numbered_classes(10)))
     return "net.weights.h5"
 
 
@@ -46,7 +58,7 @@ def folder(tmp_path):
 def test_before_and_after_the_relu(file):
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "uint8")
     found = tfalexnet.features(picture, ["conv2:pre", "conv2", "pool2", "norm2", "fc4", "prob"], file)
-    process, _ = checkpoints.describe(file)
+    process, _ = read_description(file)
     model = AlexNet(THIN, weights=file)
     names = ["conv2", "pool2", "norm2", "fc4"]
     layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
@@ -67,9 +79,9 @@ def test_torchvisions_names_give_what_pytorch_gives(tmp_path):
 
     net = small(ARCHITECTURES["one_weird_trick"])
     parameters = random_parameters(net)
-    process = checkpoints.PREPROCESSING["one_weird_trick"]
-    checkpoints.write(tmp_path / "owt.weights.h5", Checkpoint(parameters, net, process, numbered(10)))
-    read = checkpoints.read
+    process = PREPROCESSING["one_weird_trick"]
+    write_checkpoint(tmp_path / "owt.weights.h5", Checkpoint(parameters, net, process, numbered_classes(10)))
+    read = read_checkpoint
     module = torch_module(net, parameters).eval()
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
     inputs = process(picture)
@@ -107,13 +119,13 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are(file):
         tfalexnet.features([], "fc7", file)
     with pytest.raises(ValueError, match="Expected at least one layer"):
         tfalexnet.features([], [], file)
-    assert outputs.named(ARCHITECTURES["one_weird_trick"], "classifier.4") == "fc7:pre"
+    assert resolve_layer(ARCHITECTURES["one_weird_trick"], "classifier.4") == "fc7:pre"
     with pytest.raises(ValueError, match="Expected layers of cifar10_18pct"):
-        outputs.named(ARCHITECTURES["cifar10_18pct"], "classifier.4")
+        resolve_layer(ARCHITECTURES["cifar10_18pct"], "classifier.4")
 
 
 def test_a_folder_streams_to_a_file(file, folder):
-    failed = activations.extract(folder, "out/f.h5", ["conv2", "fc4"], file)
+    failed = extract_features(folder, "out/f.h5", ["conv2", "fc4"], file)
     assert [error.name for error in failed] == ["bad.jpg"]
     with h5py.File("out/f.h5") as found:
         names = list(found["files"].asstr()[:])
@@ -129,10 +141,10 @@ def test_a_folder_streams_to_a_file(file, folder):
 
 def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
     monkeypatch.setattr(activations, "BLOCK", 2)
-    activations.extract(folder, "whole.h5", "fc4", file)
+    extract_features(folder, "whole.h5", "fc4", file)
     code = (
         "import os, signal\n"
-        "from tfalexnet import activations\n"
+        "from tfalexnet.inference import features as activations\n"
         "activations.BLOCK = 2\n"
         "append, calls = activations._append, []\n"
         "def killed(*given):\n"
@@ -145,11 +157,11 @@ def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     assert os.path.exists("f.h5.part") and not os.path.exists("f.h5")
     with pytest.raises(ValueError, match=r"left by the same command.*layers: fc4 there, conv1 here"):
-        activations.extract(folder, "f.h5", "conv1", file)
+        extract_features(folder, "f.h5", "conv1", file)
     seen = []
-    run = inference.run
+    run = run_network
     monkeypatch.setattr(inference, "run", lambda *given, **more: seen.extend(given[1]) or run(*given, **more))
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     assert len(seen) == 3
     with h5py.File("f.h5") as again, h5py.File("whole.h5") as whole:
         assert list(again["files"]) == list(whole["files"])
@@ -158,7 +170,7 @@ def test_a_kill_costs_no_more_than_the_block(file, folder, monkeypatch):
 
 
 def test_an_interruption_costs_nothing(file, folder, monkeypatch):
-    run = inference.run
+    run = run_network
 
     def interrupted(*given, **more):
         for number, answer in enumerate(run(*given, **more)):
@@ -168,18 +180,18 @@ def test_an_interruption_costs_nothing(file, folder, monkeypatch):
 
     monkeypatch.setattr(inference, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        activations.extract(folder, "f.h5", "fc4", file)
+        extract_features(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5.part") as part:
         assert len(part["files"]) + len(part["unreadable/files"]) == 3
     monkeypatch.setattr(inference, "run", run)
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         assert len(found["fc4"]) == 4
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
 def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(file, folder, monkeypatch, left):
-    class Vanishing(activations.Progress):
+    class Vanishing(Progress):
         def advance(self, *given):
             super().advance(*given)
             if self.count == 1:
@@ -190,21 +202,21 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(file, folder,
         patch.setattr(activations, "Progress", Vanishing)
         patch.setattr(inference, "AHEAD", 1)
         with pytest.raises(NotADirectoryError, match="photos: expected the pictures that were there; it is gone, or"):
-            activations.extract(folder, "f.h5", "fc4", file, batch=1)
+            extract_features(folder, "f.h5", "fc4", file, batch=1)
     with h5py.File("f.h5.part") as part:
         assert list(part["files"].asstr()[:]) == ["a.png"] and len(part["unreadable/files"]) == 0
     left == "nothing" or folder.rmdir()
     Path("away").rename(folder)
-    assert [error.name for error in activations.extract(folder, "f.h5", "fc4", file)] == ["bad.jpg"]
+    assert [error.name for error in extract_features(folder, "f.h5", "fc4", file)] == ["bad.jpg"]
     with h5py.File("f.h5") as found:
         assert list(found["files"].asstr()[:]) == ["a.png", "b.png", "c.png", "deep/ü.png"]
 
 
 def test_numbers_that_are_none_are_refused_and_those_before_them_given(file, folder):
-    checkpoint = checkpoints.read(file)
+    checkpoint = read_checkpoint(file)
     kernel, bias = checkpoint.parameters["fc4"]
     checkpoint.parameters["fc4"] = kernel / abs(kernel).max() * np.float32(3e38), bias  # Finite, as reading wants it.
-    checkpoints.write("huge.weights.h5", checkpoint)
+    write_checkpoint("huge.weights.h5", checkpoint)
     picture = folder / "a.png"
     for layers in ("fc4", "prob", ["conv1", "fc4"]):
         with pytest.raises(
@@ -214,7 +226,7 @@ def test_numbers_that_are_none_are_refused_and_those_before_them_given(file, fol
     found, wanted = (tfalexnet.features(picture, "pool3", weights)["pool3"] for weights in ("huge.weights.h5", file))
     np.testing.assert_array_equal(found, wanted)
     with pytest.raises(CheckpointError, match=r"a\.png with NaN or infinity in fc4"):
-        activations.extract(folder, "f.h5", "fc4", "huge.weights.h5")
+        extract_features(folder, "f.h5", "fc4", "huge.weights.h5")
     assert not os.path.exists("f.h5")
 
 
@@ -231,23 +243,23 @@ def test_a_block_that_was_interrupted_does_not_count(file, folder, monkeypatch):
 
     monkeypatch.setattr(np, "stack", interrupted)
     with pytest.raises(OSError, match="full"):
-        activations.extract(folder, "f.h5", "fc4", file)
+        extract_features(folder, "f.h5", "fc4", file)
     monkeypatch.setattr(np, "stack", stack)
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         assert list(found["files"].asstr()[:]) == ["a.png", "b.png", "c.png", "deep/ü.png"]
         assert list(found["unreadable/files"].asstr()[:]) == ["bad.jpg"] and len(found["fc4"]) == 4
 
 
 def test_an_output_that_is_there_stays(file, folder):
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     before = Path("f.h5").read_bytes()
     with pytest.raises(FileExistsError, match=r"f\.h5 to be new"):
-        activations.extract(folder, "f.h5", "conv1", file)
+        extract_features(folder, "f.h5", "conv1", file)
     assert Path("f.h5").read_bytes() == before
-    activations.extract(folder, "f.h5", "conv1", file, overwrite=True)
+    extract_features(folder, "f.h5", "conv1", file, overwrite=True)
     with pytest.raises(ValueError, match=r"ends in \.h5 or \.hdf5. Received: net\.weights"):
-        activations.extract(folder, "net.weights", "fc4", file)
+        extract_features(folder, "net.weights", "fc4", file)
 
 
 def test_a_name_that_is_no_text(file, folder):
@@ -255,7 +267,7 @@ def test_a_name_that_is_no_text(file, folder):
         pytest.skip("names are UTF-16 here")
     odd = os.fsencode(folder) + b"/caf\xe9.png"
     os.rename(folder / "a.png", odd)
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         names = found["files"].asstr("utf-8", "surrogateescape")[:]
         assert [os.fsencode(name) for name in names][2] == b"caf\xe9.png"
@@ -264,7 +276,7 @@ def test_a_name_that_is_no_text(file, folder):
 def test_a_file_damaged_by_a_kill_is_begun_anew(file, folder):
     with open("f.h5.part", "wb") as part:
         part.write(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    activations.extract(folder, "f.h5", "fc4", file)
+    extract_features(folder, "f.h5", "fc4", file)
     with h5py.File("f.h5") as found:
         assert len(found["fc4"]) == 4
 
@@ -272,10 +284,10 @@ def test_a_file_damaged_by_a_kill_is_begun_anew(file, folder):
 def test_nothing_readable(file, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty"):
-        activations.extract("empty", "f.h5", "fc4", file)
+        extract_features("empty", "f.h5", "fc4", file)
     (tmp_path / "empty" / "text.jpg").write_text("no picture")
     with pytest.raises(ValueError, match="1 files, none of which can be read"):
-        activations.extract("empty", "f.h5", "fc4", file)
+        extract_features("empty", "f.h5", "fc4", file)
     assert not os.path.exists("f.h5") and not os.path.exists("f.h5.part")
     with pytest.raises(ValueError, match="Expected `batch` to be a positive integer"):
-        activations.extract("empty", "f.h5", "fc4", file, batch=0)
+        extract_features("empty", "f.h5", "fc4", file, batch=0)

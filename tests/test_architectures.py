@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from nets import small
 
-from tfalexnet import AlexNet, architectures
-from tfalexnet.architectures import ARCHITECTURES
+from tfalexnet import AlexNet
+from tfalexnet.networks import spec as architectures
+from tfalexnet.networks.catalog import ARCHITECTURES
 
 # Published: Caffe's layers; torchvision's 61,100,840; the others by hand from the sources' shapes.
 PARAMETERS = {

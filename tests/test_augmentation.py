@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tfalexnet.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
+from tfalexnet.data.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
 
 GREY = np.full((8, 8, 3), 100, np.uint8)
 PICTURE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)

@@ -12,7 +12,7 @@ import roofline
 import rounds
 import workers
 
-from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 
 def test_only_the_section_of_its_own_is_replaced():

@@ -8,19 +8,12 @@ from caffe import caffemodel, prototxt
 from nets import each_norm, random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, convert
-from tfalexnet.architectures import (
-    ARCHITECTURES,
-    BVLC_ALEXNET,
-    BVLC_CAFFENET,
-    CIFAR10_18PCT,
-    ONE_WEIRD_TRICK,
-    Norm,
-    Pool,
-)
-from tfalexnet.decoding import decode
-from tfalexnet.formats.orientation import flatten_chw
-from tfalexnet.model import fill
-from tfalexnet.preprocessing import BVLC, TORCHVISION
+from tfalexnet.checkpoints.formats.orientation import flatten_chw
+from tfalexnet.images.decode import decode
+from tfalexnet.images.preprocessing import BVLC, TORCHVISION
+from tfalexnet.networks.build import set_parameters
+from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET, BVLC_CAFFENET, CIFAR10_18PCT, ONE_WEIRD_TRICK
+from tfalexnet.networks.spec import Norm, Pool
 
 cv2 = pytest.importorskip("cv2")
 
@@ -130,7 +123,7 @@ def test_normalization_within_a_channel_is_caffes():
     inputs = np.random.default_rng(1).uniform(-120, 120, (2, 31, 31, 3)).astype("float32")
     ours, mutant = AlexNet(net), AlexNet(each_norm(net, divide_alpha=False))
     for model in (ours, mutant):
-        fill(model, parameters)
+        set_parameters(model, parameters)
     expected = caffe(net, parameters, inputs)
     np.testing.assert_allclose(ours(inputs), expected, rtol=0, atol=BOUND)
     assert np.abs(mutant(inputs) - expected).max() > 10 * BOUND

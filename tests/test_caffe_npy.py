@@ -14,8 +14,8 @@ import pytest
 from nets import random_parameters, small, write_npy
 
 from tfalexnet import CheckpointError
-from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.formats import Contents, caffe_npy
+from tfalexnet.checkpoints.formats import Contents, caffe_npy
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 PARAMETERS = random_parameters(small(BVLC_ALEXNET))
 
@@ -239,7 +239,7 @@ def test_reading_costs_the_file_once(tmp_path):
     big = {"fc7": (np.zeros((3900, 3900), "f4"), np.zeros(3900, "f4"))}
     write_npy(tmp_path / "net.npy", big)
     code = (
-        "import resource, sys; from tfalexnet.formats import Contents, caffe_npy\n"
+        "import resource, sys; from tfalexnet.checkpoints.formats import Contents, caffe_npy\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "read = caffe_npy.read(sys.argv[1])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

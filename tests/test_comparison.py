@@ -8,8 +8,10 @@ import pytest
 from caffe import caffemodel
 from nets import each_norm, random_parameters, small
 
-from tfalexnet import checkpoints, comparison
-from tfalexnet.architectures import (
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.images.preprocessing import BVLC
+from tfalexnet.networks.catalog import (
     ARCHITECTURES,
     BVLC_ALEXNET,
     BVLC_CAFFENET,
@@ -17,13 +19,10 @@ from tfalexnet.architectures import (
     ONE_WEIRD_TRICK,
     TF_ALEXNET,
 )
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import named
-from tfalexnet.comparison import diff, table
-from tfalexnet.preprocessing import BVLC
+from tfalexnet.tools.compare import LayerDifference, comparison_table, diff
 
 PROCESS = dataclasses.replace(BVLC, size=32, crop=32)
-LABELS = named([f"class {n}" for n in range(10)])
+LABELS = classes_from_labels([f"class {n}" for n in range(10)])
 
 
 def changed(comparison):
@@ -33,10 +32,10 @@ def changed(comparison):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_is_its_own(name):
     found = diff(name, name)
-    assert found.same and not changed(found) and table(found).endswith("Nothing differs.")
+    assert found.same and not changed(found) and comparison_table(found).endswith("Nothing differs.")
     total = sum(math.prod(s) for shapes in ARCHITECTURES[name].parameter_shapes().values() for s in shapes)
     assert sum(row.parameters[0] or 0 for row in found.rows) == total
-    assert f"{total:,}" in table(found)
+    assert f"{total:,}" in comparison_table(found)
 
 
 def test_layers_in_another_order_are_seen():
@@ -51,14 +50,14 @@ def test_layers_in_another_order_are_seen():
     ]
     order = [row.layer for row in found.rows][1:6]
     assert order == ["conv1", "pool1", "norm1", "pool1", "conv2"]
-    text = table(found)
+    text = comparison_table(found)
     assert "moved: here in A" in text and "moved: here in B" in text and text.endswith("They differ.")
     assert changed(found)["fc6"].fields == {"bias_init": (0.1, 1)}
 
 
 def test_fields_that_differ_are_named():
     assert changed(diff("bvlc_alexnet", "tf_alexnet"))["conv1"].fields == {"padding": ("valid", "same")}
-    assert "changed: padding valid → same" in table(diff(BVLC_ALEXNET, TF_ALEXNET))
+    assert "changed: padding valid → same" in comparison_table(diff(BVLC_ALEXNET, TF_ALEXNET))
     (conv1,) = changed(diff(BVLC_ALEXNET, TF_ALEXNET)).values()
     assert conv1.outputs == ((55, 55, 96), (57, 57, 96)) and conv1.parameters == (34944, 34944)
     found = changed(diff(BVLC_ALEXNET, each_norm(BVLC_ALEXNET, k=2.0, alpha=5e-4)))
@@ -78,7 +77,7 @@ def test_layers_of_one_alone():
     found = changed(diff("one_weird_trick", "bvlc_alexnet"))
     assert found["pad1"].status == "only in A" and found["norm1"].status == "only in B"
     assert found["norm1"].outputs == (None, (55, 55, 96)) and found["conv2"].fields["groups"] == (1, 2)
-    assert "only in A" in table(diff(ONE_WEIRD_TRICK, BVLC_ALEXNET))
+    assert "only in A" in comparison_table(diff(ONE_WEIRD_TRICK, BVLC_ALEXNET))
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def write(tmp_path):
 
     def write(name, parameters, process=PROCESS, labels=LABELS, net=CIFAR10_18PCT):
         path = tmp_path / name
-        checkpoints.write(path, Checkpoint(parameters, net, process, labels))
+        write_checkpoint(path, Checkpoint(parameters, net, process, labels))
         return path
 
     return write
@@ -110,7 +109,7 @@ def test_equal_checkpoints_in_two_formats(write, parameters):
     found = diff(write("a.weights.h5", parameters), write("b.npz", parameters))
     assert found.same and all(row.identical and row.largest == 0 and row.relative == 0 for row in found.rows)
     assert [row.layer for row in found.rows[::2]] == ["conv1", "conv2", "conv3", "fc4"]
-    assert "identical" in table(found) and table(found).endswith("Nothing differs.")
+    assert "identical" in comparison_table(found) and comparison_table(found).endswith("Nothing differs.")
 
 
 def test_numbers_are_those_of_the_definition(write, parameters):
@@ -123,7 +122,7 @@ def test_numbers_are_those_of_the_definition(write, parameters):
     assert row.cosine == pytest.approx((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
     assert not row.identical and row.hint is None and str(row) == "differs"
     assert not found.same and [r for r in found.rows if not r.identical] == [row]
-    assert f"{row.relative:.3g}" in table(found) and f"{row.cosine:.6f}" in table(found)
+    assert f"{row.relative:.3g}" in comparison_table(found) and f"{row.cosine:.6f}" in comparison_table(found)
 
 
 def test_to_the_bit(write, parameters):
@@ -162,7 +161,7 @@ def test_the_same_kernel_in_another_layout(layer, change, words, rounded, write,
     other = replaced(parameters, layer, lambda k: change(k).astype(np.float16 if rounded else None))
     found = diff(write("a.npz", parameters), write("b.npz", other))
     assert not found.same and words in rows_of(found)[layer, "kernel"].hint
-    assert f"is A's with {rows_of(found)[layer, 'kernel'].hint}" in table(found)
+    assert f"is A's with {rows_of(found)[layer, 'kernel'].hint}" in comparison_table(found)
     assert all(row.identical for row in found.rows if (row.layer, row.part) != (layer, "kernel"))
 
 
@@ -171,23 +170,25 @@ def test_a_square_kernel_transposed(tmp_path):
     parameters = random_parameters(net)
     other = replaced(parameters, "fc7", np.transpose)
     for name, each in (("a.npz", parameters), ("b.npz", other)):
-        checkpoints.write(tmp_path / name, Checkpoint(each, net, BVLC, LABELS))
+        write_checkpoint(tmp_path / name, Checkpoint(each, net, BVLC, LABELS))
     found = diff(tmp_path / "a.npz", tmp_path / "b.npz", net)
     assert rows_of(found)["fc7", "kernel"].hint == "square dense kernels transposed"
 
 
 def test_caffes_own_layout_is_no_difference(write, parameters, tmp_path):
     (tmp_path / "b.caffemodel").write_bytes(caffemodel(parameters, CIFAR10_18PCT))
-    found = diff(write("a.npz", parameters, labels=named(str(n) for n in range(10))), tmp_path / "b.caffemodel")
+    found = diff(
+        write("a.npz", parameters, labels=classes_from_labels(str(n) for n in range(10))), tmp_path / "b.caffemodel"
+    )
     assert all(row.identical for row in found.rows)
     assert any("taken for cifar10_18pct" in note for note in found.notes)
     assert found.differences[0] == "Preprocessing: B does not say, A does."
-    assert not found.same and "Note: b.caffemodel" in table(found)
+    assert not found.same and "Note: b.caffemodel" in comparison_table(found)
 
 
 def test_other_classes_pictures_and_networks(write, parameters):
     a = write("a.weights.h5", parameters)
-    labels = named(["class 0", "cat", *(f"class {n}" for n in range(2, 10))])
+    labels = classes_from_labels(["class 0", "cat", *(f"class {n}" for n in range(2, 10))])
     process = dataclasses.replace(PROCESS, channels="RGB", mean=np.zeros((32, 32, 3), np.float32))
     found = diff(a, write("b.weights.h5", parameters, process, labels))
     assert found.differences == (
@@ -195,7 +196,11 @@ def test_other_classes_pictures_and_networks(write, parameters):
         "Preprocessing: mean 104.007, 116.669, 122.679 in A, a picture of 32×32×3 in B.",
         "Classes: 1 of 10 have other names; 1 is 'class 1' in A, 'cat' in B.",
     )
-    assert not found.same and all(row.identical for row in found.rows) and found.differences[0] in table(found)
+    assert (
+        not found.same
+        and all(row.identical for row in found.rows)
+        and found.differences[0] in comparison_table(found)
+    )
 
     fewer = CIFAR10_18PCT.with_classes(3)
     found = diff(a, write("c.weights.h5", random_parameters(fewer), labels=LABELS[:3], net=fewer))
@@ -212,7 +217,7 @@ def test_other_classes_pictures_and_networks(write, parameters):
     )
     found = diff(a, a.with_name("d.npz"), "cifar10_18pct")
     assert str(rows_of(found)["fc4", "bias"]) == "only in A" and "Classes: 10 in A, none in B." in found.differences
-    assert not found.same and "–" in table(found)
+    assert not found.same and "–" in comparison_table(found)
 
 
 def test_networks_that_checkpoints_were_written_for(tmp_path):
@@ -220,7 +225,7 @@ def test_networks_that_checkpoints_were_written_for(tmp_path):
     parameters = random_parameters(BVLC_ALEXNET.with_classes(2))
     for net in (BVLC_ALEXNET, BVLC_CAFFENET):
         net = net.with_classes(2)
-        checkpoints.write(tmp_path / f"{net.name}.npz", Checkpoint(parameters, net, BVLC, LABELS[:2]))
+        write_checkpoint(tmp_path / f"{net.name}.npz", Checkpoint(parameters, net, BVLC, LABELS[:2]))
     found = diff(tmp_path / "bvlc_alexnet.npz", tmp_path / "bvlc_caffenet.npz")
     (said,) = found.differences
     assert said.startswith("Networks: bvlc_alexnet in A, bvlc_caffenet in B: pool1 moved: here in B")
@@ -230,11 +235,11 @@ def test_networks_that_checkpoints_were_written_for(tmp_path):
 def test_a_name_is_an_architecture_unless_weights_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert isinstance(diff("bvlc_alexnet", "bvlc_caffenet").rows[0], comparison.LayerDifference)
+    assert isinstance(diff("bvlc_alexnet", "bvlc_caffenet").rows[0], LayerDifference)
     net = BVLC_ALEXNET.with_classes(2)
     for name, seed in (("bvlc_alexnet", 0), ("bvlc_caffenet", 1)):
         named_net = ARCHITECTURES[name].with_classes(2)
-        checkpoints.write(
+        write_checkpoint(
             tmp_path / f"{name}.weights.h5", Checkpoint(random_parameters(net, seed), named_net, BVLC, LABELS[:2])
         )
     found = diff("bvlc_alexnet", "bvlc_caffenet", weights=True)

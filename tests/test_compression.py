@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from nets import random_parameters, small
 
-from tfalexnet import checkpoints, compression
-from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import numbered
-from tfalexnet.weights import locate
+from tfalexnet.checkpoints import checkpoint as checkpoints
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tfalexnet.hub.cache import locate_weights
+from tfalexnet.images.classes import numbered_classes
+from tfalexnet.networks.catalog import BVLC_ALEXNET
+from tfalexnet.tools.compress import ROUNDS, cluster, compress, compression_table, prune
 
 NET = small(BVLC_ALEXNET)
 KERNEL = np.random.default_rng(0).standard_t(4, (5, 5, 6, 32)).astype("f4")
@@ -18,7 +19,7 @@ KERNEL = np.random.default_rng(0).standard_t(4, (5, 5, 6, 32)).astype("f4")
 
 @pytest.mark.parametrize("energy", [0.5, 0.9, 0.999, 1.0])
 def test_the_largest_weights_hold_the_energy(energy):
-    pruned = compression.prune(KERNEL, energy)
+    pruned = prune(KERNEL, energy)
     kept = pruned != 0
     np.testing.assert_array_equal(pruned[kept], KERNEL[kept])
     assert np.abs(KERNEL[~kept]).max(initial=0) < np.abs(KERNEL[kept]).min()
@@ -29,10 +30,10 @@ def test_the_largest_weights_hold_the_energy(energy):
 
 
 def test_clusters_are_those_of_plain_k_means():
-    few = compression.cluster(KERNEL, 15)
+    few = cluster(KERNEL, 15)
     weights = KERNEL.reshape(-1).astype(np.float64)
     values = np.linspace(weights.min(), weights.max(), 15)
-    for _ in range(compression.ROUNDS):
+    for _ in range(ROUNDS):
         nearest = np.abs(weights[:, None] - values).argmin(axis=1)
         values = np.array([weights[nearest == i].mean() if (nearest == i).any() else values[i] for i in range(15)])
     nearest = np.abs(weights[:, None] - values).argmin(axis=1)
@@ -42,20 +43,20 @@ def test_clusters_are_those_of_plain_k_means():
 
 def test_what_is_few_already_stays_as_it_is():
     for kernel in (np.zeros((3, 4), "f4"), np.eye(5, dtype="f4"), np.sign(KERNEL)):
-        np.testing.assert_array_equal(compression.cluster(compression.prune(kernel, 1), 15), kernel)
-    zeros = compression.cluster(compression.prune(KERNEL, 0.5), 15) == 0
-    np.testing.assert_array_equal(zeros, compression.prune(KERNEL, 0.5) == 0)
+        np.testing.assert_array_equal(cluster(prune(kernel, 1), 15), kernel)
+    zeros = cluster(prune(KERNEL, 0.5), 15) == 0
+    np.testing.assert_array_equal(zeros, prune(KERNEL, 0.5) == 0)
 
 
 def test_the_file_holds_what_is_said(tmp_path):
     parameters = random_parameters(NET)
-    checkpoint = Checkpoint(parameters, NET, None, numbered(10))
-    checkpoints.write(tmp_path / "net.npz", checkpoint)
+    checkpoint = Checkpoint(parameters, NET, None, numbered_classes(10))
+    write_checkpoint(tmp_path / "net.npz", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
-        read = checkpoints.read
+        read = read_checkpoint
         patch.setattr(checkpoints, "read", lambda path: dataclasses.replace(read(path, NET), preprocessing=None))
-        found = compression.compress(tmp_path / "net.npz", tmp_path / "net.net")
-    again = checkpoints.read(found.output, NET)
+        found = compress(tmp_path / "net.npz", tmp_path / "net.net")
+    again = read_checkpoint(found.output, NET)
     assert found.after == found.output.stat().st_size < 0.4 * found.before
     assert found.before == (tmp_path / "net.npz").stat().st_size
     for row, (name, (kernel, bias)) in zip(found.kernels, again.parameters.items(), strict=True):
@@ -65,35 +66,35 @@ def test_the_file_holds_what_is_said(tmp_path):
         assert row.kept == np.count_nonzero(kernel) / kernel.size
         assert row.values == len(np.unique(kernel[kernel != 0])) <= (255 if kernel.ndim == 4 else 15)
         assert row.error == pytest.approx(np.linalg.norm(kernel - original) / np.linalg.norm(original))
-    assert len(compression.table(found).splitlines()) == 12
+    assert len(compression_table(found).splitlines()) == 12
 
 
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match=r"`energy` in \(0, 1\]"):
-        compression.compress("cifar10", tmp_path / "x.net", 0)
+        compress("cifar10", tmp_path / "x.net", 0)
     with pytest.raises(ValueError, match=r"ends in \.net"):
-        compression.compress("cifar10", tmp_path / "x.npz")
+        compress("cifar10", tmp_path / "x.npz")
     (tmp_path / "bad.jpg").touch()
     with pytest.raises(ValueError, match="none of which can be read"):
-        compression.compress("cifar10", tmp_path / "x.net", pictures=[tmp_path / "bad.jpg"])
+        compress("cifar10", tmp_path / "x.net", pictures=[tmp_path / "bad.jpg"])
 
 
 def test_what_the_outputs_lost(tmp_path, photo):
-    loss = compression.compress("cifar10", tmp_path / "x.net", pictures=[photo, tmp_path / "none.jpg"]).loss
+    loss = compress("cifar10", tmp_path / "x.net", pictures=[photo, tmp_path / "none.jpg"]).loss
     assert (loss.pictures, loss.changed) == (1, 0) and 0 < loss.largest < 0.2
     with pytest.raises(FileExistsError):
-        compression.compress("cifar10", tmp_path / "x.net")
-    little = compression.compress("cifar10", tmp_path / "x.net", 0.5, [photo], overwrite=True)
+        compress("cifar10", tmp_path / "x.net")
+    little = compress("cifar10", tmp_path / "x.net", 0.5, [photo], overwrite=True)
     assert little.loss.largest > 0.2
-    noise = compression.compress("cifar10", tmp_path / "y.net")
-    assert noise.loss.pictures == 32 and "pictures of noise" in compression.table(noise)
+    noise = compress("cifar10", tmp_path / "y.net")
+    assert noise.loss.pictures == 32 and "pictures of noise" in compression_table(noise)
 
 
 @pytest.mark.data
 def test_cifar10_keeps_its_error(tmp_path, data):
-    from tfalexnet.evaluation import evaluate
+    from tfalexnet.evaluation.evaluate import evaluate
 
-    output = compression.compress("cifar10", tmp_path / "cifar10.net").output
-    assert output.stat().st_size < 0.35 * locate("cifar10").stat().st_size
+    output = compress("cifar10", tmp_path / "cifar10.net").output
+    assert output.stat().st_size < 0.35 * locate_weights("cifar10").stat().st_size
     report = evaluate(data / "cifar10" / "test", output)
     assert report["top1_error"] == pytest.approx(16.91, abs=0.5)

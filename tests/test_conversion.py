@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from nets import random_parameters, small, write_npy
 
-from tfalexnet import AlexNet, CheckpointError, checkpoints, convert
-from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
-from tfalexnet.conversion import described, table
-from tfalexnet.formats import keras_h5
+from tfalexnet import AlexNet, CheckpointError, convert
+from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_description
+from tfalexnet.checkpoints.formats import keras_h5
+from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
+from tfalexnet.tools.convert import describe_checkpoint, parameters_table
 
 NET = small(BVLC_ALEXNET)
 PARAMETERS = random_parameters(NET)
@@ -63,7 +64,9 @@ def test_what_a_format_cannot_hold_is_said(npy):
     assert "x.caffemodel has no place for network, class names and preprocessing" in checkpoint.notes[-1]
     output, checkpoint = convert(npy, "x.npz", NET)
     assert not checkpoint.notes
-    assert "bvlc_alexnet" in described(npy, NET) and "squashed to 256×256" in described(output, NET)
+    assert "bvlc_alexnet" in describe_checkpoint(npy, NET) and "squashed to 256×256" in describe_checkpoint(
+        output, NET
+    )
 
 
 def test_one_file_serves_two_devices(npy):
@@ -84,7 +87,7 @@ def test_attributes_say_where_it_comes_from(npy):
 
 def test_the_table_and_its_total(npy):
     _, checkpoint = convert(npy, architecture=NET)
-    lines = table(checkpoint).splitlines()
+    lines = parameters_table(checkpoint).splitlines()
     assert lines[1].split() == ["conv1", "11×11×3×12", "12", "4,368"]
     assert lines[-1].split() == ["total", f"{sum(a.size for pair in PARAMETERS.values() for a in pair):,}"]
 
@@ -120,7 +123,7 @@ def test_own_class_names(npy, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {i}" for i in range(10)), encoding="utf-8-sig")
     output, _ = convert(npy, architecture=NET, labels=labels)
-    _, classes = checkpoints.describe(output)
+    _, classes = read_description(output)
     assert classes[0] == (None, "thing 0") and classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
@@ -175,7 +178,7 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
             convert(tmp_path / "net.npy", tmp_path / "wrong.weights.h5", "bvlc_alexnet")
         output, _ = convert(tmp_path / "net.npy", tmp_path / f"{name}s.weights.h5")
-        assert checkpoints.read(output).architecture.name == name
+        assert read_checkpoint(output).architecture.name == name
 
 
 def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):
@@ -198,22 +201,22 @@ def test_damaged_h5_files(npy):
     with h5py.File(output, "r+") as file:
         del file["layers/conv2d/vars/1"]
     with pytest.raises(CheckpointError, match=r"conv1 \(conv2d\): not 2 variables but 1"):
-        checkpoints.read(output, NET)
+        read_checkpoint(output, NET)
     with h5py.File(output, "r+") as file:
         file["layers/conv2d/vars/1"] = h5py.ExternalLink("/etc/passwd", "x")
     with pytest.raises(CheckpointError, match="is a link; refused"):
-        checkpoints.read(output, NET)
+        read_checkpoint(output, NET)
     with h5py.File(output, "r+") as file:
         file["layers/dense_9"] = h5py.ExternalLink("/etc/passwd", "x")
     with pytest.raises(CheckpointError, match="is a link; refused"):
-        checkpoints.read(output, NET)
+        read_checkpoint(output, NET)
     for chunks, message in ((None, "claims 4398046511104 bytes, more than the file"), ((1024,), "in one piece")):
         with h5py.File(output, "w") as file:
             file["layers/dense/vars/0"] = np.ones(3, "f4")
             file.create_dataset("layers/dense/vars/1", (1 << 40,), "f4", chunks=chunks)
             file["layers/dense/vars"].attrs["name"] = "fc8"
         with pytest.raises(CheckpointError, match=message):
-            checkpoints.read(output, NET)
+            read_checkpoint(output, NET)
 
 
 def test_a_name_that_keras_would_not_read(npy):
@@ -229,7 +232,7 @@ def test_a_full_disk_leaves_the_old_file(npy):
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from nets import small; from tfalexnet import convert; from tfalexnet.architectures import BVLC_ALEXNET\n"
+        "from nets import small; from tfalexnet import convert; from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
         "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )
@@ -245,7 +248,7 @@ def test_a_kill_leaves_the_old_file(npy):
     before = output.read_bytes()
     code = (
         "import os, signal\n"
-        "from tfalexnet.formats import Contents, keras_h5\n"
+        "from tfalexnet.checkpoints.formats import Contents, keras_h5\n"
         "class Killer(dict):\n"
         "    def items(self):\n"
         "        yield from list(dict.items(self))[:4]\n"

@@ -11,10 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import architectures, data
-from tfalexnet.data import AUGMENTATIONS, PREPARED, Labelled, Skipped, prepared
-from tfalexnet.decoding import PictureError
-from tfalexnet.preprocessing import Preprocessing
+from tfalexnet import data
+from tfalexnet.data.batching import AUGMENTATIONS, PREPARED, Labelled, Skipped, prepared
+from tfalexnet.images.decode import PictureError
+from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28
 
 PLAIN = Preprocessing("squash", 8, 6, antialias=True, channels="RGB", mean=(0.0, 0.0, 0.0))
 
@@ -251,10 +252,10 @@ def test_cifar10s_mean_is_that_of_its_training_pictures(data):
 
 
 TABLES = {
-    "known": (architectures.MNIST_28, "mnist_28", (28, 28, 1)),
-    "own": (architectures.MNIST_28, "mine", (28, 28, 1)),
-    "own, with colours": (architectures.BVLC_ALEXNET, "mine", (227, 227, 3)),
-    "known, of another size": (architectures.BVLC_ALEXNET, "bvlc_alexnet", (99, 99, 3)),
+    "known": (MNIST_28, "mnist_28", (28, 28, 1)),
+    "own": (MNIST_28, "mine", (28, 28, 1)),
+    "own, with colours": (BVLC_ALEXNET, "mine", (227, 227, 3)),
+    "known, of another size": (BVLC_ALEXNET, "bvlc_alexnet", (99, 99, 3)),
 }
 
 
@@ -274,6 +275,6 @@ def test_every_table_has_its_pictures(name, folder):
 
 @pytest.mark.parametrize("shape", [(20, 30, 3), (20, 20, 2)])
 def test_a_table_of_another_input_is_refused(shape):
-    net = dataclasses.replace(architectures.MNIST_28, name="mine", input_shape=shape)
+    net = dataclasses.replace(MNIST_28, name="mine", input_shape=shape)
     with pytest.raises(ValueError, match=r"square input of 1 or 3 channels for mine. Received: \(20, "):
         prepared(net)

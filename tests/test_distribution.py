@@ -16,9 +16,14 @@ import tensorflow as tf
 from test_main import tfalexnet as command
 from test_runs import NET, RECIPE, archive, interrupted_at, log, pictures, same, train
 
-from tfalexnet import checkpoints, data, distribution, learning, runs, training
-from tfalexnet.architectures import MNIST_28, Architecture
-from tfalexnet.runs import Options
+from tfalexnet import data, training
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
+from tfalexnet.networks.catalog import MNIST_28
+from tfalexnet.networks.spec import Architecture
+from tfalexnet.training import trainer
+from tfalexnet.training.distribute import get_strategy
+from tfalexnet.training.loop import Stopped
+from tfalexnet.training.trainer import Options, _model
 
 TRAINING = ("train", "d.npz", "--architecture", "mnist_28", "--epochs", "3", "--batch-size", "32", "--dropout", "0")
 TRAINING += ("--recipe", "paper", "--learning-rate", "0.001", "--log-interval", "1", "--checkpoint-minutes", "0.001")
@@ -32,7 +37,7 @@ def two_replicas() -> tf.distribute.Strategy:
 
 def equal(one, two, net: Architecture) -> None:
     """Two models whose parameters are, up to the order of sums."""
-    one, two = (checkpoints.read(folder / "model.weights.h5", net).parameters for folder in (one, two))
+    one, two = (read_checkpoint(folder / "model.weights.h5", net).parameters for folder in (one, two))
     for name, pair in one.items():
         for a, b in zip(pair, two[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -51,7 +56,7 @@ def test_two_replicas_learn_as_one(two_replicas, tmp_path):
 def test_each_replica_drops_units_of_its_own_again_and_again_the_same(two_replicas):
     def masks(count: int) -> np.ndarray:
         """Which units two replicas keep in so many steps of a fresh model: (steps, replicas, units)."""
-        model = runs._model(NET, RECIPE, Options(dropout=0.2), two_replicas)
+        model = _model(NET, RECIPE, Options(dropout=0.2), two_replicas)
         layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
 
         @tf.function
@@ -73,7 +78,7 @@ def test_two_replicas_with_dropout_go_on_as_if_nothing_had_been(two_replicas, tm
     train(tmp_path / "whole", strategy=two_replicas)
     with monkeypatch.context() as patch:
         interrupted_at("training", 3, patch)
-        with pytest.raises(learning.Stopped):
+        with pytest.raises(Stopped):
             train(tmp_path / "cut", strategy=two_replicas)
     train(tmp_path / "cut", strategy=two_replicas)
     same(tmp_path / "whole", tmp_path / "cut")
@@ -96,7 +101,7 @@ def test_that_replicas_are_strict_is_said(two_replicas, tmp_path):
     parts = data.read(tmp_path / "d")
     recipe = dataclasses.replace(RECIPE, batch=4, epochs=1)
     with pytest.warns(UserWarning, match="a picture that cannot be read ends the training, as with --strict"):
-        runs.train(*parts, NET, recipe, tmp_path / "run", strategy=two_replicas)
+        trainer.train(*parts, NET, recipe, tmp_path / "run", strategy=two_replicas)
 
 
 CLUSTERS = {
@@ -115,7 +120,7 @@ def test_workers_without_a_cluster_are_told_what_is_expected(name, monkeypatch):
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(ValueError, match='Expected TF_CONFIG .* such as {"cluster".*Received: ') as caught:
-        distribution.strategy_named("multi-worker")
+        get_strategy("multi-worker")
     assert str(caught.value).endswith(f"Received: {config or 'none'}")
 
 

@@ -19,10 +19,15 @@ from nets import random_parameters
 from servers import Answer, Server
 
 import tfalexnet
-from tfalexnet import checkpoints, classes, conversion, download, progress, weights
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.download import Digest, DownloadError, alone, fetch
-from tfalexnet.weights import Accuracy, Known, Source, WeightsNotFoundError
+from tfalexnet.checkpoints.checkpoint import Checkpoint, keras_h5, read_checkpoint, write_checkpoint
+from tfalexnet.hub import download
+from tfalexnet.hub.cache import WeightsNotFoundError, find_weights, locate_weights
+from tfalexnet.hub.download import Digest, DownloadError, download_file
+from tfalexnet.hub.registry import REGISTRY, Accuracy, PublishedWeights, Source
+from tfalexnet.images.classes import numbered_classes
+from tfalexnet.io import progress
+from tfalexnet.io.locks import fcntl, file_lock
+from tfalexnet.tools.convert import convert
 
 generator = np.random.default_rng(2012)
 SIZE, SOME = 1_000_000, 400_000
@@ -147,7 +152,7 @@ def test_the_file_is_right_whatever_the_server_does(name, server, path, part):
     answers, size, before, asked = HABITS[name]
     if before:
         part.write_bytes(before)
-    assert fetch([server.gives("file", *answers)], path, RIGHT, size) == path
+    assert download_file([server.gives("file", *answers)], path, RIGHT, size) == path
     assert path.read_bytes() == BODY
     assert server.asked("file") == asked
     assert beside(path) == ["file"]
@@ -228,20 +233,20 @@ def test_a_fault_is_told_and_the_next_address_asked(name, server, path):
     answers, stated, reason = FAULTS[name]
     url = server.gives("file", *answers)
     with pytest.raises(DownloadError, match=reason) as caught:
-        fetch([url], path, RIGHT, **stated)
+        download_file([url], path, RIGHT, **stated)
     told = str(caught.value)
     assert told.replace("\n", "").isprintable()
     assert f"\n    {url}: " in told and len(told.splitlines()) == 3
     assert set(beside(path)) <= {"file.part"}
     server.gives("file", *answers)
-    assert fetch([url, server.gives("mirror", GOOD)], path, RIGHT, **stated).read_bytes() == BODY
+    assert download_file([url, server.gives("mirror", GOOD)], path, RIGHT, **stated).read_bytes() == BODY
     assert beside(path) == ["file"]
     assert len(server.asked("mirror")) <= 2
 
 
 def test_wrong_bytes_are_not_kept(server, path):
     with pytest.raises(DownloadError):
-        fetch([server.gives("file", Answer(OTHER))], path, RIGHT)
+        download_file([server.gives("file", Answer(OTHER))], path, RIGHT)
     assert beside(path) == []
 
 
@@ -250,7 +255,7 @@ def test_every_address_is_named_with_its_reason(server, path):
         nobody = gone.gives("file")
     urls = [server.gives("missing"), nobody, server.gives("wrong", Answer(OTHER))]
     with pytest.raises(DownloadError) as caught:
-        fetch(urls, path, RIGHT)
+        download_file(urls, path, RIGHT)
     first, *reasons, last = str(caught.value).splitlines()
     assert first == "Expected one of these addresses to give file. Received:"
     assert [reason.split(": ")[0].strip() for reason in reasons] == urls
@@ -262,31 +267,31 @@ def test_every_address_is_named_with_its_reason(server, path):
 
 def test_a_second_address_goes_on_where_the_first_was_cut(server, path):
     first = server.gives("first", Answer(BODY, cut=SOME), Answer(status=404))
-    fetch([first, server.gives("second", GOOD)], path, RIGHT)
+    download_file([first, server.gives("second", GOOD)], path, RIGHT)
     assert server.asked("second") == [SOME] and path.read_bytes() == BODY
 
 
 def test_a_later_call_goes_on_where_all_were_cut(server, path):
     with pytest.raises(DownloadError, match="404"):
-        fetch([server.gives("file", Answer(BODY, cut=SOME), Answer(status=404))], path, RIGHT)
-    fetch([server.gives("again", GOOD)], path, RIGHT)
+        download_file([server.gives("file", Answer(BODY, cut=SOME), Answer(status=404))], path, RIGHT)
+    download_file([server.gives("again", GOOD)], path, RIGHT)
     assert server.asked("again") == [SOME] and path.read_bytes() == BODY
 
 
 def test_a_stall_counts_as_a_cut(server, path, monkeypatch):
     monkeypatch.setattr(download, "STALL", 0.3)
     url = server.gives("file", Answer(BODY, pause=SOME, meanwhile=server.stall), GOOD)
-    fetch([url], path, RIGHT)
+    download_file([url], path, RIGHT)
     assert server.asked("file") == [0, SOME] and path.read_bytes() == BODY
     url = server.gives("never", Answer(BODY, meanwhile=server.stall))
     with pytest.raises(DownloadError, match="timed out after 0 of 1000000 bytes, 3 times"):
-        fetch([url], path.with_name("never"), RIGHT)
+        download_file([url], path.with_name("never"), RIGHT)
     assert server.asked("never") == [0, 0, 0]
 
 
 def test_a_connection_that_breaks(server, path):
     url = server.gives("file", Answer(BODY, cut=SOME, reset=True), GOOD)
-    fetch([url], path, RIGHT)
+    download_file([url], path, RIGHT)
     assert len(server.asked("file")) == 2 and path.read_bytes() == BODY
 
 
@@ -302,7 +307,7 @@ def test_a_network_that_goes_and_comes_back(path, monkeypatch):
 
         happens = iter([running.close, back])
         monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: next(happens)()))
-        fetch([url], path, RIGHT)
+        download_file([url], path, RIGHT)
     assert path.read_bytes() == BODY
 
 
@@ -318,7 +323,7 @@ def test_a_redirection_keeps_the_range_and_reads_no_endless_text(server, path, p
         meanwhile=lambda: read.append(1),
     )
     server.gives("other", GOOD)
-    fetch([server.gives("file", moved)], path, RIGHT)
+    download_file([server.gives("file", moved)], path, RIGHT)
     assert server.asked("file") == server.asked("other") == [SOME]
     assert path.read_bytes() == BODY
     assert len(read) < 50
@@ -333,7 +338,7 @@ def test_nothing_is_in_its_place_before_it_is_whole_and_checked(server, path):
             return super().of(file)
 
     url = server.gives("file", Answer(BODY, pause=SIZE - 1, meanwhile=lambda: seen.append(tuple(beside(path)))))
-    fetch([url], path, Watching("sha256", RIGHT.hexadecimal))
+    download_file([url], path, Watching("sha256", RIGHT.hexadecimal))
     assert len(seen) == 2 and not any("file" in names for names in seen)
     assert seen[-1] == ("file.part", "file.lock", "file.part")
 
@@ -341,12 +346,12 @@ def test_nothing_is_in_its_place_before_it_is_whole_and_checked(server, path):
 def test_what_is_there_is_not_asked_for(server, path, part, monkeypatch):
     path.write_bytes(BODY)
     monkeypatch.setenv("TFALEXNET_OFFLINE", "1")
-    assert fetch([server.gives("file", GOOD)], path, RIGHT).read_bytes() == BODY
+    assert download_file([server.gives("file", GOOD)], path, RIGHT).read_bytes() == BODY
     path.write_bytes(b"put there by hand")
     with pytest.raises(DownloadError, match="another file, or damaged; move it away"):
-        fetch([server.gives("file", GOOD)], path, RIGHT)
+        download_file([server.gives("file", GOOD)], path, RIGHT)
     with pytest.warns(UserWarning, match="Only one source states"):
-        fetch([server.gives("file", GOOD)], path, dataclasses.replace(RIGHT, certain=False))
+        download_file([server.gives("file", GOOD)], path, dataclasses.replace(RIGHT, certain=False))
     assert path.read_bytes() == b"put there by hand"
     assert server.requests == [] and not part.exists()
 
@@ -356,28 +361,30 @@ def test_offline_asks_nobody_and_says_what_to_do(server, path, monkeypatch):
     for said in ("1", "yes"):
         monkeypatch.setenv("TFALEXNET_OFFLINE", said)
         with pytest.raises(DownloadError) as caught:
-            fetch([url], path, RIGHT)
+            download_file([url], path, RIGHT)
         for part in (f"TFALEXNET_OFFLINE={said}", str(path), url, "Unset the variable"):
             assert part in str(caught.value)
     assert server.requests == [] and not path.parent.exists()
     for said in ("0", ""):
         monkeypatch.setenv("TFALEXNET_OFFLINE", said)
-        fetch([url], path, RIGHT).unlink()
+        download_file([url], path, RIGHT).unlink()
     assert server.asked("file") == [0, 0]
 
 
 def test_an_uncertain_digest_is_a_warning_that_shows_both(server, path):
     url = server.gives("file", Answer(OTHER))
     with pytest.warns(UserWarning) as caught:
-        fetch([url], path, sha256(BODY, certain=False))
+        download_file([url], path, sha256(BODY, certain=False))
     (warning,) = caught
     for part in (url, RIGHT.hexadecimal, sha256(OTHER).hexadecimal):
         assert part in str(warning.message)
     assert path.read_bytes() == OTHER and beside(path) == ["file"]
     path.unlink()
-    fetch([server.gives("file", GOOD)], path, sha256(BODY, certain=False))
+    download_file([server.gives("file", GOOD)], path, sha256(BODY, certain=False))
     with pytest.raises(DownloadError, match="expected 5 bytes, received 4"):
-        fetch([server.gives("file", Answer(b"four"))], path.with_name("short"), sha256(BODY, certain=False), 5)
+        download_file(
+            [server.gives("file", Answer(b"four"))], path.with_name("short"), sha256(BODY, certain=False), 5
+        )
 
 
 def test_digests_as_published(tmp_path):
@@ -400,7 +407,7 @@ def test_what_is_no_digest_and_no_address(path):
             Digest("sha256", wrong)
     for urls in ([], ["file:///etc/passwd"], ["http://host/file", "ftp://host/file"], ["host/file"]):
         with pytest.raises(ValueError, match="addresses with http: or https:"):
-            fetch(urls, path, RIGHT)
+            download_file(urls, path, RIGHT)
     assert not path.parent.exists()
 
 
@@ -410,21 +417,21 @@ def test_a_terminal_sees_how_far(server, path, part, monkeypatch):
     monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=terminal))
     monkeypatch.setenv("COLUMNS", "120")
     part.write_bytes(BODY[:SOME])
-    fetch([server.gives("file", GOOD)], path, RIGHT)
+    download_file([server.gives("file", GOOD)], path, RIGHT)
     first, *_, last = terminal.getvalue().strip().split("\r")
     assert " 40%  0.4/1.0 MB" in first and "127.0.0.1 file" in first
     assert " 100%  1.0/1.0 MB" in f" {last.split('] ')[1]}"
 
 
 def test_a_log_stays_clean(server, path, capfd):
-    fetch([server.gives("file", Answer(BODY, cut=SOME), GOOD)], path, RIGHT)
+    download_file([server.gives("file", Answer(BODY, cut=SOME), GOOD)], path, RIGHT)
     assert capfd.readouterr() == ("", "")
 
 
 FETCH = """
 import sys
 from pathlib import Path
-from tfalexnet import download
+from tfalexnet.hub import download
 download.PAUSE = download.POLL = 0.01
 url, path, hexadecimal = sys.argv[1:]
 download.fetch([url], Path(path), download.Digest("sha256", hexadecimal))
@@ -474,14 +481,14 @@ def test_a_killed_process_blocks_nobody_and_is_gone_on_from(server, path, part):
         killed.kill()
     assert killed.returncode != 0 and path.with_name("file.lock").exists()
     have = part.stat().st_size
-    fetch([url], path, RIGHT)
+    download_file([url], path, RIGHT)
     assert server.asked("file") == [0, have] and 0 < have <= SOME
     assert path.read_bytes() == BODY
 
 
 def test_one_process_at_a_time(path):
     code = (
-        "import sys; from pathlib import Path; from tfalexnet import download; download.POLL = 0.001\n"
+        "import sys; from pathlib import Path; from tfalexnet.hub import download; download.POLL = 0.001\n"
         "path = Path(sys.argv[1])\n"
         "for _ in range(50):\n"
         "    with download.alone(path):\n"
@@ -496,7 +503,7 @@ def test_one_process_at_a_time(path):
 
 def test_threads_wait_for_each_other_too(server, path):
     url = server.gives("file", Answer(BODY, pause=SOME, meanwhile=lambda: time.sleep(0.1)))
-    threads = [threading.Thread(target=fetch, args=([url], path, RIGHT)) for _ in range(3)]
+    threads = [threading.Thread(target=download_file, args=([url], path, RIGHT)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -506,7 +513,7 @@ def test_threads_wait_for_each_other_too(server, path):
 
 def test_an_error_frees_the_lock(path):
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), alone(path):
+        with pytest.raises(KeyboardInterrupt), file_lock(path):
             raise KeyboardInterrupt
 
 
@@ -515,8 +522,8 @@ def test_a_file_system_without_locks_stops_nobody(server, path, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(download.fcntl, "flock", none)
-    assert fetch([server.gives("file", GOOD)], path, RIGHT).read_bytes() == BODY
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert download_file([server.gives("file", GOOD)], path, RIGHT).read_bytes() == BODY
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
@@ -532,14 +539,14 @@ def test_a_full_disk_is_no_fault_of_the_address(server, path, part):
     with process(code, path, RIGHT.hexadecimal, url, mirror) as full:
         assert full.stderr.read() == f"OSError {errno.EFBIG}\n"
     assert part.stat().st_size == 300_000 and not path.exists()
-    fetch([url], path, RIGHT)
+    download_file([url], path, RIGHT)
     assert server.requests == [("file", 0), ("file", 300_000)] and path.read_bytes() == BODY
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(OSError) as caught:
-        fetch([server.gives("file", GOOD)], tmp_path / "home" / "file", RIGHT)
+        download_file([server.gives("file", GOOD)], tmp_path / "home" / "file", RIGHT)
     assert not isinstance(caught.value, DownloadError) and server.requests == []
 
 
@@ -559,8 +566,8 @@ def home(tmp_path, monkeypatch):
 def published(folder: Path, seed: int, suffix: str) -> bytes:
     """A checkpoint with random numbers, as somebody would publish it."""
     folder.mkdir(exist_ok=True)
-    checkpoint = Checkpoint(random_parameters(NET, seed), NET, None, classes.numbered(NET.classes))
-    checkpoints.write(folder / f"{seed}{suffix}", checkpoint)
+    checkpoint = Checkpoint(random_parameters(NET, seed), NET, None, numbered_classes(NET.classes))
+    write_checkpoint(folder / f"{seed}{suffix}", checkpoint)
     return (folder / f"{seed}{suffix}").read_bytes()
 
 
@@ -569,15 +576,15 @@ def named(monkeypatch):
     """Gives sources a name."""
 
     def register(*sources: Source) -> str:
-        known = Known("tested", NET.name, None, "", "", Accuracy(0.0, None, ""), sources)
-        monkeypatch.setitem(weights.KNOWN, "tested", known)
+        known = PublishedWeights("tested", NET.name, None, "", "", Accuracy(0.0, None, ""), sources)
+        monkeypatch.setitem(REGISTRY, "tested", known)
         return "tested"
 
     return register
 
 
 def assert_holds(path: Path, seed: int) -> None:
-    read = checkpoints.read(path, NET).parameters
+    read = read_checkpoint(path, NET).parameters
     for name, arrays in random_parameters(NET, seed).items():
         for array, expected in zip(read[name], arrays, strict=True):
             np.testing.assert_array_equal(array, expected)
@@ -593,10 +600,10 @@ def test_a_name_is_downloaded_and_converted_once(suffix, server, named, home, tm
         for layer, arrays in random_parameters(NET, 1).items():
             for array, expected in zip(model.get_layer(layer).get_weights(), arrays, strict=True):
                 np.testing.assert_array_equal(array, expected)
-        assert weights.find(name) == weights.locate(name) == home / "tested.weights.h5"
+        assert find_weights(name) == locate_weights(name) == home / "tested.weights.h5"
         assert server.asked(f"net{suffix}") == [0]
         assert os.listdir(home) == ["tested.weights.h5"] or os.name == "nt"
-    said = checkpoints.keras_h5.read(home / "tested.weights.h5").attributes
+    said = keras_h5.read(home / "tested.weights.h5").attributes
     assert (said["source"], said["source_sha256"]) == (f"net{suffix}", sha256(content).hexadecimal)
 
 
@@ -605,14 +612,14 @@ def test_a_page_instead_of_an_uncertain_file_is_not_kept(server, named, home, tm
     wrong = Source((server.gives("page.npy", Answer(page)),), dataclasses.replace(sha256(content), certain=False))
     right = Source((server.gives("net.npy", Answer(content)),), sha256(content))
     with pytest.warns(UserWarning, match="Only one source states the expected digest"):
-        assert_holds(weights.find(named(wrong, right)), 1)
+        assert_holds(find_weights(named(wrong, right)), 1)
     assert server.asked("page.npy") == server.asked("net.npy") == [0]
     (home / "tested.weights.h5").unlink()
     with (
         pytest.warns(UserWarning, match="Only one source"),
         pytest.raises(tfalexnet.WeightsNotFoundError, match=r"page\.npy: expected a checkpoint"),
     ):
-        weights.find(named(wrong))
+        find_weights(named(wrong))
     assert not list(home.glob("page*"))
 
 
@@ -622,10 +629,10 @@ def test_a_file_that_was_put_there_by_hand(server, named, home, tmp_path):
     home.mkdir(exist_ok=True)
     (home / "net.npy").write_bytes(other)
     with pytest.raises(tfalexnet.WeightsNotFoundError, match="It is another file, or damaged; move it away"):
-        weights.find(name)
+        find_weights(name)
     assert (home / "net.npy").read_bytes() == other
     (home / "net.npy").write_bytes(content)
-    assert_holds(weights.find(name), 1)
+    assert_holds(find_weights(name), 1)
     assert (home / "net.npy").read_bytes() == content and server.asked("net.npy") == []
 
 
@@ -633,7 +640,7 @@ def test_wrong_bytes_are_never_read_and_the_next_source_is_asked(server, named, 
     wrong, right = (published(tmp_path / "published", seed, ".npy") for seed in (1, 2))
     first = Source((server.gives("first.npy", Answer(wrong)),), sha256(right))
     second = Source((server.gives("second.npy", Answer(right)),), sha256(right))
-    assert_holds(weights.find(named(first, second)), 2)
+    assert_holds(find_weights(named(first, second)), 2)
     assert server.requests == [("first.npy", 0), ("second.npy", 0)]
     assert os.listdir(home) == ["tested.weights.h5"] or os.name == "nt"
 
@@ -642,8 +649,8 @@ def test_an_uncertain_source_is_used_with_a_warning(server, named, home, tmp_pat
     content = published(tmp_path / "published", 1, ".npy")
     url = server.gives("net.npy", Answer(content))
     with pytest.warns(UserWarning, match=f"{RIGHT.hexadecimal}, received {sha256(content).hexadecimal}"):
-        assert_holds(weights.find(named(Source((url,), sha256(BODY, certain=False)))), 1)
-    assert weights.find("tested") == home / "tested.weights.h5"
+        assert_holds(find_weights(named(Source((url,), sha256(BODY, certain=False)))), 1)
+    assert find_weights("tested") == home / "tested.weights.h5"
 
 
 def test_no_source_gives_it(server, named, home):
@@ -670,24 +677,25 @@ def test_offline_the_way_by_hand_is_told_and_works(server, named, home, tmp_path
     monkeypatch.setenv("TFALEXNET_OFFLINE", "1")
     name = named(Source((url,), sha256(content)))
     with pytest.raises(WeightsNotFoundError) as caught:
-        weights.find(name)
+        find_weights(name)
     told = str(caught.value)
     output = Path("weights", "tested.weights.h5")
     command = f"tfalexnet convert FILE --architecture {NET.name} --output {output}"
     for part in ("TFALEXNET_OFFLINE=1", url, str(home), command):
         assert part in told
-    conversion.convert(tmp_path / "published" / "1.npy", output, NET.name)
-    assert weights.find(name) == output
+    convert(tmp_path / "published" / "1.npy", output, NET.name)
+    assert find_weights(name) == output
     assert_holds(output, 1)
     output.unlink()
     (home / "net.npy").write_bytes(content)
-    assert_holds(weights.find(name), 1)
+    assert_holds(find_weights(name), 1)
     assert server.requests == []
 
 
 FIND = """
 import sys
-from tfalexnet import conversion, download, weights
+from tfalexnet.hub import cache as weights, download
+from tfalexnet.tools import convert as conversion
 download.POLL = 0.01
 url, hexadecimal, architecture = sys.argv[1:]
 source = weights.Source((url,), download.Digest("sha256", hexadecimal))

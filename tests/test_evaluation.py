@@ -19,13 +19,19 @@ from nets import random_parameters, write_npy
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import AlexNet, CheckpointError, checkpoints, evaluation, exporting, inference, weights
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import ilsvrc_ids, imagenet, named
-from tfalexnet.download import Digest
-from tfalexnet.evaluation import evaluate, recognised, table
-from tfalexnet.exporting import FORMATS
-from tfalexnet.preprocessing import TORCHVISION
+from tfalexnet import AlexNet, CheckpointError
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.evaluation import evaluate as evaluation
+from tfalexnet.evaluation.evaluate import KNOWN, Progress, evaluate, identify_published, report_table
+from tfalexnet.exporters.export import EXPORTERS, export
+from tfalexnet.hub.cache import locate_weights
+from tfalexnet.hub.download import Digest
+from tfalexnet.hub.registry import REGISTRY, Source
+from tfalexnet.images.classes import classes_from_labels, ilsvrc_ids, imagenet_classes
+from tfalexnet.images.preprocessing import TORCHVISION
+from tfalexnet.inference import pipeline as inference
+from tfalexnet.inference.pipeline import run_network
+from tfalexnet.runtimes.network import Network
 
 NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]
 PROCESS = dataclasses.replace(TORCHVISION, size=40, crop=32)
@@ -34,14 +40,14 @@ PASSING = ("seconds", "resumed_after")  # What an interruption may change.
 
 
 def save(path, net, classes, parameters=None):
-    checkpoints.write(path, Checkpoint(parameters or random_parameters(net), net, PROCESS, classes))
+    write_checkpoint(path, Checkpoint(parameters or random_parameters(net), net, PROCESS, classes))
     return path
 
 
 @pytest.fixture(scope="module")
 def thin(tmp_path_factory):
     """Random weights of a small network of ImageNet's classes."""
-    return save(tmp_path_factory.mktemp("weights") / "thin.weights.h5", NET.with_classes(1000), imagenet())
+    return save(tmp_path_factory.mktemp("weights") / "thin.weights.h5", NET.with_classes(1000), imagenet_classes())
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,7 @@ def folder(tmp_path, monkeypatch, images, ranks):
     """Class folders; picture i is of the class that has place i % 10 in the answer of one view."""
     monkeypatch.chdir(tmp_path)
     for i, image in enumerate(images):
-        wnid = imagenet()[ranks[1][i, i % 10]].wnid
+        wnid = imagenet_classes()[ranks[1][i, i % 10]].wnid
         os.makedirs(f"set/{wnid}", exist_ok=True)
         Image.fromarray(image).save(f"set/{wnid}/{i}.png")
     return Path("set")
@@ -99,7 +105,7 @@ def test_errors_and_confusion_are_those_numpy_counts(folder, thin, ranks):
     assert (report["top1_error"], report["top5_error"]) == (90, 50)
     for index, row in report["per_class"].items():
         of = truth == int(index)
-        assert (row["wnid"], row["name"]) == imagenet()[int(index)] and row["read"] == of.sum()
+        assert (row["wnid"], row["name"]) == imagenet_classes()[int(index)] and row["read"] == of.sum()
         assert row["top1_error"] == pytest.approx(100 * (top[of, 0] != truth[of]).mean())
         assert row["top5_error"] == pytest.approx(100 * (top[of] != truth[of, None]).all(axis=1).mean())
     assert set(map(int, report["per_class"])) == set(truth)
@@ -124,7 +130,7 @@ def test_of_equal_probabilities_the_lower_number_comes_first(tmp_path):
     net = NET.with_classes(100)
     parameters = {name: (kernel * 0, bias * 0) for name, (kernel, bias) in random_parameters(net).items()}
     parameters[net.classifier.name][1][1::2] = 1
-    file = save(tmp_path / "w.weights.h5", net, named(names), parameters)
+    file = save(tmp_path / "w.weights.h5", net, classes_from_labels(names), parameters)
     for name in names:
         os.makedirs(tmp_path / "set" / name)
         Image.new("RGB", (40, 40)).save(tmp_path / "set" / name / "x.png")
@@ -134,13 +140,13 @@ def test_of_equal_probabilities_the_lower_number_comes_first(tmp_path):
 
 
 def test_five_classes_have_no_top_5(tmp_path):
-    file = save(tmp_path / "w.weights.h5", NET.with_classes(5), named(list("abcde")))
+    file = save(tmp_path / "w.weights.h5", NET.with_classes(5), classes_from_labels(list("abcde")))
     os.makedirs(tmp_path / "set/a")
     Image.new("RGB", (40, 40)).save(tmp_path / "set/a/x.png")
     report = evaluate(tmp_path / "set", file)
     assert report["top5_error"] is report["top5_wrong"] is report["per_class"]["0"]["top5_error"] is None
     assert report["top1_error"] in (0, 100)
-    assert "top-5" not in table(report) and "\npublished" not in table(report)
+    assert "top-5" not in report_table(report) and "\npublished" not in report_table(report)
 
 
 def flat(folder, number):
@@ -158,8 +164,8 @@ def flat(folder, number):
 
 
 NUMBERS = {
-    "sorted": {wnid: index for index, (wnid, _) in enumerate(imagenet())},
-    "ilsvrc": {imagenet()[index].wnid: number for number, index in ilsvrc_ids().items()},
+    "sorted": {wnid: index for index, (wnid, _) in enumerate(imagenet_classes())},
+    "ilsvrc": {imagenet_classes()[index].wnid: number for number, index in ilsvrc_ids().items()},
 }
 SAME = ("pictures", "read", "top1_error", "top5_error", "per_class", "confusion")
 
@@ -192,7 +198,7 @@ def test_unreadable_pictures_are_named_and_count_in_no_error(folder, thin):
     ]
     assert report["pictures"] == COUNT + 3 and report["read"] == COUNT
     assert report["top1_error"] == whole["top1_error"] and report["confusion"] == whole["confusion"]
-    assert "unreadable   3" in table(report)
+    assert "unreadable   3" in report_table(report)
 
 
 def test_nothing_to_read_is_an_error_and_leaves_nothing_behind(folder, thin):
@@ -228,7 +234,7 @@ def test_the_report_is_on_disk_as_it_is_returned(folder, thin):
 
 def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **given):
     """An evaluation that ends after so many steps of eight pictures."""
-    call, calls = inference.Network.__call__, []
+    call, calls = Network.__call__, []
 
     def limited(self, inputs, batch):
         if len(calls) == steps:
@@ -238,7 +244,7 @@ def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **g
 
     with monkeypatch.context() as patch:
         patch.setattr(inference, "AT_ONCE", 1)  # Else the second step may come after the third.
-        patch.setattr(inference.Network, "__call__", limited)
+        patch.setattr(Network, "__call__", limited)
         with pytest.raises(error):
             evaluate(folder, thin, batch=8, output="report.json", **given)
     assert not os.path.exists("report.json")
@@ -254,7 +260,7 @@ def test_interrupted_it_goes_on_where_it_was(folder, thin, monkeypatch, error):
     lines = journal.read_text().splitlines()
     assert len(lines) == 1 + 16 and json.loads(lines[1]) == ["n01440764/0.png", "empty file"]
     evaluated = []
-    run = inference.run
+    run = run_network
     monkeypatch.setattr(inference, "run", lambda n, paths, *rest: evaluated.extend(paths) or run(n, paths, *rest))
     report = evaluate(folder, thin, batch=5, output="report.json")
     assert len(evaluated) == COUNT + 1 - 16 and report["resumed_after"] == 16
@@ -268,7 +274,7 @@ def test_killed_it_goes_on_where_it_was(folder, thin):
     image = last.read_bytes()
     last.unlink()
     os.mkfifo(last)
-    code = f"from tfalexnet.evaluation import evaluate; evaluate('set', {str(thin)!r}, batch=8, output='r.json')"
+    code = f"from tfalexnet import evaluate; evaluate('set', {str(thin)!r}, batch=8, output='r.json')"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     journal, deadline = Path("r.json.journal"), time.monotonic() + 60
     while not journal.exists() or journal.read_text().count("\n") < 1 + 56:  # 60 are seven steps of 8 and one of 4.
@@ -286,7 +292,7 @@ def test_killed_it_goes_on_where_it_was(folder, thin):
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
 def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(folder, thin, monkeypatch, left):
-    class Vanishing(evaluation.Progress):
+    class Vanishing(Progress):
         def advance(self, *given):
             super().advance(*given)
             if self.count == 10:
@@ -336,7 +342,7 @@ def test_a_journal_of_another_evaluation_is_kept_and_refused(folder, thin, monke
     other = save(
         tmp_path / "other.weights.h5",
         NET.with_classes(1000),
-        imagenet(),
+        imagenet_classes(),
         random_parameters(NET.with_classes(1000), 1),
     )
 
@@ -373,7 +379,7 @@ def test_a_file_that_only_has_the_journals_name_is_kept(folder, thin):
 def test_weights_whose_answers_are_no_numbers(folder, tmp_path):
     net = NET.with_classes(1000)
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
-    file = save(tmp_path / "huge.weights.h5", net, imagenet(), parameters)
+    file = save(tmp_path / "huge.weights.h5", net, imagenet_classes(), parameters)
     with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*png with .*NaN"):
         evaluate(folder, file)
 
@@ -381,9 +387,9 @@ def test_weights_whose_answers_are_no_numbers(folder, tmp_path):
 @pytest.mark.parametrize(("format", "package"), [("litert", "ai_edge_litert"), ("openvino", "openvino")])
 def test_an_exported_file_is_evaluated_by_its_runtime_alone(folder, thin, format, package):
     runtime = pytest.importorskip(package)
-    file = exporting.export(thin, Path("out") / FORMATS[format].NAME.format("net"), format)
+    file = export(thin, Path("out") / EXPORTERS[format].NAME.format("net"), format)
     code = (
-        "import json, sys; from tfalexnet.evaluation import evaluate\n"
+        "import json, sys; from tfalexnet import evaluate\n"
         "print(json.dumps(evaluate('set', sys.argv[1])))\n"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
@@ -415,7 +421,7 @@ def test_arguments_are_checked_before_the_work(folder, thin, given, message):
 def test_progress_shows_the_running_error(folder, thin, monkeypatch):
     notes = []
 
-    class Spy(evaluation.Progress):
+    class Spy(Progress):
         def advance(self, count, note=""):
             super().advance(count, note)
             notes.append((self.start, self.count, self.total, note))
@@ -450,7 +456,7 @@ def report_of(**changes):
 
 
 def test_the_table_has_measured_published_and_difference():
-    lines = table(report_of()).splitlines()
+    lines = report_table(report_of()).splitlines()
     assert [line.split() for line in lines[:3]] == [
         ["measured", "published", "difference"],
         ["top-1", "error", "43.20", "%", "42.90", "%", "+0.30"],
@@ -470,15 +476,17 @@ def test_the_table_has_measured_published_and_difference():
     ],
 )
 def test_published_figures_of_something_else_are_only_beside(changes, reservation):
-    assert table(report_of(**changes)).endswith(f"The published figures are only beside: {reservation}.")
+    assert report_table(report_of(**changes)).endswith(f"The published figures are only beside: {reservation}.")
 
 
 def converted(path, net=NET, **said):
-    checkpoints.write(path, Checkpoint(random_parameters(net), net, PROCESS, named(list("abcdefghij"))), **said)
+    write_checkpoint(
+        path, Checkpoint(random_parameters(net), net, PROCESS, classes_from_labels(list("abcdefghij"))), **said
+    )
     return path
 
 
-NPY = {"source": "alex.npy", "source_sha256": weights.KNOWN["bvlc_alexnet"].sources[1].digest.hexadecimal}
+NPY = {"source": "alex.npy", "source_sha256": REGISTRY["bvlc_alexnet"].sources[1].digest.hexadecimal}
 CAFFES = {"source": "bvlc_alexnet.caffemodel", "source_sha256": "0" * 64}  # Published with SHA-1 alone.
 OTHERS = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
 
@@ -498,7 +506,7 @@ OTHERS = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
 )
 def test_weights_are_recognised_by_what_they_were_made_from(said, architecture, name, tmp_path):
     for called in ("mine.weights.h5", "bvlc_alexnet.weights.h5"):
-        known = recognised(converted(tmp_path / called, **said), architecture)
+        known = identify_published(converted(tmp_path / called, **said), architecture)
         assert (known and known.name) == name
 
 
@@ -507,37 +515,37 @@ def test_a_name_is_no_proof(tmp_path, monkeypatch):
     monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     converted(tmp_path / "bvlc_alexnet.weights.h5", **OTHERS)
-    assert recognised(weights.locate("bvlc_alexnet"), "bvlc_alexnet") is None
+    assert identify_published(locate_weights("bvlc_alexnet"), "bvlc_alexnet") is None
 
 
 def test_published_files_themselves_are_recognised(tmp_path, monkeypatch):
     file = tmp_path / "mine.npy"
     write_npy(file, random_parameters(NET))
-    assert recognised(file, NET.name) is None
-    source = weights.Source(
-        ("https://example.org/x.npy",), Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest())
-    )
-    known = dataclasses.replace(weights.KNOWN["bvlc_alexnet"], sources=(source,), architecture=NET.name)
-    monkeypatch.setitem(evaluation.KNOWN, "bvlc_alexnet", known)
-    assert recognised(file, NET.name) is known
+    assert identify_published(file, NET.name) is None
+    source = Source(("https://example.org/x.npy",), Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest()))
+    known = dataclasses.replace(REGISTRY["bvlc_alexnet"], sources=(source,), architecture=NET.name)
+    monkeypatch.setitem(KNOWN, "bvlc_alexnet", known)
+    assert identify_published(file, NET.name) is known
 
 
 def test_a_path_has_its_published_figures_beside_it(tmp_path):
     os.makedirs(tmp_path / "set/cat")
     Image.new("RGB", (32, 32)).save(tmp_path / "set/cat/x.png")
-    shipped = weights.locate("cifar10")
+    shipped = locate_weights("cifar10")
     copy = shutil.copy(shipped, tmp_path / "copy.weights.h5")
     for file, name in ((shipped, "cifar10"), (os.path.relpath(shipped), "cifar10"), (copy, None)):
         report = evaluate(tmp_path / "set", file)
-        assert report["known"] == name and ("16.91 %" in table(report)) == bool(name)
+        assert report["known"] == name and ("16.91 %" in report_table(report)) == bool(name)
 
 
 def test_the_table_names_the_labels_and_weights_of_no_name_have_nothing_beside_them():
     truth = {"file": "val.txt", "ids": "ilsvrc", "unused": 49_200}
-    text = table(report_of(known=None, truth=truth))
+    text = report_table(report_of(known=None, truth=truth))
     assert "labels       val.txt; the devkit's own ids from 1; 49,200 without a picture" in text
     assert "top-1 error       43.20 %           –           –" in text and "published " not in text.split("\n", 1)[1]
-    assert "labels       val.csv; 0 without" in table(report_of(truth={"file": "val.csv", "ids": None, "unused": 0}))
+    assert "labels       val.csv; 0 without" in report_table(
+        report_of(truth={"file": "val.csv", "ids": None, "unused": 0})
+    )
 
 
 # Real pictures.
@@ -557,8 +565,8 @@ def test_imagenette_and_its_shuffled_flat_copy(data, thin, tmp_path, monkeypatch
 @pytest.mark.data
 def test_the_shipped_model_repeats_its_published_error(data):
     report = evaluate(data / "cifar10" / "test", "cifar10")
-    published = 100 - weights.KNOWN["cifar10"].accuracy.top1
+    published = 100 - REGISTRY["cifar10"].accuracy.top1
     assert report["read"] == 10_000
     assert report["top1_error"] == pytest.approx(16.91, abs=0.01) and published == pytest.approx(16.91)
     assert report["top1_wrong"] == sum(count for label, best, count in report["confusion"] if label != best)
-    assert "only beside" not in table(report)
+    assert "only beside" not in report_table(report)

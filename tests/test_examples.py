@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 from nets import random_parameters, write_npy
 
-from tfalexnet import __main__
-from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.arguments import parse
+from tfalexnet.cli import main as __main__
+from tfalexnet.cli.arguments import parse
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 
 def example(name: str, *arguments: object, cwd) -> str:

@@ -20,16 +20,21 @@ from nets import each_norm, random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import checkpoints, exporting, exports, fitting, inference, model
-from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import imagenet, named, numbered
-from tfalexnet.exporting import FORMATS, export
-from tfalexnet.exports import litert, savedmodel
-from tfalexnet.exports import onnx as onnx_format
-from tfalexnet.exports import openvino as openvino_format
-from tfalexnet.preprocessing import BVLC, TORCHVISION, Preprocessing
-from tfalexnet.weights import find
+from tfalexnet.checkpoints import match as fitting
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.description import describe_export, parse_description
+from tfalexnet.exporters import litert, savedmodel
+from tfalexnet.exporters import onnx as onnx_format
+from tfalexnet.exporters import openvino as openvino_format
+from tfalexnet.exporters.export import EXPORTERS, _chosen, export
+from tfalexnet.hub.cache import find_weights
+from tfalexnet.images.classes import classes_from_labels, imagenet_classes, numbered_classes
+from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
+from tfalexnet.networks.build import build_model, set_parameters
+from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.runtimes import litert as litert_runtime
+from tfalexnet.runtimes import openvino as openvino_runtime
+from tfalexnet.runtimes.network import load_network
 
 PACKAGES = {"savedmodel": "tensorflow", "litert": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -40,9 +45,9 @@ def case(name):
     net = small(ARCHITECTURES[name])
     parameters, last = random_parameters(net), net.classifier.name
     x = np.random.default_rng(0).standard_normal((3, *net.input_shape), np.float32) * 50
-    reference = model.build(net)
+    reference = build_model(net)
     for _ in range(2):
-        model.fill(reference, parameters)
+        set_parameters(reference, parameters)
         answers = reference(x).numpy()
         kernel, bias = parameters[last]
         parameters[last] = kernel * np.float32(2 / np.log(answers).std()), bias
@@ -52,13 +57,13 @@ def case(name):
 
 def checkpoint(name):
     net, parameters, _, _ = case(name)
-    return Checkpoint(dict(parameters), net, None, numbered(net.classes))
+    return Checkpoint(dict(parameters), net, None, numbered_classes(net.classes))
 
 
 def written(path, name, format, precision="float32", process=None):
     """A file of a small network, written by the format alone."""
-    module, found = FORMATS[format], dataclasses.replace(checkpoint(name), preprocessing=process)
-    module.write(path, found, exports.describe(found, precision, module.LAYOUT), precision, None)
+    module, found = EXPORTERS[format], dataclasses.replace(checkpoint(name), preprocessing=process)
+    module.write(path, found, describe_export(found, precision, module.LAYOUT), precision, None)
     return path
 
 
@@ -98,12 +103,12 @@ RUNTIMES = {"savedmodel": in_savedmodel, "litert": in_litert, "onnx": in_onnx, "
 
 def installed(format):
     """Skips a test where what writes the format is not there."""
-    for package in exporting.PACKAGES.get(format, ()):
+    for package in PACKAGES.get(format, ()):
         pytest.importorskip(package)
 
 
 def output(folder, format):
-    return folder / FORMATS[format].NAME.format("net")
+    return folder / EXPORTERS[format].NAME.format("net")
 
 
 def preprocessed(net):
@@ -119,8 +124,8 @@ def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = ARCHITECTURES["cifar10_18pct"].with_classes(6)
     process = dataclasses.replace(BVLC, size=36, crop=32)
-    labels = named(["one", "two", "drei", "vier", "fünf", "six, half a dozen"])
-    checkpoints.write("net.weights.h5", Checkpoint(random_parameters(net), net, process, labels))
+    labels = classes_from_labels(["one", "two", "drei", "vier", "fünf", "six, half a dozen"])
+    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), net, process, labels))
     return tmp_path
 
 
@@ -150,7 +155,7 @@ def encoded(pixels, kind="PNG", **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTERS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_network_answers_in_every_runtime_as_in_keras(name, format, tmp_path):
     pytest.importorskip(PACKAGES[format])
@@ -239,8 +244,8 @@ def test_a_graph_with_other_borders_is_found_out(name, kind, attributes):
     ("format", "precision"),
     [
         (format, precision)
-        for format in FORMATS
-        for precision in FORMATS[format].PRECISIONS[1:]
+        for format in EXPORTERS
+        for precision in EXPORTERS[format].PRECISIONS[1:]
         if precision != "int8"
     ],
 )
@@ -290,7 +295,7 @@ def test_savedmodel_takes_pictures_in_a_process_that_does_not_know_us(files):
 
 def test_savedmodel_has_wordnet_ids_its_matrices_beside_the_graph_and_no_xla(tmp_path):
     kernel = case("krizhevsky2012")[1]["fc6"][0].tobytes()
-    entry = dataclasses.replace(checkpoint("krizhevsky2012"), preprocessing=BVLC, classes=imagenet()[:10])
+    entry = dataclasses.replace(checkpoint("krizhevsky2012"), preprocessing=BVLC, classes=imagenet_classes()[:10])
     savedmodel.write(tmp_path / "1", entry, "{}", "float32")
     graph = (tmp_path / "1/saved_model.pb").read_bytes()
     assert kernel in (tmp_path / "1/variables/variables.data-00000-of-00001").read_bytes()
@@ -298,7 +303,7 @@ def test_savedmodel_has_wordnet_ids_its_matrices_beside_the_graph_and_no_xla(tmp
     assert entry.parameters == {}
     loaded = tf.saved_model.load(tmp_path / "1")
     found = loaded.signatures["serving_default"](image_bytes=tf.constant([encoded(pictures(1)[0])]))
-    wnids = [imagenet()[index].wnid.encode() for index in found["indices"].numpy()[0]]
+    wnids = [imagenet_classes()[index].wnid.encode() for index in found["indices"].numpy()[0]]
     assert found["wnids"].numpy()[0].tolist() == wnids
     assert len(found["scores"][0]) == 5 == len(set(wnids))
 
@@ -341,11 +346,11 @@ def test_litert_gives_its_network_without_tensorflow():
     assert str(path) == os.path.join("weights", "net.tflite")
     with zipfile.ZipFile(path) as archive:
         assert archive.read("labels.txt").decode().splitlines()[4:] == ["fünf", "six, half a dozen"]
-    np.save("x.npy", np.stack([checkpoints.describe("net.weights.h5")[0](picture) for picture in pictures(3)]))
+    np.save("x.npy", np.stack([read_description("net.weights.h5")[0](picture) for picture in pictures(3)]))
     code = """if True:
         import pathlib, sys
         import numpy as np
-        from tfalexnet.exports import litert
+        from tfalexnet.runtimes import litert
         path = pathlib.Path("weights/net.tflite")
         assert litert.recognises(path) and not litert.recognises(pathlib.Path("x.npy"))
         found, precision, function = litert.read(path)
@@ -356,9 +361,9 @@ def test_litert_gives_its_network_without_tensorflow():
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
-    process = checkpoints.describe("net.weights.h5")[0]
+    process = read_description("net.weights.h5")[0]
     assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
-    (wanted,) = inference.load("net.weights.h5")(np.load("x.npy"))
+    (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[0, 1, 2, 0]], atol=1e-5)
 
 
@@ -366,11 +371,11 @@ def test_litert_gives_its_network_without_tensorflow():
 def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
     pytest.importorskip("openvino")
     export("net.weights.h5", "net.xml", "openvino")
-    np.save("x.npy", np.stack([checkpoints.describe("net.weights.h5")[0](picture) for picture in pictures(33)]))
+    np.save("x.npy", np.stack([read_description("net.weights.h5")[0](picture) for picture in pictures(33)]))
     code = """if True:
         import pathlib, sys
         import numpy as np
-        from tfalexnet.exports import openvino
+        from tfalexnet.runtimes import openvino
         found, precision, function = openvino.read(pathlib.Path("net.xml"), "float32")
         x = np.load("x.npy")
         np.save("y.npy", np.concatenate([function(x[:count])[0] for count in (33, 1, 2, 33)]))
@@ -379,9 +384,9 @@ def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
-    process = checkpoints.describe("net.weights.h5")[0]
+    process = read_description("net.weights.h5")[0]
     assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
-    (wanted,) = inference.load("net.weights.h5")(np.load("x.npy"))
+    (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[*range(33), 0, 0, 1, *range(33)]], atol=1e-5)
 
 
@@ -392,20 +397,20 @@ def test_openvino_answers_as_keras_and_nearly_so_in_bfloat16(name, weights, tmp_
     path = written(tmp_path / "net.xml", name, "openvino", weights)
     net, _, x, answers = case(name)
     strided = np.repeat(x, 2, axis=2)[:, :, ::2]
-    found, precision, function = openvino_format.read(path)
+    found, precision, function = openvino_runtime.read(path)
     assert (found.architecture.name, found.preprocessing, precision) == (name, None, "float32")
     for inputs in (x, x[:1], strided, x.astype("f8"), np.broadcast_to(x[0], x.shape)):
         wanted = answers[:1] if inputs.strides[0] == 0 else answers[: len(inputs)]
         (scores,) = function(inputs)
         assert scores.dtype == np.float32 and scores.shape == (len(inputs), net.classes)
         np.testing.assert_allclose(scores - wanted, 0, atol=1e-5 if weights == "float32" else 0.05)
-    _, precision, function = openvino_format.read(path, "bfloat16")
+    _, precision, function = openvino_runtime.read(path, "bfloat16")
     off = np.abs(function(x)[0] - answers).max()
     assert off < 0.1 and (off > 1e-5 or precision == "float32")
 
 
 def test_an_answer_of_openvino_is_its_callers_own(intermediate):
-    *_, function = openvino_format.read(intermediate)
+    *_, function = openvino_runtime.read(intermediate)
     *_, x, answers = case("mnist_28")
     x = x.copy()
     (first,) = function(x)
@@ -419,7 +424,7 @@ def test_a_signal_after_openvino_is_only_a_signal(intermediate):
     """Whoever let go of the network last: a Core that ends in another thread takes the stack for signals along."""
     code = """if True:
         import gc, os, pathlib, signal, sys, threading
-        from tfalexnet.exports import openvino
+        from tfalexnet.runtimes import openvino
         held, got = [openvino.read(pathlib.Path(sys.argv[1]))], []
         thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
         thread.start()
@@ -432,7 +437,7 @@ def test_a_signal_after_openvino_is_only_a_signal(intermediate):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize(("engine", "file"), [(litert, "lite"), (openvino_format, "intermediate")])
+@pytest.mark.parametrize(("engine", "file"), [(litert_runtime, "lite"), (openvino_runtime, "intermediate")])
 def test_threads_share_a_network(engine, file, request):
     *_, function = engine.read(request.getfixturevalue(file))
     *_, x, answers = case("mnist_28")
@@ -497,15 +502,15 @@ DAMAGES = [
 @pytest.mark.parametrize("changes", DAMAGES)
 def test_a_litert_file_whose_description_is_damaged(changes, lite):
     with pytest.raises(tfalexnet.CheckpointError, match=r"damaged\.tflite: expected"):
-        litert.read(damaged(lite, **changes))
+        litert_runtime.read(damaged(lite, **changes))
 
 
 @pytest.mark.parametrize("changes", DAMAGES)
 def test_an_openvino_file_whose_description_is_damaged(changes, intermediate):
     path = damaged_xml(intermediate, **changes)
-    assert openvino_format.recognises(path)
+    assert openvino_runtime.recognises(path)
     with pytest.raises(tfalexnet.CheckpointError, match=r"^.*damaged\.xml: expected [^\n]+$"):
-        openvino_format.read(path)
+        openvino_runtime.read(path)
 
 
 @pytest.mark.parametrize(
@@ -530,35 +535,35 @@ def test_a_network_for_openvino_that_is_damaged(change, message, intermediate):
     if weights is not None:
         path.with_suffix(".bin").write_bytes(weights)
     with pytest.raises(tfalexnet.CheckpointError, match=rf"^[^\n]*broken\.xml: expected [^\n]*{message}[^\n]*$"):
-        openvino_format.read(path)
+        openvino_runtime.read(path)
 
 
 def test_what_is_a_network_for_openvino(intermediate, lite, tmp_path):
-    assert openvino_format.recognises(intermediate)
+    assert openvino_runtime.recognises(intermediate)
     for content in (b"", b"<", b"\xff" * 300, b"<?xml version='1.0'?><svg/>", b"<net name='a'>", lite.read_bytes()):
         (tmp_path / "other.xml").write_bytes(content)
-        assert not openvino_format.recognises(tmp_path / "other.xml")
-    assert not openvino_format.recognises(intermediate.with_suffix(".bin"))
-    assert not litert.recognises(intermediate)
+        assert not openvino_runtime.recognises(tmp_path / "other.xml")
+    assert not openvino_runtime.recognises(intermediate.with_suffix(".bin"))
+    assert not openvino_runtime.recognises(intermediate)
 
 
 def test_a_description_says_all_there_is():
     net = ARCHITECTURES["cifar10_18pct"]
     mean = np.random.default_rng(0).random((32, 32, 3)).astype("f4") * 255
     process = dataclasses.replace(TORCHVISION, size=40, crop=32, mean=mean)
-    given = Checkpoint({}, net, process, imagenet()[:10])
-    found, precision = exports.parsed(exports.describe(given, "int8", "NHWC"))
-    assert (found.architecture, found.classes, precision) == (net, imagenet()[:10], "int8")
+    given = Checkpoint({}, net, process, imagenet_classes()[:10])
+    found, precision = parse_description(describe_export(given, "int8", "NHWC"))
+    assert (found.architecture, found.classes, precision) == (net, imagenet_classes()[:10], "int8")
     assert found.preprocessing == process
-    nobody, _ = exports.parsed(exports.describe(Checkpoint({}, net, None, numbered(10)), "float32", "NCHW"))
-    assert nobody.preprocessing is None and nobody.classes == numbered(10)
+    nobody, _ = parse_description(describe_export(Checkpoint({}, net, None, numbered_classes(10)), "float32", "NCHW"))
+    assert nobody.preprocessing is None and nobody.classes == numbered_classes(10)
 
 
-@pytest.mark.parametrize("format", [format for format in FORMATS if format != "savedmodel"])
+@pytest.mark.parametrize("format", [format for format in EXPORTERS if format != "savedmodel"])
 def test_the_shipped_model_answers_photos_alike_everywhere(format, tmp_path, photo):
     pytest.importorskip(PACKAGES[format])
     path = export("cifar10", output(tmp_path, format), format)
-    network = inference.load("cifar10")
+    network = load_network("cifar10")
     x = network.preprocessing(photo)[None]
     np.testing.assert_allclose(RUNTIMES[format](path, x), network(x)[0], atol=1e-5)
 
@@ -609,7 +614,7 @@ def test_an_engine_names_its_package(engine, package, files, monkeypatch):
         engine.read(files / "net.weights.h5", "float32")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTERS)
 def test_an_output_is_replaced_whole_when_told_and_only_then(format, files, monkeypatch):
     pytest.importorskip(PACKAGES[format])
     path = export("net.weights.h5", output(files / "out", format), format)
@@ -622,15 +627,15 @@ def test_an_output_is_replaced_whole_when_told_and_only_then(format, files, monk
         raise OSError("no room")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
-        patch.setattr(FORMATS[format], "write", stumble)
+        patch.setattr(EXPORTERS[format], "write", stumble)
         export("net.weights.h5", path, format, overwrite=True)
     assert {file: file.read_bytes() for file in (files / "out").rglob("*") if file.is_file()} == contents
     net = ARCHITECTURES["cifar10_18pct"].with_classes(6)
-    other = checkpoints.read("net.weights.h5")
-    checkpoints.write("net.weights.h5", dataclasses.replace(other, parameters=random_parameters(net, seed=1)))
+    other = read_checkpoint("net.weights.h5")
+    write_checkpoint("net.weights.h5", dataclasses.replace(other, parameters=random_parameters(net, seed=1)))
     assert export("net.weights.h5", path, format, overwrite=True) == path
     x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32) * 100
-    np.testing.assert_allclose(RUNTIMES[format](path, x), inference.load("net.weights.h5")(x)[0], atol=1e-5)
+    np.testing.assert_allclose(RUNTIMES[format](path, x), load_network("net.weights.h5")(x)[0], atol=1e-5)
     assert {file for file in (files / "out").rglob("*") if file.is_file()} == set(contents)
 
 
@@ -639,7 +644,7 @@ def test_each_precision_has_a_name_of_its_own():
     names = [export("net.weights.h5", None, "litert", precision) for precision in ("float32", "float16")]
     assert [path.as_posix() for path in names] == ["weights/net.tflite", "weights/net.float16.tflite"]
     with pytest.raises(tfalexnet.CheckpointError, match=r"`predict` and `evaluate` alone answer from a \.tflite"):
-        checkpoints.read(names[0])
+        read_checkpoint(names[0])
 
 
 def test_new_weights_never_lie_beside_an_old_description(files, monkeypatch):
@@ -668,13 +673,13 @@ def test_openvinos_second_file_is_not_overwritten_either(files):
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = ARCHITECTURES["cifar10_18pct"]
-    checkpoints.write("n.weights.h5", Checkpoint(random_parameters(net), net, None, numbered(10)))
+    write_checkpoint("n.weights.h5", Checkpoint(random_parameters(net), net, None, numbered_classes(10)))
     for format, precision in (("savedmodel", "float32"), ("litert", "int8")):
         with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
             export("n.weights.h5", None, format, precision, pictures(1))
-    without = checkpoints.read("n.weights.h5")
+    without = read_checkpoint("n.weights.h5")
     del without.parameters["fc4"]
-    checkpoints.write("headless.weights.h5", dataclasses.replace(without, missing=("fc4",), classes=()))
+    write_checkpoint("headless.weights.h5", dataclasses.replace(without, missing=("fc4",), classes=()))
     with pytest.raises(tfalexnet.CheckpointError, match="lacks fc4"):
         export("headless.weights.h5", "h.tflite", "litert")
 
@@ -684,17 +689,17 @@ def test_int8_agrees_on_99_of_100_pictures(data, tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_litert")
     training = sorted((data / "cifar10" / "train").glob("*/*"))
     testing = sorted((data / "cifar10" / "test").glob("*/*"))[::5]
-    network = inference.load("cifar10")
+    network = load_network("cifar10")
     x = np.stack([network.preprocessing(picture) for picture in testing])
     (answers,) = network(x)
 
     def agreement(path):
-        *_, function = litert.read(path)
+        *_, function = openvino_runtime.read(path)
         found = np.concatenate([function(x[start : start + 100])[0] for start in range(0, len(x), 100)])
         return (found.argmax(axis=1) == answers.argmax(axis=1)).mean()
 
     path = export("cifar10", tmp_path / "net.tflite", "litert", "int8", training)
-    assert path.stat().st_size < 0.5 * find("cifar10").stat().st_size
+    assert path.stat().st_size < 0.5 * find_weights("cifar10").stat().st_size
     assert agreement(path) > 0.985
     monkeypatch.setattr(litert, "IN_FLOAT", ())  # Normalisation in 8 bits too.
     assert agreement(export("cifar10", tmp_path / "all.tflite", "litert", "int8", training)) < 0.95
@@ -703,7 +708,7 @@ def test_int8_agrees_on_99_of_100_pictures(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("format", "package"), [("litert", "ai_edge_litert"), ("openvino", "openvino")])
 def test_a_photo_is_labelled_without_tensorflow(photo, tmp_path, format, package):
     pytest.importorskip(package)
-    file = export("cifar10", tmp_path / FORMATS[format].NAME.format("net"), format)
+    file = export("cifar10", tmp_path / EXPORTERS[format].NAME.format("net"), format)
     code = (
         "import sys, tfalexnet\n"
         "for answer in tfalexnet.predict(sys.argv[1], weights=sys.argv[2]): print(answer.label, answer.score)\n"
@@ -763,7 +768,7 @@ def test_a_package_is_asked_for_before_the_weights(format, package, monkeypatch)
 
 @pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])
 def test_pictures_to_calibrate_with_are_evenly_spread(count):
-    chosen = exporting._chosen(f"{place}.png" for place in range(count))
+    chosen = _chosen(f"{place}.png" for place in range(count))
     places = [int(name.removesuffix(".png")) for name in chosen]
     gaps = set(np.diff([*places, count]))
     assert len(places) == min(count, 200) and places[0] == 0

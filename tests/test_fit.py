@@ -6,8 +6,8 @@ import pytest
 from nets import small
 
 from tfalexnet import AlexNet, preprocess_input
-from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.decoding import decode
+from tfalexnet.images.decode import decode
+from tfalexnet.networks.catalog import ARCHITECTURES
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -16,9 +16,9 @@ from caffe import caffemodel as caffes_own
 from nets import random_parameters, small
 from pytorch import torch_module
 
-from tfalexnet import CheckpointError, checkpoints, convert
-from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
-from tfalexnet.formats import (
+from tfalexnet import CheckpointError, convert
+from tfalexnet.checkpoints.checkpoint import FORMATS, PREPROCESSING, Checkpoint, read_checkpoint, write_checkpoint
+from tfalexnet.checkpoints.formats import (
     Contents,
     caffe_npy,
     caffemodel,
@@ -31,12 +31,13 @@ from tfalexnet.formats import (
     state_dict,
     torch_pth,
 )
-from tfalexnet.weights import SHIPPED
+from tfalexnet.hub.cache import SHIPPED
+from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
 
 NET = small(BVLC_ALEXNET)
 PARAMETERS = random_parameters(NET)
 SHAPES = NET.parameter_shapes()
-WRITTEN = [suffix for suffix, module in checkpoints.FORMATS.items() if hasattr(module, "write")]
+WRITTEN = [suffix for suffix, module in FORMATS.items() if hasattr(module, "write")]
 
 
 def equal(read: dict, expected: dict = PARAMETERS) -> None:
@@ -67,10 +68,10 @@ def odd(parameters: dict) -> dict:
 def test_a_round_trip_is_exact_to_the_bit(suffix, tmp_path):
     parameters = few(PARAMETERS) if suffix == ".net" else odd(PARAMETERS)
     parameters = {name: tuple(np.ascontiguousarray(array) for array in pair) for name, pair in parameters.items()}
-    checkpoint = checkpoints.Checkpoint(parameters, NET, checkpoints.PREPROCESSING["bvlc_alexnet"], ())
-    checkpoints.write(tmp_path / f"net{suffix}", checkpoint)
+    checkpoint = Checkpoint(parameters, NET, PREPROCESSING["bvlc_alexnet"], ())
+    write_checkpoint(tmp_path / f"net{suffix}", checkpoint)
     (tmp_path / f"net{suffix}").rename(tmp_path / "file")  # Told by content, not by name.
-    again = checkpoints.read(tmp_path / "file", NET)
+    again = read_checkpoint(tmp_path / "file", NET)
     equal(again.parameters, parameters)
     assert again.preprocessing == checkpoint.preprocessing
     assert not again.notes
@@ -79,9 +80,9 @@ def test_a_round_trip_is_exact_to_the_bit(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
     path = tmp_path / "file"
-    module = checkpoints.FORMATS[suffix]
+    module = FORMATS[suffix]
     module.write(path, Contents(few(PARAMETERS), flatten=module.FLATTEN))
-    others = {m for m in checkpoints.FORMATS.values() if m is not deep_compression and m.recognises(path)}
+    others = {m for m in FORMATS.values() if m is not deep_compression and m.recognises(path)}
     if deep_compression.classes(path, SHAPES):
         others.add(deep_compression)
     assert others == {module}
@@ -89,12 +90,10 @@ def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".npy", ".caffemodel")])
 def test_what_belongs_to_the_weights_travels_with_them(suffix, tmp_path):
-    cifar10 = checkpoints.read(SHIPPED / "cifar10.weights.h5")
-    compressed = checkpoints.Checkpoint(
-        few(cifar10.parameters), cifar10.architecture, cifar10.preprocessing, cifar10.classes
-    )
-    checkpoints.write(tmp_path / f"net{suffix}", compressed, source="here")
-    again = checkpoints.read(tmp_path / f"net{suffix}")
+    cifar10 = read_checkpoint(SHIPPED / "cifar10.weights.h5")
+    compressed = Checkpoint(few(cifar10.parameters), cifar10.architecture, cifar10.preprocessing, cifar10.classes)
+    write_checkpoint(tmp_path / f"net{suffix}", compressed, source="here")
+    again = read_checkpoint(tmp_path / f"net{suffix}")
     assert again.architecture == cifar10.architecture and again.classes == cifar10.classes
     assert again.preprocessing == cifar10.preprocessing
 
@@ -123,13 +122,13 @@ def test_the_file_that_caffe_wrote(data):
 @pytest.mark.parametrize("layout", ["new", "old", "double", "unpacked"])
 def test_every_layout_of_caffe(layout, tmp_path):
     (tmp_path / "net.caffemodel").write_bytes(caffes_own(PARAMETERS, NET, layout))
-    equal(checkpoints.read(tmp_path / "net.caffemodel", NET).parameters)
+    equal(read_checkpoint(tmp_path / "net.caffemodel", NET).parameters)
 
 
 def test_opencv_reads_what_is_written(tmp_path):
     cv2 = pytest.importorskip("cv2")
-    checkpoint = checkpoints.Checkpoint(PARAMETERS, NET, None, ())
-    checkpoints.write(tmp_path / "net.caffemodel", checkpoint)
+    checkpoint = Checkpoint(PARAMETERS, NET, None, ())
+    write_checkpoint(tmp_path / "net.caffemodel", checkpoint)
     (tmp_path / "net.prototxt").write_text(prototxt(NET))
     theirs = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
     picture = np.random.default_rng(0).uniform(-120, 120, (227, 227, 3)).astype("float32")
@@ -150,7 +149,7 @@ def test_the_order_of_its_layers_tells_caffenet_from_alexnet(kinds, name, tmp_pa
     assert caffemodel.read(tmp_path / "x.caffemodel").resembles == name
     real = ARCHITECTURES[name].with_classes(2)
     (tmp_path / "x.caffemodel").write_bytes(caffes_own(random_parameters(real), real) + others)
-    checkpoint = checkpoints.read(tmp_path / "x.caffemodel")
+    checkpoint = read_checkpoint(tmp_path / "x.caffemodel")
     assert checkpoint.architecture.name == name and not checkpoint.notes
 
 
@@ -286,7 +285,7 @@ def test_training_checkpoints_and_other_tensors(zipped, tmp_path):
     whole = {"epoch": 9, "arch": "alexnet", "best_prec1": torch.tensor(1.0), "state_dict": state}
     whole["optimizer"] = optimizer.state_dict()
     torch.save(whole, tmp_path / "x.pth.tar", _use_new_zipfile_serialization=zipped)
-    checkpoint = checkpoints.read(tmp_path / "x.pth.tar", OWT)
+    checkpoint = read_checkpoint(tmp_path / "x.pth.tar", OWT)
     equal(checkpoint.parameters, OWT_PARAMETERS)
     assert "num_batches_tracked" in "".join(checkpoint.notes)
 
@@ -327,7 +326,7 @@ def test_halves_become_float32(kind, tmp_path):
         for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()
     }
     torch.save(state, tmp_path / "half.pth")
-    found = checkpoints.read(tmp_path / "half.pth", OWT).parameters
+    found = read_checkpoint(tmp_path / "half.pth", OWT).parameters
     wanted = state["features.0.weight"].float().numpy().transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(found["conv1"][0], wanted)
 
@@ -392,7 +391,7 @@ def test_safetensors_are_a_state_dict_of_pytorchs(name, tmp_path):
     loading = pytest.importorskip("safetensors.torch")
     net = small(ARCHITECTURES[name])
     parameters = random_parameters(net)
-    checkpoints.write(tmp_path / "net.safetensors", checkpoints.Checkpoint(parameters, net, None, ()))
+    write_checkpoint(tmp_path / "net.safetensors", Checkpoint(parameters, net, None, ()))
     state = loading.load_file(tmp_path / "net.safetensors")
     if name == "one_weird_trick":
         wanted = torch_module(net, parameters).state_dict()
@@ -401,7 +400,7 @@ def test_safetensors_are_a_state_dict_of_pytorchs(name, tmp_path):
     else:
         assert state["conv2.weight"].shape == (32, 6, 5, 5)
     loading.save_file(state, tmp_path / "theirs.safetensors")
-    equal(checkpoints.read(tmp_path / "theirs.safetensors", net).parameters, parameters)
+    equal(read_checkpoint(tmp_path / "theirs.safetensors", net).parameters, parameters)
 
 
 def test_other_types_in_safetensors(tmp_path):
@@ -431,14 +430,14 @@ def test_archives_of_numpy(save, names, tmp_path):
     for name, (kernel, bias) in PARAMETERS.items():
         arrays |= {kernel_name.format(name): np.asfortranarray(kernel), bias_name.format(name): bias.astype(">f8")}
     save(tmp_path / "net.npz", **arrays)
-    equal(checkpoints.read(tmp_path / "net.npz", NET).parameters)
+    equal(read_checkpoint(tmp_path / "net.npz", NET).parameters)
 
 
 def test_numpy_reads_what_is_written(tmp_path):
     npz.write(tmp_path / "net.npz", Contents(PARAMETERS))
     with np.load(tmp_path / "net.npz") as archive:
         np.testing.assert_array_equal(archive["conv2.kernel"], PARAMETERS["conv2"][0])
-    checkpoints.FORMATS[".npy"].write(tmp_path / "net.npy", Contents(PARAMETERS))
+    FORMATS[".npy"].write(tmp_path / "net.npy", Contents(PARAMETERS))
     entries = np.load(tmp_path / "net.npy", allow_pickle=True, encoding="latin1").item()
     for name, (kernel, bias) in PARAMETERS.items():
         np.testing.assert_array_equal(entries[name][0], kernel)
@@ -450,7 +449,7 @@ def test_a_whole_keras_model_is_refused_with_the_way_out(tmp_path):
 
     AlexNet("cifar10_18pct").save(tmp_path / "net.keras")
     with pytest.raises(CheckpointError, match="a whole model of Keras. Save its weights alone: .*save_weights"):
-        checkpoints.read(tmp_path / "net.keras")
+        read_checkpoint(tmp_path / "net.keras")
 
 
 def test_objects_and_bombs_in_an_archive(tmp_path):
@@ -498,7 +497,7 @@ def test_the_checksums_of_pytorch(counted, tmp_path):
         torch.save(state, tmp_path / "net.pth")
     finally:
         torch.serialization.set_crc32_options(True)
-    equal(checkpoints.read(tmp_path / "net.pth", OWT).parameters, OWT_PARAMETERS)
+    equal(read_checkpoint(tmp_path / "net.pth", OWT).parameters, OWT_PARAMETERS)
     data = bytearray((tmp_path / "net.pth").read_bytes())
     data[data.index(state["classifier.4.weight"].numpy().tobytes()) + 4321] ^= 1
     (tmp_path / "net.pth").write_bytes(data)
@@ -584,17 +583,17 @@ def test_any_number_of_classes_is_found_by_size(classes, described, tmp_path):
 def test_missing_layers_at_the_end_are_said(tmp_path):
     short = {name: PARAMETERS[name] for name in list(PARAMETERS)[:-1]}
     keras_h5.write(tmp_path / "x.weights.h5", Contents(short))
-    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET)
+    checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET)
     assert checkpoint.missing == ("fc8",) and checkpoint.classes == ()
     assert "holds conv1 … fc7 alone; without fc8 it cannot name classes" in checkpoint.notes[-1]
     output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "y.safetensors", NET)
-    assert checkpoints.read(output, NET).missing == ("fc8",)
+    assert read_checkpoint(output, NET).missing == ("fc8",)
 
 
 def test_extra_and_renamed_layers(tmp_path):
     extended = PARAMETERS | {"fc9": (np.ones((10, 3), "f4"), np.ones(3, "f4"))}
     keras_h5.write(tmp_path / "x.weights.h5", Contents(extended))
-    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET)
+    checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET)
     equal(checkpoint.parameters)
     assert checkpoint.notes == ("Left out: fc9, a layer that bvlc_alexnet has not.",)
 
@@ -602,21 +601,21 @@ def test_extra_and_renamed_layers(tmp_path):
     other["scenes"] = other.pop("fc8")
     keras_h5.write(tmp_path / "x.weights.h5", Contents(other))
     with pytest.raises(CheckpointError, match="first: received, and not expected .--map first=… renames it"):
-        checkpoints.read(tmp_path / "x.weights.h5", NET)
-    checkpoint = checkpoints.read(tmp_path / "x.weights.h5", NET, {"first": "conv1"})
+        read_checkpoint(tmp_path / "x.weights.h5", NET)
+    checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET, {"first": "conv1"})
     equal(checkpoint.parameters)
     assert checkpoint.notes == ("scenes is taken for fc8: nothing else could be.",)
     with pytest.raises(CheckpointError, match="expected the layers to rename among first, .*received nothing"):
-        checkpoints.read(tmp_path / "x.weights.h5", NET, {"nothing": "conv1"})
+        read_checkpoint(tmp_path / "x.weights.h5", NET, {"nothing": "conv1"})
     with pytest.raises(CheckpointError, match="same name after renaming"):
-        checkpoints.read(tmp_path / "x.weights.h5", NET, {"first": "conv2"})
+        read_checkpoint(tmp_path / "x.weights.h5", NET, {"first": "conv2"})
 
 
 def test_a_hole_is_no_network(tmp_path):
     holed = {name: arrays for name, arrays in PARAMETERS.items() if name != "conv3"}
     keras_h5.write(tmp_path / "x.weights.h5", Contents(holed))
     with pytest.raises(CheckpointError, match="conv3: expected, and missing"):
-        checkpoints.read(tmp_path / "x.weights.h5", NET)
+        read_checkpoint(tmp_path / "x.weights.h5", NET)
 
 
 # Files that are not the matter.
@@ -669,14 +668,14 @@ def test_a_compressed_file_is_read_as_the_network_it_names(name, tmp_path):
     parameters = {layer: (np.zeros(kernel, "f4"), np.ones(bias, "f4")) for layer, (kernel, bias) in shapes.items()}
     for kernel, _ in parameters.values():
         kernel.reshape(-1)[::50] = 0.5
-    checkpoints.write(tmp_path / "x.net", checkpoints.Checkpoint(parameters, net, None, ()))
-    again = checkpoints.read(tmp_path / "x.net")
+    write_checkpoint(tmp_path / "x.net", Checkpoint(parameters, net, None, ()))
+    again = read_checkpoint(tmp_path / "x.net")
     assert again.architecture == net
     equal(again.parameters, parameters)
 
 
 def test_a_compressed_file_needs_all_layers(tmp_path):
     parameters = {name: arrays for name, arrays in few(PARAMETERS).items() if name != "fc8"}
-    checkpoint = checkpoints.Checkpoint(parameters, NET, None, (), missing=("fc8",))
+    checkpoint = Checkpoint(parameters, NET, None, (), missing=("fc8",))
     with pytest.raises(CheckpointError, match="Expected all layers, which a .net must hold. Missing: fc8"):
-        checkpoints.write(tmp_path / "x.net", checkpoint)
+        write_checkpoint(tmp_path / "x.net", checkpoint)

@@ -8,10 +8,13 @@ import pytest
 import tensorflow as tf
 from nets import random_parameters, small
 
-from tfalexnet import inference, model, outputs
-from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.checkpoints import PREPROCESSING
-from tfalexnet.frozen import freeze
+from tfalexnet.checkpoints.checkpoint import PREPROCESSING
+from tfalexnet.networks.build import build_model, set_parameters
+from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.networks.layer_names import required_rows
+from tfalexnet.runtimes.cpu import resolve_precision
+from tfalexnet.runtimes.network import Network, load_network
+from tfalexnet.runtimes.tensorflow import freeze
 
 
 def answers(net, parameters, layers, pictures, precision="float32", **options):
@@ -27,8 +30,8 @@ def pictures(net, count=2):
 def test_every_layer_of_every_network_answers_as_in_keras(name):
     net = small(ARCHITECTURES[name])
     parameters = random_parameters(net)
-    reference = model.build(net)
-    model.fill(reference, parameters)
+    reference = build_model(net)
+    set_parameters(reference, parameters)
     # Without the softmax, which the model has in its classifier.
     layers = [row.name for row in net.layers if row is not net.classifier] + ["prob"]
     values, x = [], pictures(net)
@@ -84,7 +87,7 @@ def test_only_the_layers_that_are_needed_are_taken():
     parameters = random_parameters(net)
     freeze(net, parameters, ["conv5", "conv2:pre"])
     assert set(parameters) == {"fc6", "fc7", "fc8"}
-    assert outputs.reached(net, ["conv1:pre"]) == net.layers[:1]
+    assert required_rows(net, ["conv1:pre"]) == net.layers[:1]
 
 
 def test_batches_of_every_size_are_compiled_for_few():
@@ -93,7 +96,7 @@ def test_batches_of_every_size_are_compiled_for_few():
     function = tf.function(
         freeze(net, random_parameters(net), ["prob"]), input_signature=[tf.TensorSpec((None, *net.input_shape))]
     )
-    network = inference.Network(
+    network = Network(
         architecture=net,
         preprocessing=PREPROCESSING["bvlc_alexnet"],
         classes=(),
@@ -116,12 +119,12 @@ def test_batches_of_every_size_are_compiled_for_few():
 
 
 def test_precisions(monkeypatch):
-    assert inference.supported("bfloat16") == "bfloat16" and inference.supported("float32") == "float32"
+    assert resolve_precision("bfloat16") == "bfloat16" and resolve_precision("float32") == "float32"
     for text, wanted in {"flags : fma amx_bf16": "bfloat16", "flags : avx512_bf16_no": "float32"}.items():
-        monkeypatch.setattr(inference.Path, "read_text", lambda *_, text=text: text)
-        assert inference.supported("auto") == wanted
+        monkeypatch.setattr(Path, "read_text", lambda *_, text=text: text)
+        assert resolve_precision("auto") == wanted
     with pytest.raises(ValueError, match=r"Expected `precision` to be one of float32, bfloat16, auto\. .*'half'"):
-        inference.load("cifar10", precision="half")
+        load_network("cifar10", precision="half")
 
 
 @pytest.mark.parametrize(

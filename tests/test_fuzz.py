@@ -20,9 +20,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tfalexnet import CheckpointError, checkpoints
-from tfalexnet.architectures import BVLC_ALEXNET
-from tfalexnet.formats import Contents, deep_compression, keras_h5, pickles, torch_pth
+from tfalexnet import CheckpointError
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
+from tfalexnet.checkpoints.formats import Contents, deep_compression, keras_h5, pickles, torch_pth
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 MANY = 20_000
 
@@ -299,7 +300,7 @@ def test_a_file_that(make, tmp_path):
     before, _ = tracemalloc.get_traced_memory()
     start = time.perf_counter()
     with pytest.raises(CheckpointError, match=rf"x: .*{FILES[make]}"):
-        checkpoints.read(path)
+        read_checkpoint(path)
     assert time.perf_counter() - start < 5
     _, peak = tracemalloc.get_traced_memory()
     assert peak - before < 2 * path.stat().st_size + fuzz_readers.SLACK
@@ -326,7 +327,7 @@ def test_a_heap_of_text_in_which_the_library_runs_in_circles(tmp_path):
     heap = data.index(b"GCOL")
     data[heap + 24 : heap + 32] = ((1 << 64) - 16).to_bytes(8, "little")
     (tmp_path / "x.h5").write_bytes(data)
-    code = "import sys; from tfalexnet.formats import keras_h5; keras_h5.read(sys.argv[1])"
+    code = "import sys; from tfalexnet.checkpoints.formats import keras_h5; keras_h5.read(sys.argv[1])"
     run = subprocess.run([sys.executable, "-c", code, tmp_path / "x.h5"], capture_output=True, text=True, timeout=60)
     assert "CheckpointError" in run.stderr and "damaged: an object of" in run.stderr
 

@@ -17,10 +17,15 @@ from nets import random_parameters
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import CheckpointError, PictureError, checkpoints, inference, labelling, weights
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import named
-from tfalexnet.labelling import Report, label, listed
+from tfalexnet import CheckpointError, PictureError
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_description, write_checkpoint
+from tfalexnet.hub.cache import locate_weights
+from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.inference import label as labelling
+from tfalexnet.inference import pipeline as inference
+from tfalexnet.inference.label import Progress, Report, expand_sources, label
+from tfalexnet.inference.pipeline import run_network
+from tfalexnet.runtimes.network import Network, _load_cached
 
 FORMATS = (
     ".jsonl",
@@ -145,9 +150,9 @@ def test_fewer_classes_and_more_than_there_are():
 @pytest.mark.parametrize("ending", FORMATS)
 def test_wordnet_ids_are_there(ending):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(1000)
-    process, _ = checkpoints.describe(weights.locate("cifar10"))
+    process, _ = read_description(locate_weights("cifar10"))
     classes = tfalexnet.classes.imagenet()
-    checkpoints.write("net.weights.h5", Checkpoint(random_parameters(net), net, process, classes))
+    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), net, process, classes))
     label("photos/0000.png", f"a{ending}", "net.weights.h5")
     (found,) = read(f"a{ending}")
     answers = tfalexnet.predict("photos/0000.png", "net.weights.h5")
@@ -159,7 +164,7 @@ def test_wordnet_ids_are_there(ending):
 
 
 def test_files_folders_and_patterns(photos):
-    by_folder = listed(photos)
+    by_folder = expand_sources(photos)
     assert by_folder == sorted(str(path) for path in photos.rglob("*.png")) and len(by_folder) == COUNT
     for sources in (
         ["photos/deep", "photos/*.png"],
@@ -167,23 +172,23 @@ def test_files_folders_and_patterns(photos):
         ["photos/", "./photos/deep/", "photos/deep/0001.png", "photos//deep/*"],
         (name for name in by_folder),
     ):
-        assert listed(sources) == by_folder
-    assert listed(Path("photos", "0000.png")) == ["photos/0000.png"]
-    assert listed([photos.absolute()]) == [os.path.abspath(name) for name in by_folder]
+        assert expand_sources(sources) == by_folder
+    assert expand_sources(Path("photos", "0000.png")) == ["photos/0000.png"]
+    assert expand_sources([photos.absolute()]) == [os.path.abspath(name) for name in by_folder]
 
 
 def test_names_that_look_like_patterns_and_files_of_any_name(photos):
     for name in ("[1].png", "1.png", "what?.txt", ".hidden.png"):
         (photos / name).touch()
-    assert listed("photos/[1].png") == ["photos/[1].png"]
-    assert listed("photos/[12].png") == ["photos/1.png"]
-    assert listed("photos/what?.txt") == ["photos/what?.txt"]
-    found = listed("photos/*")
+    assert expand_sources("photos/[1].png") == ["photos/[1].png"]
+    assert expand_sources("photos/[12].png") == ["photos/1.png"]
+    assert expand_sources("photos/what?.txt") == ["photos/what?.txt"]
+    found = expand_sources("photos/*")
     assert "photos/what?.txt" in found and "photos/.hidden.png" not in found and "photos/deep" not in found
     os.symlink("nowhere", photos / "gone.png")
     for source in ("photos/gone.png", "photos/g*.png"):
-        assert listed(source) == ["photos/gone.png"]
-    assert "photos/gone.png" in listed(photos)
+        assert expand_sources(source) == ["photos/gone.png"]
+    assert "photos/gone.png" in expand_sources(photos)
     label("photos/g*.png", "g.jsonl", "cifar10")
     assert read("g.jsonl") == [{"file": "photos/gone.png", "error": "no such file or directory"}]
 
@@ -224,8 +229,8 @@ def test_odd_names(photos, ending):
     for name in names:
         shutil.copy(photos / "0000.png", photos / name)
     label(photos, f"labels{ending}", "cifar10")
-    assert [row["file"] for row in read(f"labels{ending}")] == listed(photos)
-    assert set(listed(photos)) >= {f"photos/{name}" for name in names}
+    assert [row["file"] for row in read(f"labels{ending}")] == expand_sources(photos)
+    assert set(expand_sources(photos)) >= {f"photos/{name}" for name in names}
 
 
 @pytest.mark.usefixtures("photos")
@@ -263,7 +268,7 @@ def interrupted(monkeypatch, count, sources, output, error=KeyboardInterrupt, **
     """Ctrl-C when so many are done."""
     seen = []
 
-    class Interrupting(labelling.Progress):
+    class Interrupting(Progress):
         def advance(self, *given):
             super().advance(*given)
             seen.append(self.count)
@@ -282,7 +287,7 @@ def interrupted(monkeypatch, count, sources, output, error=KeyboardInterrupt, **
 def test_interrupted_it_goes_on_where_it_was(photos, rows, monkeypatch, ending):
     output = f"labels{ending}"
     looked_at = []
-    run = inference.run
+    run = run_network
     monkeypatch.setattr(
         inference,
         "run",
@@ -325,7 +330,7 @@ KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
 import tensorflow  # Once, for all that are killed.
-from tfalexnet import labelling
+from tfalexnet.inference import label as labelling
 
 def killed(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -402,9 +407,9 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
         assert part.read_bytes() == before
 
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    process, _ = checkpoints.describe(weights.locate("cifar10"))
-    own = Checkpoint(random_parameters(net), net, process, named(list("abcdefghij")))
-    checkpoints.write("cifar10.weights.h5", own)
+    process, _ = read_description(locate_weights("cifar10"))
+    own = Checkpoint(random_parameters(net), net, process, classes_from_labels(list("abcdefghij")))
+    write_checkpoint("cifar10.weights.h5", own)
     refused("weights: others", weights="cifar10.weights.h5")
     refused("top: 5 there, 4 here", top=4)
     refused("precision: float32 there, bfloat16 here", precision="bfloat16")
@@ -475,9 +480,9 @@ def test_without_pyarrow_parquet_is_refused_before_the_work(photos, monkeypatch)
 
 def test_answers_that_are_no_numbers(photos):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    process, classes = checkpoints.describe(weights.locate("cifar10"))
+    process, classes = read_description(locate_weights("cifar10"))
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
-    checkpoints.write("huge.weights.h5", Checkpoint(parameters, net, process, classes))
+    write_checkpoint("huge.weights.h5", Checkpoint(parameters, net, process, classes))
     with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*0000\.png with .*NaN"):
         label(photos, "labels.jsonl", "huge.weights.h5")
     assert not os.path.exists("labels.jsonl")
@@ -486,7 +491,7 @@ def test_answers_that_are_no_numbers(photos):
 def vanishing(folder, count, left):
     """A progress that takes a folder away after so many files."""
 
-    class Vanishing(labelling.Progress):
+    class Vanishing(Progress):
         def advance(self, *given):
             super().advance(*given)
             if self.count == count:
@@ -499,7 +504,7 @@ def vanishing(folder, count, left):
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
 @pytest.mark.parametrize("sources", ["photos", "photos/**/*.png", "every file"])
 def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(photos, rows, monkeypatch, left, sources):
-    sources = listed(photos) if sources == "every file" else sources
+    sources = expand_sources(photos) if sources == "every file" else sources
 
     with monkeypatch.context() as patch:
         patch.setattr(labelling, "Progress", vanishing("photos", 10, left))
@@ -522,7 +527,7 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
     shutil.move("photos/deep", "disk")
     os.makedirs("photos/deep/er")
     shutil.move("disk", "photos/deep/er")
-    wanted = listed(photos)
+    wanted = expand_sources(photos)
 
     with monkeypatch.context() as patch:
         patch.setattr(labelling, "Progress", vanishing("photos/deep", 1, left))
@@ -539,13 +544,13 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
 
 
 def test_a_picture_that_vanishes_midway_is_a_row(photos, rows, monkeypatch):
-    class Vanishing(labelling.Progress):
+    class Vanishing(Progress):
         def advance(self, *given):
             super().advance(*given)
             if self.count == 1:
                 os.unlink(last)
 
-    last = listed(photos)[-2]
+    last = expand_sources(photos)[-2]
     monkeypatch.setattr(labelling, "Progress", Vanishing)
     assert label(photos, "labels.jsonl", "cifar10") == Report(COUNT, 5)
     same(read("labels.jsonl"), [*rows[:-2], {"file": last, "error": "no such file or directory"}, rows[-1]])
@@ -554,8 +559,8 @@ def test_a_picture_that_vanishes_midway_is_a_row(photos, rows, monkeypatch):
 FULL = """
 import os, resource, signal
 import tensorflow  # Once, for all.
-from tfalexnet import labelling
-from tfalexnet.files import replacing
+from tfalexnet.inference import label as labelling
+from tfalexnet.io.files import atomic_write
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -601,7 +606,7 @@ def test_what_fails_elsewhere_is_not_said_of_the_part(photos, monkeypatch):
     def failing(*_):
         raise OSError(errno.EIO, "what TensorFlow says", "its file")
 
-    monkeypatch.setattr(inference.Network, "__call__", failing)
+    monkeypatch.setattr(Network, "__call__", failing)
     with pytest.raises(OSError, match=r"^\[Errno 5\] what TensorFlow says: 'its file'$"):
         label(photos, "labels.jsonl", "cifar10")
 
@@ -609,14 +614,14 @@ def test_what_fails_elsewhere_is_not_said_of_the_part(photos, monkeypatch):
 @pytest.mark.usefixtures("photos")
 def test_the_network_is_loaded_once(monkeypatch):
     loaded = []
-    load = inference._load
+    load = _load_cached
     monkeypatch.setattr(inference, "_load", lambda *given: loaded.append(given) or load(*given))
     label("photos/0000.png", "labels.jsonl", "cifar10")
     assert len(loaded) == 1
 
 
 def test_another_process_that_writes_to_the_same_part_is_noticed(photos, monkeypatch):
-    class Meddling(labelling.Progress):
+    class Meddling(Progress):
         def advance(self, *given):
             super().advance(*given)
             if self.count == 10:
@@ -632,7 +637,7 @@ def test_another_process_that_writes_to_the_same_part_is_noticed(photos, monkeyp
 def test_progress_is_of_what_is_written_and_says_how_many_could_not_be_read(photos, monkeypatch):
     notes = []
 
-    class Spy(labelling.Progress):
+    class Spy(Progress):
         def advance(self, count, note=""):
             super().advance(count, note)
             assert Path("labels.jsonl.part").read_bytes().count(b"\n") == 1 + self.count  # Already on the disk.

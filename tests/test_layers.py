@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfalexnet.layers import Conv2D, LocalResponseNormalization
+from tfalexnet.networks.layers import Conv2D, LocalResponseNormalization
 
 
 def equation(a, size, c, beta, k, region, groups=1):

@@ -12,9 +12,9 @@ from conftest import ROOT
 from nets import random_parameters, small, write_npy
 
 import tfalexnet as package
-from tfalexnet import checkpoints
-from tfalexnet.architectures import ARCHITECTURES, BVLC_ALEXNET
-from tfalexnet.formats import keras_h5, orientation
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.formats import keras_h5, orientation
+from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
 
 
 def tfalexnet(*arguments, cwd=None, **environment):
@@ -207,7 +207,7 @@ def test_every_converter(script, tmp_path):
     elif kind == ".net":
         tfalexnet("compress", "cifar10", "--output", "net.net", cwd=tmp_path)
     else:
-        checkpoints.write(tmp_path / f"net{kind}", checkpoints.Checkpoint(parameters, net, None, ()))
+        write_checkpoint(tmp_path / f"net{kind}", Checkpoint(parameters, net, None, ()))
     command = [sys.executable, script, f"net{kind}", "--output", "out.npz", "--architecture", net.name]
     run = subprocess.run(command, capture_output=True, cwd=tmp_path, encoding="utf-8")
     assert (run.returncode, run.stderr) == (0, "")

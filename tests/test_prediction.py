@@ -11,22 +11,20 @@ from nets import random_parameters, small
 from PIL import Image
 
 import tfalexnet
-from tfalexnet import (
-    AlexNet,
-    CheckpointError,
-    PictureError,
-    Prediction,
-    checkpoints,
-    frozen,
-    inference,
-    prediction,
-    weights,
-)
-from tfalexnet.architectures import BVLC_ALEXNET
+from tfalexnet import AlexNet, CheckpointError, PictureError, Prediction
 from tfalexnet.caffe_classes import class_names
-from tfalexnet.checkpoints import Checkpoint
-from tfalexnet.classes import imagenet, named
-from tfalexnet.preprocessing import BVLC
+from tfalexnet.checkpoints import checkpoint as checkpoints
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.hub.cache import locate_weights
+from tfalexnet.hub.registry import REGISTRY
+from tfalexnet.images.classes import classes_from_labels, imagenet_classes
+from tfalexnet.images.preprocessing import BVLC
+from tfalexnet.inference import pipeline as inference
+from tfalexnet.inference.pipeline import AHEAD, AT_ONCE, run_network
+from tfalexnet.inference.predict import iter_predictions
+from tfalexnet.networks.catalog import BVLC_ALEXNET
+from tfalexnet.runtimes import tensorflow as frozen
+from tfalexnet.runtimes.network import ALIGNMENT, Network, _shared, aligned_memory, load_network
 
 
 @pytest.fixture
@@ -35,8 +33,8 @@ def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(3)
     process = dataclasses.replace(BVLC, size=32, crop=32)
-    checkpoint = Checkpoint(random_parameters(net), net, process, named(["one", "two", "three"]))
-    checkpoints.write("net.weights.h5", checkpoint)
+    checkpoint = Checkpoint(random_parameters(net), net, process, classes_from_labels(["one", "two", "three"]))
+    write_checkpoint("net.weights.h5", checkpoint)
     return "net.weights.h5"
 
 
@@ -48,7 +46,7 @@ def test_answers_are_the_models(file):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     (picture,) = pictures(1)
     model = AlexNet(net, weights=file)
-    process, _ = checkpoints.describe(file)
+    process, _ = read_description(file)
     scores = model(process(picture)[None]).numpy()[0]
     answer = tfalexnet.predict(picture, weights=file)
     assert [a.index for a in answer] == list(np.argsort(-scores))
@@ -60,8 +58,8 @@ def test_answers_are_the_models(file):
 def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
     several = pictures(70)
     sizes = []
-    call = inference.Network.__call__
-    monkeypatch.setattr(inference.Network, "__call__", lambda self, x, n: sizes.append(len(x)) or call(self, x, n))
+    call = Network.__call__
+    monkeypatch.setattr(Network, "__call__", lambda self, x, n: sizes.append(len(x)) or call(self, x, n))
     together = tfalexnet.predict(several, weights=file, top=1)
     assert sorted(sizes) == [8, 32, 32]  # Six, and two of nothing.
     alone = [tfalexnet.predict(picture, weights=file, top=1) for picture in several]
@@ -71,15 +69,15 @@ def test_a_list_is_answered_in_order_and_in_batches(file, monkeypatch):
 
 def test_weights_are_loaded_once_and_again_when_their_file_changes(file, monkeypatch):
     (picture,) = pictures(1)
-    first = inference.load(file)
+    first = load_network(file)
     reads = []
-    read = checkpoints.read
+    read = read_checkpoint
     monkeypatch.setattr(checkpoints, "read", lambda *given: reads.append(given) or read(*given))
     for _ in range(3):
         tfalexnet.predict(picture, weights=file)
-    assert reads == [] and inference.load(file) is first
+    assert reads == [] and load_network(file) is first
     os.utime(file, (1, 1))
-    assert inference.load(file) is not first
+    assert load_network(file) is not first
 
 
 def test_nothing_is_traced_again(file, monkeypatch):
@@ -100,7 +98,7 @@ def test_a_bad_picture_is_named_and_the_others_are_answered(file):
     good = pictures(2)
     with pytest.raises(PictureError, match=r"none\.jpg: no such file"):
         tfalexnet.predict([good[0], "none.jpg", good[1]], weights=file)
-    kinds = [type(a) for a in prediction.answers([good[0], "none.jpg", good[1]], file)]
+    kinds = [type(a) for a in iter_predictions([good[0], "none.jpg", good[1]], file)]
     assert kinds == [list, PictureError, list]
 
 
@@ -112,8 +110,8 @@ def test_top_is_positive(file, top):
 
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    checkpoint = Checkpoint(random_parameters(net), net, None, named([str(i) for i in range(10)]))
-    checkpoints.write(tmp_path / "n.weights.h5", checkpoint)
+    checkpoint = Checkpoint(random_parameters(net), net, None, classes_from_labels([str(i) for i in range(10)]))
+    write_checkpoint(tmp_path / "n.weights.h5", checkpoint)
     with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
         tfalexnet.predict(pictures(1)[0], weights=tmp_path / "n.weights.h5")
 
@@ -165,7 +163,7 @@ def test_the_classes_are_caffes():
         class_names[0] == "tench, Tinca tinca" and class_names[-1] == "toilet tissue, toilet paper, bathroom tissue"
     )
     assert [i for i, name in enumerate(class_names) if name == "crane"] == [134, 517]
-    wnids = [wnid for wnid, _ in imagenet()]
+    wnids = [wnid for wnid, _ in imagenet_classes()]
     assert wnids == sorted(wnids) and len(set(wnids)) == 1000
 
 
@@ -175,17 +173,17 @@ def test_the_shipped_model_knows_a_cat(photo):
     with Image.open(photo) as image:
         assert tfalexnet.predict(image, weights="cifar10") == answer
     assert tfalexnet.predict(photo.read_bytes(), weights="cifar10") == answer
-    assert os.path.getsize(weights.locate("cifar10")) < 1_000_000
+    assert os.path.getsize(locate_weights("cifar10")) < 1_000_000
 
 
 @pytest.mark.data
 def test_the_shipped_model_has_the_error_it_promises(data):
     files = sorted((data / "cifar10" / "test").glob("*/*"))
     assert len(files) == 10_000
-    answers = prediction.answers(files, "cifar10", top=1)
+    answers = iter_predictions(files, "cifar10", top=1)
     wrong = sum(best.label != file.parent.name for (best,), file in zip(answers, files, strict=True))
     assert wrong / 10_000 <= 0.18
-    assert 100 - wrong / 100 == pytest.approx(weights.KNOWN["cifar10"].accuracy.top1)
+    assert 100 - wrong / 100 == pytest.approx(REGISTRY["cifar10"].accuracy.top1)
 
 
 DAMAGED = {
@@ -222,10 +220,10 @@ def test_a_file_whose_description_is_damaged(damage, file):
 
 
 def test_answers_that_are_no_numbers(file):
-    checkpoint = checkpoints.read(file)
+    checkpoint = read_checkpoint(file)
     kernel, bias = checkpoint.parameters["fc4"]
     checkpoint.parameters["fc4"] = kernel / abs(kernel).max() * np.float32(3e38), bias  # Finite, as reading wants it.
-    checkpoints.write("huge.weights.h5", checkpoint)
+    write_checkpoint("huge.weights.h5", checkpoint)
     with pytest.raises(
         CheckpointError, match=r"huge\.weights\.h5: expected finite .*a picture with NaN or infinity in"
     ):
@@ -234,7 +232,7 @@ def test_answers_that_are_no_numbers(file):
 
 def test_answers_before_one_that_is_no_number_are_given(file):
     """Whatever is left in the place of a picture that could not be read."""
-    network = inference.load(file)
+    network = load_network(file)
 
     def function(x):
         bright = x.max(axis=(1, 2, 3)) > 0
@@ -242,7 +240,7 @@ def test_answers_before_one_that_is_no_number_are_given(file):
 
     broken = dataclasses.replace(network, function=function)
     black = np.zeros((40, 50, 3), "uint8")
-    answers = inference.run(broken, ["none.jpg", *pictures(2), black])
+    answers = run_network(broken, ["none.jpg", *pictures(2), black])
     assert [type(next(answers)) for _ in range(3)] == [PictureError, list, list]
     with pytest.raises(CheckpointError, match="answers a picture with NaN or infinity in prob"):
         next(answers)
@@ -250,29 +248,29 @@ def test_answers_before_one_that_is_no_number_are_given(file):
 
 @pytest.mark.parametrize(("crops", "batch"), [(1, 32), (1, 12), (10, 32), (10, 40), (10, 10)])
 def test_whole_batches_are_computed_where_they_were_prepared(file, monkeypatch, crops, batch):
-    memory, given, taken = [], [], inference.aligned_memory
+    memory, given, taken = [], [], aligned_memory
 
     def counted(shape):
         memory.append(taken(shape))
         return memory[-1]
 
-    network = inference.load(file)
+    network = load_network(file)
     spy = dataclasses.replace(network, function=lambda x: given.append(x) or network.function(x))
     monkeypatch.setattr(inference, "aligned_memory", counted)
     together = batch // crops
-    assert len(list(inference.run(spy, pictures(9 * together), crops, batch))) == 9 * together
-    assert len(given) == 9 and len(memory) <= inference.AHEAD + inference.AT_ONCE
+    assert len(list(run_network(spy, pictures(9 * together), crops, batch))) == 9 * together
+    assert len(given) == 9 and len(memory) <= AHEAD + AT_ONCE
     for inputs in given:
         assert any(np.may_share_memory(inputs, own) for own in memory)
-        assert inputs.ctypes.data % inference.ALIGNMENT == 0 and crops * together <= len(inputs) <= batch
+        assert inputs.ctypes.data % ALIGNMENT == 0 and crops * together <= len(inputs) <= batch
 
 
 @pytest.mark.parametrize("crops", [1, 10])
 def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
     several = pictures(300)
     several[40] = several[290] = "none.jpg"
-    network = inference.load(file)
-    found = list(inference.run(network, several, crops, batch=8))
+    network = load_network(file)
+    found = list(run_network(network, several, crops, batch=8))
     for picture, answer in zip(several, found, strict=True):
         if isinstance(picture, str):
             assert isinstance(answer, PictureError)
@@ -282,21 +280,21 @@ def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
 
 
 def test_aligned_memory_is_shared_and_other_copied(file):
-    network = inference.load(file)
+    network = load_network(file)
     shape = (2, *network.preprocessing.shape)
-    inputs = inference.aligned_memory(shape)
-    assert inputs.ctypes.data % inference.ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
-    tensor = inference._shared(inputs)
+    inputs = aligned_memory(shape)
+    assert inputs.ctypes.data % ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
+    tensor = _shared(inputs)
     inputs[0, 0, 0, 0] = 7
     assert float(tensor[0, 0, 0, 0]) == 7
     for other in (inputs[1:], inputs[:, :, ::-1], np.asfortranarray(inputs)):
-        tensor = inference._shared(other)
+        tensor = _shared(other)
         np.testing.assert_array_equal(tensor, other)
 
 
 def test_what_is_left_early_stops_its_threads(file):
     before = threading.active_count()
-    answers = inference.run(inference.load(file), (picture for picture in pictures(500)))
+    answers = run_network(load_network(file), (picture for picture in pictures(500)))
     next(answers)
     answers.close()
     assert threading.active_count() == before
@@ -304,7 +302,7 @@ def test_what_is_left_early_stops_its_threads(file):
 
 def test_no_more_than_a_few_batches_are_taken_ahead(file):
     taken = []
-    answers = inference.run(inference.load(file), (taken.append(1) or picture for picture in pictures(300)), batch=8)
+    answers = run_network(load_network(file), (taken.append(1) or picture for picture in pictures(300)), batch=8)
     next(answers)
-    assert len(taken) == 8 * inference.AHEAD
+    assert len(taken) == 8 * AHEAD
     assert len(list(answers)) == 299

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfalexnet import PictureError, decoding
-from tfalexnet.decoding import decode
-from tfalexnet.preprocessing import BVLC, ILSVRC_MEAN_BGR, TORCHVISION, Preprocessing
+from tfalexnet import PictureError
+from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg, warnings_suppressed
+from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, TORCHVISION, Preprocessing
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -203,13 +203,13 @@ def test_both_decoders_give_equal_levels(tmp_path, size, subsampling, options):
         image.convert(mode).save(tmp_path / "a.jpg", subsampling=subsampling, **options)
         with Image.open(tmp_path / "a.jpg") as opened:
             wanted = np.asarray(opened).reshape(*size[::-1], -1)
-        np.testing.assert_array_equal(decoding.plain_jpeg(tmp_path / "a.jpg", mode), wanted)
+        np.testing.assert_array_equal(decode_plain_jpeg(tmp_path / "a.jpg", mode), wanted)
 
 
 def test_only_a_plain_jpeg_takes_the_short_way(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), "uint8"))
     exif = Image.Exif()
-    exif[decoding.ORIENTATION] = 6
+    exif[ORIENTATION] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     image.convert("CMYK").save(tmp_path / "cmyk.jpg")
     image.save(tmp_path / "a.png")
@@ -218,9 +218,9 @@ def test_only_a_plain_jpeg_takes_the_short_way(tmp_path):
     data = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     for name in ("turned.jpg", "cmyk.jpg", "a.png", "progressive.jpg", "cut.jpg"):
-        assert decoding.plain_jpeg(tmp_path / name, "RGB") is None
-    assert decoding.plain_jpeg(data, "L") is None
-    assert decoding.plain_jpeg(data, "RGB").shape == (20, 30, 3)
+        assert decode_plain_jpeg(tmp_path / name, "RGB") is None
+    assert decode_plain_jpeg(data, "L") is None
+    assert decode_plain_jpeg(data, "RGB").shape == (20, 30, 3)
     with pytest.raises(PictureError, match=r"cut\.jpg: damaged picture"):
         BVLC(tmp_path / "cut.jpg")
 
@@ -229,7 +229,7 @@ def test_threads_leave_the_filters_of_warnings_as_they_were():
     warned = threading.Event()
 
     def enter(number):
-        with decoding.quiet:
+        with warnings_suppressed:
             warnings.warn("unseen", stacklevel=1)  # An error, were it not kept quiet.
             if number:
                 warned.wait(5)

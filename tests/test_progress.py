@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tfalexnet import progress
-from tfalexnet.progress import Progress
+from tfalexnet.io import progress
+from tfalexnet.io.progress import Progress, time
 
 
 class Terminal(io.StringIO):
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 class Clock:
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfalexnet import AlexNet, predict
 from tfalexnet.caffe_classes import class_names
-from tfalexnet.decoding import decode
+from tfalexnet.images.decode import decode
 
 pytestmark = [pytest.mark.real_weights, pytest.mark.data]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfalexnet.resizing import bilinear
+from tfalexnet.images.resize import resize_bilinear
 
 SIZES = [
     ((375, 500), (256, 256)),
@@ -20,7 +20,7 @@ SIZES = [
 def test_resizing_is_tensorflows(old, new, kind):
     pixels = (np.random.default_rng(0).random((*old, 3)) * 255).astype(kind)
     wanted = tf.raw_ops.ResizeBilinear(images=pixels[None], size=new, half_pixel_centers=True)[0].numpy()
-    found = bilinear(pixels, *new)
+    found = resize_bilinear(pixels, *new)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
@@ -30,5 +30,5 @@ def test_resizing_is_opencvs(old, new):
     cv2 = pytest.importorskip("cv2")
     pixels = np.random.default_rng(0).random((*old, 3), np.float32) * 255
     wanted = cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(bilinear(pixels, *new), wanted, atol=1e-2)
-    assert np.abs(bilinear(pixels, *new) - wanted).mean() < 1e-3
+    np.testing.assert_allclose(resize_bilinear(pixels, *new), wanted, atol=1e-2)
+    assert np.abs(resize_bilinear(pixels, *new) - wanted).mean() < 1e-3

@@ -20,13 +20,25 @@ from PIL import Image
 from test_main import tfalexnet as command
 
 import tfalexnet
-from tfalexnet import __main__, checkpoints, data, learning, runs, training
-from tfalexnet.architectures import BVLC_ALEXNET, MNIST_28
-from tfalexnet.arguments import parse
-from tfalexnet.decoding import PictureError
-from tfalexnet.logbook import Logbook, TrainingError
-from tfalexnet.runs import Options
-from tfalexnet.weights import find as weights_file
+from tfalexnet import data, training
+from tfalexnet.checkpoints import checkpoint as checkpoints
+from tfalexnet.checkpoints.checkpoint import (
+    PREPROCESSING,
+    Checkpoint,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
+from tfalexnet.cli.arguments import parse
+from tfalexnet.cli.main import _run
+from tfalexnet.hub.cache import find_weights as weights_file
+from tfalexnet.images.decode import PictureError
+from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28
+from tfalexnet.training import loop as learning
+from tfalexnet.training import trainer
+from tfalexnet.training.loop import Stopped, make_step_functions, translate_errors
+from tfalexnet.training.run_folder import RunFolder, TrainingError
+from tfalexnet.training.trainer import Options, resolve_architecture
 
 NET = small(MNIST_28)
 RECIPE = dataclasses.replace(training.SOURCES["mnist_28"], batch=16, epochs=2)
@@ -72,7 +84,7 @@ def same(first, second) -> None:
 
 def train(folder, epochs=2, net=NET, recipe=RECIPE, strategy=None, origin=None, **options):
     recipe = dataclasses.replace(recipe, epochs=epochs)
-    return runs.train(digits(64), digits(40, 1), net, recipe, folder, Options(**options), strategy, origin)
+    return trainer.train(digits(64), digits(40, 1), net, recipe, folder, Options(**options), strategy, origin)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +122,7 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, capsys):
     assert "epoch 4/4: loss" in capsys.readouterr().out
     picture = np.zeros((28, 28), "uint8")
     picture[10:18] = 200
-    read = checkpoints.read(model, NET)
+    read = read_checkpoint(model, NET)
     assert [name for _, name in read.classes] == ["down", "across", "none"]
     ours = tfalexnet.AlexNet(NET, weights=model)(read.preprocessing(picture)[None]).numpy()
     assert ours.argmax() == 1
@@ -125,7 +137,7 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, capsys):
 
 def interrupted_at(place: str, count: int, monkeypatch) -> None:
     """Ctrl-C when so many batches have been learnt from, or measured."""
-    calls, compiled = [], learning.compiled
+    calls, compiled = [], make_step_functions
 
     def interrupting(function):
         def called(*batch):
@@ -157,7 +169,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, whole, tmp_path, 
     place, count, epoch = STOPS[name]
     with monkeypatch.context() as patch:
         interrupted_at(place, count, patch)
-        with pytest.raises(learning.Stopped, match=f"stopped in epoch {epoch}; all is saved in"):
+        with pytest.raises(Stopped, match=f"stopped in epoch {epoch}; all is saved in"):
             train(tmp_path / "cut")
     assert len(log(tmp_path / "cut")) == epoch - 1 if epoch > 1 else not (tmp_path / "cut" / "log.csv").exists()
     monkeypatch.setattr(learning, "VALIDATION_BATCH", 8)
@@ -235,7 +247,7 @@ def test_another_training_is_told_in_the_words_of_the_command_line(name, tmp_pat
     (tmp_path / "checkpoint.npz").touch()
     (tmp_path / "run.json").write_text(json.dumps(described()))
     now, message = DIFFERENCES[name]
-    book = Logbook(tmp_path, writes=True)
+    book = RunFolder(tmp_path, writes=True)
     if message is None:
         assert book.check(now) == 1
     else:
@@ -244,7 +256,7 @@ def test_another_training_is_told_in_the_words_of_the_command_line(name, tmp_pat
 
 
 def test_a_first_try_that_learnt_nothing_leaves_the_folder_free(tmp_path):
-    book = Logbook(tmp_path, writes=True)
+    book = RunFolder(tmp_path, writes=True)
     (tmp_path / "run.json").write_text(json.dumps(described()))
     (tmp_path / "tensorboard").mkdir()
     assert book.check(described(recipe={"batch": 32})) is None
@@ -262,7 +274,7 @@ DAMAGED = {"cut": '{"epochs": 1', "a list": "[]", "other bytes": "\xff", "a numb
 def test_a_damaged_description_is_said(name, tmp_path):
     (tmp_path / "run.json").write_text(DAMAGED[name], "latin-1")
     with pytest.raises(ValueError, match=r"run\.json: expected the description of a training; received a damaged"):
-        Logbook(tmp_path, writes=True).check(described())
+        RunFolder(tmp_path, writes=True).check(described())
 
 
 def test_weights_are_measured_before_they_learn_where_their_classifier_stays(tmp_path, capsys):
@@ -270,7 +282,7 @@ def test_weights_are_measured_before_they_learn_where_their_classifier_stays(tmp
     error = log(tmp_path / "old")[-1]["validation_error"]
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        read = checkpoints.read
+        read = read_checkpoint
         patch.setattr(checkpoints, "read", lambda path, *_: read(path, NET))
         train(tmp_path / "new", 1, weights=old)
         said = capsys.readouterr().out
@@ -291,7 +303,7 @@ def test_options_out_of_range_are_refused(name):
 
 
 def test_too_little_memory_is_a_line():
-    with pytest.raises(TrainingError, match="smaller --batch-size"), learning.plain_errors(data.Skipped()):
+    with pytest.raises(TrainingError, match="smaller --batch-size"), translate_errors(data.Skipped()):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
@@ -413,7 +425,7 @@ def test_a_damaged_checkpoint_is_said(run):
 @pytest.mark.parametrize("what", ["checkpoint", "TensorBoard's log"])
 def test_a_full_disk_keeps_the_last_checkpoint(what, first, run):
     full = (
-        "from tfalexnet import learning\n"
+        "from tfalexnet.training import loop as learning\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "learn = learning.learn\n"
         "def full(*given): resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); learn(*given)\n"
@@ -435,32 +447,32 @@ def test_a_disk_that_is_gone_ends_the_training(left, strict, tmp_path, capsys):
     (tmp_path / "d" / "train.txt").write_text("\n".join(lines))
     parts = data.read(tmp_path / "d")
     recipe = dataclasses.replace(RECIPE, batch=4, epochs=1)
-    runs.train(*parts, NET, recipe, tmp_path / "run", Options())
+    trainer.train(*parts, NET, recipe, tmp_path / "run", Options())
     shutil.rmtree(tmp_path / "d" / "disk")
     if left == "empty folders":
         for name in ("a", "b"):
             (tmp_path / "d" / "disk" / name).mkdir(parents=True)
     with pytest.raises(NotADirectoryError, match=r"d/disk.*: expected the pictures that were there; it is gone"):
         recipe = dataclasses.replace(recipe, epochs=2)
-        runs.train(*parts, NET, recipe, tmp_path / "run", Options(strict=strict))
+        trainer.train(*parts, NET, recipe, tmp_path / "run", Options(strict=strict))
     assert len(log(tmp_path / "run")) == 1 and "left out" not in capsys.readouterr().err
 
 
 def test_what_is_frozen_stays(tmp_path):
     net = small(BVLC_ALEXNET)
     parameters = random_parameters(net)
-    checkpoint = checkpoints.Checkpoint(parameters, net, checkpoints.PREPROCESSING["bvlc_alexnet"], ())
-    checkpoints.write(tmp_path / "old.weights.h5", checkpoint)
+    checkpoint = Checkpoint(parameters, net, PREPROCESSING["bvlc_alexnet"], ())
+    write_checkpoint(tmp_path / "old.weights.h5", checkpoint)
     pictures = data.Labelled(
         np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), "uint8"), np.arange(16) % 3, ("a", "b", "c")
     )
     recipe = dataclasses.replace(training.FINE_TUNE, batch=8, epochs=1)
     options = Options(weights=tmp_path / "old.weights.h5", freeze_until="fc7")
     with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="fc8 .* drawn afresh"):
-        read = checkpoints.read
+        read = read_checkpoint
         patch.setattr(checkpoints, "read", lambda path, *_: read(path, net))
-        model = runs.train(pictures, pictures, net, recipe, tmp_path / "run", options)
-    learnt = checkpoints.read(model, net).parameters
+        model = trainer.train(pictures, pictures, net, recipe, tmp_path / "run", options)
+    learnt = read_checkpoint(model, net).parameters
     for name, (kernel, bias) in parameters.items():
         frozen = name not in ("fc7", "fc8")
         if name != "fc8":
@@ -473,16 +485,16 @@ def test_what_is_frozen_stays(tmp_path):
 
 def test_weights_that_know_as_many_classes_know_these(tmp_path):
     pictures = np.zeros((20, 32, 32, 3), "uint8")
-    known = [entry.label for entry in checkpoints.describe(weights_file("cifar10"))[1]]
+    known = [entry.label for entry in read_description(weights_file("cifar10"))[1]]
     cifar10 = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     recipe = dataclasses.replace(training.FINE_TUNE, batch=10, epochs=1)
     for names, right in ((known, True), ([*known[1:], known[0]], False)):
         part = data.Labelled(pictures, np.arange(20) % 10, tuple(names))
         if right:
-            runs.train(part, part, cifar10, recipe, tmp_path / "right", Options(weights="cifar10"))
+            trainer.train(part, part, cifar10, recipe, tmp_path / "right", Options(weights="cifar10"))
             continue
         with pytest.raises(ValueError, match="Expected the classes of cifar10.*'airplane'. Received: 'automobile'"):
-            runs.train(part, part, cifar10, recipe, tmp_path / "wrong", Options(weights="cifar10"))
+            trainer.train(part, part, cifar10, recipe, tmp_path / "wrong", Options(weights="cifar10"))
     assert not (tmp_path / "wrong").exists()
 
 
@@ -511,13 +523,13 @@ def test_unreadable_pictures_are_named(tmp_path, capsys):
     (tmp_path / "d" / "a" / "3.png").write_text("no picture")
     recipe = dataclasses.replace(RECIPE, batch=4, epochs=2)
     parts = data.read(tmp_path / "d")
-    runs.train(*parts, NET, recipe, tmp_path / "run", Options())
+    trainer.train(*parts, NET, recipe, tmp_path / "run", Options())
     said = capsys.readouterr().err
     assert said.startswith(f"tfalexnet: left out {tmp_path}/d/a/3.png: not a picture")
     assert "tfalexnet: 1 of 24 files could not be read" in said
     assert said.count("left out") == 2  # At once, and at the end.
     with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
-        runs.train(*parts, NET, recipe, tmp_path / "strict", Options(strict=True))
+        trainer.train(*parts, NET, recipe, tmp_path / "strict", Options(strict=True))
     assert capsys.readouterr().err == ""
 
 
@@ -530,7 +542,7 @@ def test_an_error_in_a_picture_leaves_no_threads_to_wait_for(tmp_path):
     gc.disable()
     try:
         with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
-            runs.train(*parts, NET, dataclasses.replace(RECIPE, batch=4), tmp_path / "run", Options(strict=True))
+            trainer.train(*parts, NET, dataclasses.replace(RECIPE, batch=4), tmp_path / "run", Options(strict=True))
         assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "OwnedIterator"]
     finally:
         gc.enable()
@@ -543,7 +555,7 @@ def test_less_than_a_batch_of_readable_pictures_is_said(tmp_path):
         file.write_text("no picture")
     recipe = dataclasses.replace(RECIPE, batch=8)
     with pytest.raises(ValueError, match="at least a batch of 8 readable pictures to learn from. .* 7 files that"):
-        runs.train(*parts, NET, recipe, tmp_path / "run", Options())
+        trainer.train(*parts, NET, recipe, tmp_path / "run", Options())
 
 
 def test_ten_unreadable_pictures_stand_for_all():
@@ -561,7 +573,7 @@ def test_the_seed_does_not_choose_who_validates(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ("train", "d.npz", "--architecture", "mnist_28", "--epochs", "1", "--batch-size", "8", "--output", "run")
     monkeypatch.setattr(sys, "argv", ["tfalexnet", *given, "--seed", "1"])
-    assert __main__._run(parse()) == 0
+    assert _run(parse()) == 0
     said = json.loads((tmp_path / "run" / "run.json").read_text())
     parts = (said["training"]["sha256"], said["validation"]["sha256"])
     assert said["options"]["seed"] == 1 and parts == tuple(part.digest() for part in data.read("d.npz"))
@@ -574,14 +586,14 @@ NETWORKS |= {"neither": (None, None, "bvlc_alexnet")}
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_is_that_of_the_weights_where_nobody_says(name):
     architecture, weights, expected = NETWORKS[name]
-    assert runs.network(architecture, weights).name == expected
+    assert resolve_architecture(architecture, weights).name == expected
 
 
 def test_weights_of_no_network_ask_for_one(tmp_path):
     odd = {"conv1": (np.zeros((3, 3)), np.zeros(3))}
     write_npy(tmp_path / "odd.npy", odd)
     with pytest.raises(ValueError, match="odd.npy does not fit (.|\n)*, say --architecture and a name of"):
-        runs.network(None, tmp_path / "odd.npy")
+        resolve_architecture(None, tmp_path / "odd.npy")
     with pytest.raises(ValueError, match="odd.npy does not fit mnist_28"):
         train(tmp_path / "run", weights=tmp_path / "odd.npy")
 
@@ -626,5 +638,5 @@ def test_wrong_arguments_are_one_line(name, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             parse()
     else:
-        assert __main__._run(parse()) == status
+        assert _run(parse()) == status
     assert message in capsys.readouterr().err

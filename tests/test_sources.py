@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfalexnet import sources
-from tfalexnet.sources import Labelled, called, from_arrays, read
+from tfalexnet.data.datasets import MOST_NUMBERS, Labelled, from_arrays, read, rename_classes
 
 PIXELS = np.zeros((3, 4, 4), np.uint8)
 
@@ -107,9 +106,9 @@ def test_classes_get_names_and_an_order(name):
     data = Labelled(PIXELS, np.arange(3), classes)
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            called(data, names)
+            rename_classes(data, names)
     else:
-        found = called(data, names)
+        found = rename_classes(data, names)
         assert found.classes == names and found.labels.tolist() == list(expected)
 
 
@@ -268,7 +267,7 @@ def test_a_list_may_have_more_classes_than_pictures(tmp_path):
     write(tmp_path / "val.txt", "a.png 1999\n")
     assert len(read(tmp_path)[1].classes) == 2000
     wide = from_arrays(PIXELS, np.array([0, 1, 5000]), classes=[str(i) for i in range(6000)])
-    assert len(wide.classes) == 6000 and sources.MOST_NUMBERS == 1000
+    assert len(wide.classes) == 6000 and MOST_NUMBERS == 1000
 
 
 def test_numbers_beyond_int64_do_not_wrap():

@@ -1,6 +1,7 @@
 """The house keeps its order: imports run downwards, and importing it costs little."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,37 +12,11 @@ import tfalexnet
 
 PACKAGE = Path(tfalexnet.__file__).parent
 
-# Each floor may import from those before it, never from its own or a later one.
-FLOORS = [
-    {"files", "tables", "resizing", "processors", "arguments", "decoding"},
-    {"architectures", "preprocessing", "augmentation", "classes", "formats", "progress", "journal", "figures"},
-    {"layers", "outputs", "download", "caffe_classes", "pictures", "fitting"},
-    {"model", "checkpoints", "sources"},
-    {"towers", "frozen", "weights"},
-    {"exports"},
-    {"alexnet", "inference", "comparison", "conversion", "exporting"},
-    {"prediction", "activations", "compression", "evaluation", "verification", "data", "training"},
-    {"labelling", "logbook", "distribution"},
-    {"learning"},
-    {"runs"},
-    {"__main__", "__init__"},
-]
-KERAS_FREE = {
-    "outputs",
-    "labelling",
-    "download",
-    "pictures",
-    "fitting",
-    "weights",
-    "checkpoints",
-    "conversion",
-    "comparison",
-}
-KERAS_FREE |= FLOORS[0] | FLOORS[1]
-
-
-# What lies on the way from a photo to an exported file's answer; TensorFlow takes seconds to import.
-PROMPT = KERAS_FREE | {"inference", "exports", "prediction", "evaluation", "arguments", "__init__", "__main__"}
+# Packages, lowest first; each may import from those before it and from its own, without a circle.
+PACKAGES = (
+    *("io", "networks", "images", "checkpoints", "hub", "caffe_classes", "alexnet", "runtimes", "inference"),
+    *("evaluation", "data", "figures", "training", "exporters", "tools", "cli", "__main__"),
+)
 
 
 def imports(path: Path, inside: bool = True) -> set[str]:
@@ -56,36 +31,42 @@ def imports(path: Path, inside: bool = True) -> set[str]:
 
 
 def modules() -> dict[str, set[str]]:
-    """What each module, or subpackage, of the package imports."""
-    found: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        found.setdefault(name, set()).update(imports(path))
-    return found
+    """What each module of the package imports of the package, by full names."""
+    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+    def module(name: str) -> str:
+        return name if name in paths else name.rpartition(".")[0]
+
+    found = {
+        name: {module(other) for other in imports(path) if other.startswith("tfalexnet.")} - {name}
+        for name, path in paths.items()
+    }
+    return {name: {other for other in others if other != "tfalexnet"} for name, others in found.items()}
 
 
-def test_every_module_has_a_floor():
-    assert set(modules()) == set().union(*FLOORS)
+def package(name: str) -> str:
+    return name.split(".")[1]
 
 
-def test_imports_run_downwards():
+def test_every_package_has_a_floor():
+    assert {package(name) for name in modules() if name != "tfalexnet"} == set(PACKAGES)
+
+
+def test_imports_between_packages_run_downwards():
     for name, imported in modules().items():
-        own = {other.split(".")[1] for other in imported if other.startswith("tfalexnet.")} - {name, "__version__"}
-        below = set().union(*FLOORS[: next(i for i, floor in enumerate(FLOORS) if name in floor)])
-        assert own <= below, f"{name} imports {own - below}"
+        if name != "tfalexnet":
+            floor = PACKAGES.index(package(name))
+            above = {other for other in imported if PACKAGES.index(package(other)) > floor}
+            assert not above, f"{name} imports {above}"
 
 
-def test_the_lower_floors_know_no_keras():
-    for name, imported in modules().items():
-        if name in KERAS_FREE:
-            assert not {other for other in imported if other.split(".")[0] == "keras"}, name
-
-
-def test_what_is_to_be_prompt_imports_no_tensorflow():
-    for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in PROMPT:
-            found = {name.split(".")[0] for name in imports(path, inside=False)}
-            assert found.isdisjoint({"tensorflow", "keras"}), path
+def test_no_modules_import_each_other_in_a_circle():
+    graph = modules()
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_a_module_says_its_job_in_its_first_line():
@@ -100,7 +81,7 @@ def test_a_module_says_its_job_in_its_first_line():
         "import tfalexnet",
         "import tfalexnet; tfalexnet.ARCHITECTURES",
         "from tfalexnet.caffe_classes import class_names",
-        "from tfalexnet import weights, convert",
+        "from tfalexnet import convert",
     ],
 )
 def test_importing_does_not_import_tensorflow(code):
@@ -117,6 +98,6 @@ def test_the_public_names_are_there():
 
 
 def test_another_backend_of_keras_is_named_with_the_way_out():
-    code = "import keras; keras.config.backend = lambda: 'torch'; import tfalexnet.layers"
+    code = "import keras; keras.config.backend = lambda: 'torch'; import tfalexnet.networks.layers"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert "ImportError: Expected Keras on TensorFlow. Received: the backend 'torch'" in run.stderr

@@ -14,7 +14,7 @@ from nets import each_norm, small
 from tensorflow.python.eager import context
 
 from tfalexnet import AlexNet
-from tfalexnet.architectures import ARCHITECTURES
+from tfalexnet.networks.catalog import ARCHITECTURES
 
 DEVICES = ("/CPU:0", "/CPU:1")
 NETWORKS = ["krizhevsky2012", "bvlc_alexnet", "bvlc_caffenet"]

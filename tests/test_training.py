@@ -12,9 +12,11 @@ import tensorflow as tf
 from nets import small
 
 import tfalexnet
-from tfalexnet import arguments, training
-from tfalexnet.architectures import ARCHITECTURES, KRIZHEVSKY2012
-from tfalexnet.training import CAFFE, FINE_TUNE, PAPER, SOURCES, Momentum
+from tfalexnet import training
+from tfalexnet.cli.arguments import RECIPES
+from tfalexnet.networks.catalog import ARCHITECTURES, KRIZHEVSKY2012
+from tfalexnet.training.optimizer import Momentum
+from tfalexnet.training.recipes import CAFFE, FINE_TUNE, PAPER, SOURCES
 
 NET = small(KRIZHEVSKY2012, dropout=0.0)
 RATE = 1e-3
@@ -85,14 +87,14 @@ def test_two_towers_learn_as_one():
             store = {}
             layer.save_own_variables(store)
             two.get_layer(layer.name).load_own_variables(store)
-    from tfalexnet.model import parameters_of
+    from tfalexnet.networks.build import get_parameters
 
     for model in (one, two):
         CAFFE.compile(model)
         for _ in range(2):
             model.train_on_batch(x, y)
-    for name, arrays in parameters_of(one).items():
-        for a, b in zip(arrays, parameters_of(two)[name], strict=True):
+    for name, arrays in get_parameters(one).items():
+        for a, b in zip(arrays, get_parameters(two)[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -233,7 +235,7 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
         figures = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
         return re.split("  +", "  ".join([name, optimizer, *figures, recipe.schedule, recipe.augment]))
 
-    lines = arguments.RECIPES.split("\n\n")[0].splitlines()
+    lines = RECIPES.split("\n\n")[0].splitlines()
     shown = [re.split("  +", line) for line in lines if line != "source, of"][1:]
     usual = {"paper": PAPER, "caffe": CAFFE}
     like = {
@@ -244,7 +246,7 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
     }
     own = {name: recipe for name, recipe in SOURCES.items() if name not in like}
     assert shown == [row(name, recipe) for name, recipe in (training.RECIPES | own).items()]
-    notes = arguments.RECIPES.split("\n\n")[1].replace(" and ", ", ")
+    notes = RECIPES.split("\n\n")[1].replace(" and ", ", ")
     for kind in usual:
         assert f"{kind} for {', '.join(name for name in like if like[name] == kind)}" in notes
     for name, rate in training.FINE_TUNE_RATES.items():

@@ -8,12 +8,13 @@ from caffe import caffemodel, prototxt
 from nets import each_norm, random_parameters, write_npy
 from PIL import Image
 
-from tfalexnet import ARCHITECTURES, verification
-from tfalexnet.architectures import BVLC_ALEXNET, BVLC_CAFFENET, TF_ALEXNET
-from tfalexnet.classes import imagenet
-from tfalexnet.decoding import PictureError
-from tfalexnet.formats import CheckpointError
-from tfalexnet.verification import KRATZERT, MUTANTS, PUBLISHED, Fingerprint, verify
+from tfalexnet import ARCHITECTURES
+from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.images.classes import imagenet_classes
+from tfalexnet.images.decode import PictureError
+from tfalexnet.networks.catalog import BVLC_ALEXNET, BVLC_CAFFENET, TF_ALEXNET
+from tfalexnet.tools.fingerprints import KRATZERT, PUBLISHED, Fingerprint
+from tfalexnet.tools.verify import MUTANTS, report_table, verify
 
 cv2 = pytest.importorskip("cv2")
 
@@ -140,9 +141,9 @@ def test_right_weights_pass(npy, model, pixels, photo, tmp_path):
     assert report.passed and [row.right for row in report.rows] == [True, False]
     assert [str(row) for row in report.rows] == ["ok, as also with pool before norm", "no picture"]
     assert report.notes == ("Not compared: other.png; nothing is published of them here.",)
-    text = verification.table(report)
+    text = report_table(report)
     index, score = next(iter(best(right).items()))
-    assert f"chelsea  {index} {imagenet()[index].label.split(',')[0]}" in text
+    assert f"chelsea  {index} {imagenet_classes()[index].label.split(',')[0]}" in text
     assert f"{score:.4f}" in text and "0.0000  ok" in text and text.endswith("1 of 1 pictures as published.")
 
 
@@ -198,7 +199,7 @@ def test_a_network_with_a_mistake_that_was_published(npy, model, pixels, photo):
     (row,) = report.rows
     assert row.mistakes == ("pool before norm",) and row.cures == ("norm before pool",)
     scores = ", ".join(f"{score:.4f}" for score in mistakes["pool before norm"].values())
-    assert f"matches pool before norm (published {scores}); right with norm before pool" in verification.table(report)
+    assert f"matches pool before norm (published {scores}); right with norm before pool" in report_table(report)
 
 
 def test_weights_of_another_network(npy, model, pixels, photo):
@@ -206,7 +207,7 @@ def test_weights_of_another_network(npy, model, pixels, photo):
     report = verify(photo, npy, fingerprints=[fingerprint(np.ones(1000), picture="llama"), theirs])
     assert not report.passed and str(report.rows[0]) == "no picture"
     assert report.notes == ("chelsea: as published for bvlc_caffenet. These are its weights; read them as that.",)
-    assert verification.table(report).endswith("Nothing was compared.")
+    assert report_table(report).endswith("Nothing was compared.")
 
 
 def few(kernel):
@@ -222,7 +223,7 @@ def test_compressed_weights_agree_roughly(parameters, model, pixels, photo, tmp_
     assert str(report.rows[0]) == "compressed weights agree only roughly"
     (note,) = report.notes
     assert "compressed" in note and "within 0.15" in note
-    assert verification.table(report).endswith("0 of 1 pictures as published.")
+    assert report_table(report).endswith("0 of 1 pictures as published.")
 
 
 @pytest.mark.slow
@@ -307,7 +308,7 @@ LABELS = {
 def test_the_published_table():
     assert [f.picture for f in PUBLISHED] == list(LABELS)
     for published in PUBLISHED:
-        labels = [imagenet()[index].label.split(",")[0] for index in published.expected]
+        labels = [imagenet_classes()[index].label.split(",")[0] for index in published.expected]
         assert labels == LABELS[published.picture]
         scores = list(published.expected.values())
         assert scores == sorted(scores, reverse=True) and sum(scores) <= 1

@@ -6,27 +6,28 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tfalexnet import checkpoints, weights
-from tfalexnet.architectures import ARCHITECTURES
-from tfalexnet.formats import CheckpointError
-from tfalexnet.weights import KNOWN
+from tfalexnet.checkpoints.checkpoint import PREPROCESSING
+from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.hub.cache import SHIPPED, cache_folder, default_weights, find_weights, locate_weights, weights_table
+from tfalexnet.hub.registry import REGISTRY
+from tfalexnet.networks.catalog import ARCHITECTURES
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_an_entry_is_whole(name):
-    known = KNOWN[name]
+    known = REGISTRY[name]
     net = ARCHITECTURES[known.architecture]
     assert known.name == name and known.licence and known.accuracy.protocol
     assert 50 < known.accuracy.top1 < (known.accuracy.top5 or 100)
     if known.preprocessing:
         assert known.preprocessing.shape == net.input_shape
-        assert known.preprocessing == checkpoints.PREPROCESSING[known.architecture]
+        assert known.preprocessing == PREPROCESSING[known.architecture]
     readme = (ROOT / "weights" / "README.md").read_text("utf-8")
     for source in known.sources:
         assert source.urls and source.digest.hexadecimal in readme
         assert all(url.startswith(("http://", "https://")) for url in source.urls)
         assert len({url.rsplit("/", 1)[-1] for url in source.urls}) == 1
-    assert known.sources or (weights.SHIPPED / known.file).is_file()
+    assert known.sources or (SHIPPED / known.file).is_file()
 
 
 def test_the_size_of_deep_compressions_file_follows_from_its_counts():
@@ -35,42 +36,42 @@ def test_the_size_of_deep_compressions_file_follows_from_its_counts():
     for count, (kernel, bias) in zip(counts, ARCHITECTURES["bvlc_alexnet"].parameter_shapes().values(), strict=True):
         bits = 8 if len(kernel) == 4 else 4
         size += 4 * 2**bits + 4 * bias[0] + -(-count * bits // 8) + -(-count * 4 // 8)
-    assert size == KNOWN["deep_compression"].sources[0].size
+    assert size == REGISTRY["deep_compression"].sources[0].size
 
 
 def test_where_files_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path / "home"))
-    assert weights.locate("bvlc_alexnet") is None
-    assert weights.default() == "deep_compression"
+    assert locate_weights("bvlc_alexnet") is None
+    assert default_weights() == "deep_compression"
     for folder in ("home", "weights"):  # The nearer one last, as it comes first.
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "bvlc_alexnet.weights.h5").touch()
-        assert weights.locate("bvlc_alexnet").absolute() == tmp_path / folder / "bvlc_alexnet.weights.h5"
-    assert weights.default() == "bvlc_alexnet"
+        assert locate_weights("bvlc_alexnet").absolute() == tmp_path / folder / "bvlc_alexnet.weights.h5"
+    assert default_weights() == "bvlc_alexnet"
     monkeypatch.delenv("TFALEXNET_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights.cache() == tmp_path / ".cache" / "tfalexnet"
+    assert cache_folder() == tmp_path / ".cache" / "tfalexnet"
 
 
 def test_a_name_is_no_name_for_other_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
-    shutil.copy(weights.SHIPPED / "cifar10.weights.h5", tmp_path / "weights" / "bvlc_caffenet.weights.h5")
+    shutil.copy(SHIPPED / "cifar10.weights.h5", tmp_path / "weights" / "bvlc_caffenet.weights.h5")
     with pytest.raises(CheckpointError, match="to hold weights of bvlc_caffenet.*Received: cifar10_18pct"):
-        weights.find("bvlc_caffenet")
-    assert weights.find(tmp_path / "weights" / "bvlc_caffenet.weights.h5").exists()
+        find_weights("bvlc_caffenet")
+    assert find_weights(tmp_path / "weights" / "bvlc_caffenet.weights.h5").exists()
 
 
 @pytest.mark.data
 def test_the_means_are_caffes_and_in_its_order(data):
     mean = np.load(data / "caffe" / "ilsvrc_2012_mean.npy").mean(axis=(1, 2))  # BGR
-    np.testing.assert_allclose(KNOWN["bvlc_alexnet"].preprocessing.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(REGISTRY["bvlc_alexnet"].preprocessing.mean, mean, atol=1e-4)
 
 
 def test_the_table_says_all_of_it():
-    table = weights.table()
-    for known in KNOWN.values():
+    table = weights_table()
+    for known in REGISTRY.values():
         assert known.licence in table and str(known.accuracy.top1) in table
         assert all(
             url in table and source.digest.hexadecimal in table for source in known.sources for url in source.urls

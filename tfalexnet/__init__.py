@@ -8,42 +8,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfalexnet.activations import features
     from tfalexnet.alexnet import AlexNet
-    from tfalexnet.architectures import ARCHITECTURES, Architecture
-    from tfalexnet.comparison import diff
-    from tfalexnet.compression import compress
-    from tfalexnet.conversion import convert
-    from tfalexnet.decoding import PictureError
-    from tfalexnet.evaluation import evaluate
-    from tfalexnet.exporting import export
-    from tfalexnet.formats import CheckpointError
-    from tfalexnet.labelling import label
-    from tfalexnet.prediction import Prediction, decode_predictions, predict, preprocess_input
-    from tfalexnet.verification import verify
-    from tfalexnet.weights import WeightsNotFoundError
+    from tfalexnet.checkpoints.formats import CheckpointError
+    from tfalexnet.evaluation.evaluate import evaluate
+    from tfalexnet.exporters.export import export
+    from tfalexnet.hub.cache import WeightsNotFoundError
+    from tfalexnet.images.decode import PictureError
+    from tfalexnet.inference.features import features
+    from tfalexnet.inference.label import label
+    from tfalexnet.inference.predict import Prediction, decode_predictions, predict, preprocess_input
+    from tfalexnet.networks.catalog import ARCHITECTURES
+    from tfalexnet.networks.spec import Architecture
+    from tfalexnet.tools.compare import diff
+    from tfalexnet.tools.compress import compress
+    from tfalexnet.tools.convert import convert
+    from tfalexnet.tools.verify import verify
 
 __version__ = "0.1.0"
 
 _HOME = {
     "AlexNet": "alexnet",
-    "predict": "prediction",
-    "Prediction": "prediction",
-    "features": "activations",
-    "evaluate": "evaluation",
-    "preprocess_input": "prediction",
-    "decode_predictions": "prediction",
-    "convert": "conversion",
-    "compress": "compression",
-    "diff": "comparison",
-    "export": "exporting",
-    "label": "labelling",
-    "verify": "verification",
-    "ARCHITECTURES": "architectures",
-    "Architecture": "architectures",
-    "CheckpointError": "formats",
-    "PictureError": "decoding",
-    "WeightsNotFoundError": "weights",
+    "predict": "inference.predict",
+    "Prediction": "inference.predict",
+    "features": "inference.features",
+    "evaluate": "evaluation.evaluate",
+    "preprocess_input": "inference.predict",
+    "decode_predictions": "inference.predict",
+    "convert": "tools.convert",
+    "compress": "tools.compress",
+    "diff": "tools.compare",
+    "export": "exporters.export",
+    "label": "inference.label",
+    "verify": "tools.verify",
+    "ARCHITECTURES": "networks.catalog",
+    "Architecture": "networks.spec",
+    "CheckpointError": "checkpoints.formats",
+    "PictureError": "images.decode",
+    "WeightsNotFoundError": "hub.cache",
 }
 
 __all__ = [

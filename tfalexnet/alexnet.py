@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfalexnet import architectures, checkpoints, model, towers
-from tfalexnet.architectures import Architecture
-from tfalexnet.formats import CheckpointError
-from tfalexnet.weights import find
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
+from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.hub.cache import find_weights
+from tfalexnet.networks.build import build_model, set_parameters
+from tfalexnet.networks.catalog import get_architecture
+from tfalexnet.networks.spec import Architecture
+from tfalexnet.networks.towers import build_towers
 
 
 def AlexNet(
@@ -50,7 +53,7 @@ def AlexNet(
         WeightsNotFoundError: the weights can neither be found nor downloaded; the message says how
             to get them.
     """
-    net = architectures.find(architecture)
+    net = get_architecture(architecture)
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
         raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
     if dropout is not None and not 0 <= dropout < 1:
@@ -67,7 +70,7 @@ def AlexNet(
                 "Expected `classifier_activation` 'softmax' or None with `weights`. "
                 f"Received: {classifier_activation!r}"
             )
-        checkpoint = checkpoints.read(find(weights), net)
+        checkpoint = read_checkpoint(find_weights(weights), net)
         for note in checkpoint.notes:
             warnings.warn(note, stacklevel=2)
         parameters, net = checkpoint.parameters, checkpoint.architecture
@@ -89,7 +92,7 @@ def AlexNet(
     elif classes is not None:
         net = net.with_classes(classes)
     options = (include_top, classifier_activation, dropout)
-    built = model.build(net, *options) if devices is None else towers.build(net, devices, *options)
+    built = build_model(net, *options) if devices is None else build_towers(net, devices, *options)
     if parameters is not None:
-        model.fill(built, parameters)
+        set_parameters(built, parameters)
     return built

@@ -1,5 +1,5 @@
 """`class_names`, the list that scripts written for tf_alexnet import from caffe_classes."""
 
-from tfalexnet.classes import imagenet
+from tfalexnet.images.classes import imagenet_classes
 
-class_names: list[str] = [label for _, label in imagenet()]
+class_names: list[str] = [label for _, label in imagenet_classes()]

@@ -1,0 +1,1 @@
+"""Weights files: read, matched against a network, written."""

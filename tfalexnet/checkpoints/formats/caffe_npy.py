@@ -1,0 +1,198 @@
+"""Caffe weights in a NumPy file: `bvlc_alexnet.npy` and what caffe-tensorflow writes.
+
+The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases":
+b}, …}`, written by Python 2 or 3, its keys str or bytes. Arrays are taken from the bytes as they
+stand, so that reading costs the file's size once.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tfalexnet.checkpoints.formats import (
+    FLOATS,
+    MAX_RANK,
+    CheckpointError,
+    Contents,
+    npz,
+    pickles,
+    reading,
+    starts_with,
+)
+from tfalexnet.io.files import atomic_write
+
+MAGIC = b"\x93NUMPY"
+FLATTEN = "HWC"
+MAX_LAYERS = 1 << 10  # AlexNet has 8, Caffe's own networks some hundred.
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file begins as one does."""
+    return starts_with(path, MAGIC)
+
+
+def read(path: str | os.PathLike) -> Contents:
+    """Kernels and biases by layer, in the order of the file; read-only float32 arrays.
+
+    Raises:
+        CheckpointError: the file is damaged, is no such dictionary, or its pickle asks for
+            anything beyond NumPy arrays.
+        OSError: the file cannot be opened.
+    """
+    with Path(path).open("rb") as file, reading(path, "a .npy file with a pickled dictionary of layers"):
+        size = os.fstat(file.fileno()).st_size
+        entries = _unpickle(file, size)
+        named = {pickles.text(name): entry for name, entry in entries.items()}
+        if len(named) != len(entries):
+            raise CheckpointError("two layers have the same name")
+        pairs = {name: _layer(entry) for name, entry in named.items()}
+        arrays = {name: pair for name, pair in pairs.items() if pair}
+        left_out = [f"{name} ({_kind(named[name])}): no weights and biases" for name in named if not pairs[name]]
+        if not arrays:
+            raise CheckpointError(f"expected layers; received {', '.join(left_out[:8])}")
+        # Many arrays may share their bytes, until they are turned into float32.
+        if sum(len(array.data) for pair in arrays.values() for array in pair) > size:
+            raise CheckpointError("expected no more numbers than the file holds")
+        parameters = {name: (kernel.numbers(), bias.numbers()) for name, (kernel, bias) in arrays.items()}
+        return Contents(parameters, left_out=tuple(left_out))
+
+
+def write(path: str | os.PathLike, contents: Contents) -> None:
+    """The layout of `bvlc_alexnet.npy` to the opcode, which Python 2 and 3 and all NumPy read.
+
+    In Python 3: `np.load(path, allow_pickle=True, encoding="latin1").item()`. Attributes and extras
+    have no place in it.
+
+    Raises:
+        OSError: the file cannot be written; whatever was there before still is.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(b"\x80\x02")
+        # An array without sides, which holds one dictionary.
+        _write_array(file, (), b"O8", b"|", b"](}(")
+        for name, pair in contents.parameters.items():
+            file.write(_short(name.encode()) + b"](")
+            for array in pair:
+                data = np.ascontiguousarray(array, "<f4")
+                _write_array(file, array.shape, b"f4", b"<", b"T" + struct.pack("<I", data.nbytes), data)
+            file.write(b"e")
+        file.write(b"ue" + b"tb.")
+
+
+def _write_array(
+    file: BinaryIO, shape: tuple[int, ...], code: bytes, order: bytes, start: bytes, data: Any = None
+) -> None:
+    """The opcodes of one array; without `data`, the caller writes the content and ends it."""
+    sides = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in shape) + b"t"
+    flags = b"K?" if code == b"O8" else b"K\x00"
+    dtype = b"cnumpy\ndtype\n(" + _short(code) + b"K\x00K\x01tR(K\x03" + _short(order) + b"NNN"
+    file.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR")
+    file.write(b"(K\x01" + sides + dtype + b"J\xff\xff\xff\xff" * 2 + flags + b"tb\x89" + start)
+    if data is not None:
+        file.write(memoryview(data).cast("B"))
+        file.write(b"tb")
+
+
+def _short(string: bytes) -> bytes:
+    return b"U" + bytes([len(string)]) + string
+
+
+def _unpickle(file: BinaryIO, size: int) -> dict:
+    shape, _, dtype, start = npz.header(np.frombuffer(file.read(npz.MAX_HEADER), np.uint8))
+    file.seek(start)
+    if dtype.kind != "O" or shape != ():
+        raise CheckpointError(
+            f"expected one pickled dictionary of layers; received a plain array of shape {shape} and type {dtype}"
+        )
+    bounded = pickles.Bounded(file, size - start)
+    array = pickles.Unpickler(bounded, GLOBALS, (_Array, _Type)).load()
+    if not isinstance(array, _Array) or len(array.objects) != 1:
+        raise CheckpointError("expected an array that holds one dictionary")
+    (entries,) = array.objects
+    if not isinstance(entries, dict) or not entries:
+        received = "an empty one" if entries == {} else type(entries).__name__
+        raise CheckpointError(f"expected a dictionary of layers; received {received}")
+    if len(entries) > MAX_LAYERS:
+        raise CheckpointError(f"expected at most {MAX_LAYERS} layers; received {len(entries)}")
+    return entries
+
+
+def _layer(entry: Any) -> tuple[_Array, _Array] | None:
+    """One layer of either layout; None where it is something else."""
+    if isinstance(entry, dict) and len(entry) == 2:
+        parts = {_name(key): part for key, part in entry.items()}
+        entry = [parts.get("weights"), parts.get("biases")]
+    if not isinstance(entry, list | tuple) or len(entry) != 2:
+        return None
+    whole = all(isinstance(part, _Array) and part.is_floats() for part in entry)
+    return (entry[0], entry[1]) if whole else None
+
+
+def _name(key: Any) -> str:
+    return str(key) if isinstance(key, int) else pickles.text(key)
+
+
+def _kind(entry: Any) -> str:
+    """What an entry that is no layer is, in few words."""
+    if isinstance(entry, dict) and len(entry) <= 4:
+        return ", ".join(map(_name, entry))
+    if isinstance(entry, list | tuple | dict):
+        return f"{type(entry).__name__} of {len(entry)}"
+    return "array" if isinstance(entry, _Array) else type(entry).__name__
+
+
+class _Type:
+    """Stands in for numpy.dtype: the code, and the byte order that follows in its state."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = pickles.text(code)
+        self.order = "="
+
+    def set(self, state: tuple) -> None:
+        self.order = pickles.text(state[1])
+
+
+class _Array:
+    """Stands in for numpy.ndarray: the bytes of an array, or the objects of an object array."""
+
+    def __init__(self, *_: Any) -> None:
+        self.data: Any = b""
+        self.dtype: Any = None
+        self.shape: tuple[int, ...] = (0,)
+        self.objects: list = []
+
+    def set(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        self.hold(data, dtype, shape, "F" if fortran else "C")
+
+    def hold(self, data: Any, dtype: _Type, shape: tuple[int, ...], order: str) -> _Array:
+        if isinstance(data, list):
+            self.objects = data
+        self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
+        return self
+
+    def is_floats(self) -> bool:
+        return not self.objects and isinstance(self.dtype, _Type) and self.dtype.code in FLOATS
+
+    def numbers(self) -> np.ndarray:
+        """The array itself, a view of the bytes that were read."""
+        if len(self.shape) > MAX_RANK or not all(isinstance(side, int) and side >= 0 for side in self.shape):
+            raise CheckpointError("expected a shape of few whole numbers")
+        flat = np.frombuffer(self.data, np.dtype(self.dtype.code).newbyteorder(self.dtype.order))
+        array = flat.reshape(tuple(self.shape), order=self.order)
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+GLOBALS: pickles.Globals = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.numeric", "_frombuffer"): lambda *state: _Array().hold(*state),
+}

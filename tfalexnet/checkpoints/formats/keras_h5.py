@@ -1,0 +1,201 @@
+"""Keras' own `.weights.h5`, read and written without Keras.
+
+A layer's variables are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`,
+whose attribute `name` is the layer's name; a model within the model is a layer with `layers` of its
+own. What belongs to the weights besides, so that a file needs nothing beside it to be used, are
+attributes of the root (text and integers) and datasets of the group `tfalexnet`; Keras reads neither.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tfalexnet.checkpoints.formats import (
+    FLOATS,
+    CheckpointError,
+    Contents,
+    Parameters,
+    bfloat16_to_float32,
+    map_file,
+    reading,
+    starts_with,
+)
+from tfalexnet.io.files import atomic_write
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+FLATTEN = "HWC"
+EXTRAS = "tfalexnet"
+BFLOAT16 = "V2"  # Two bytes that HDF5 does not interpret.
+METADATA = 1 << 16  # Bytes, more than all names and attributes take.
+# Of the HDF5 format: where the superblock of each version says how many bytes sizes have, and the heaps
+# in which text lies (III.E, "Global Heap").
+SIZES = {0: 13, 1: 13, 2: 9, 3: 9}
+HEAP = b"GCOL\x01"
+MIN_HEAP = 4096
+MAX_OBJECTS = 1 << 20  # Of all heaps; Keras writes one for each layer.
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file begins as one does."""
+    return starts_with(path, MAGIC)
+
+
+def write(path: str | os.PathLike, contents: Contents) -> None:
+    """Write kernels and biases where `keras.Model.load_weights` looks for them.
+
+    Raises:
+        OSError: the file cannot be written; whatever was there before still is.
+    """
+    counts = {"conv2d": 0, "dense": 0}
+    arrays = [*contents.extras.values(), *(array for pair in contents.parameters.values() for array in pair)]
+    size = sum(array.nbytes for array in arrays) + METADATA
+    with atomic_write(path, size) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(contents.attributes)
+        for name, (kernel, bias) in contents.parameters.items():
+            kind = "conv2d" if kernel.ndim == 4 else "dense"
+            number = f"_{counts[kind]}" if counts[kind] else ""
+            counts[kind] += 1
+            group = file.create_group(f"layers/{kind}{number}/vars")
+            group.attrs["name"] = name
+            group["0"] = kernel
+            group["1"] = bias
+        for name, array in contents.extras.items():
+            file[f"{EXTRAS}/{name}"] = array
+
+
+def read(path: str | os.PathLike) -> Contents:
+    """Kernels and biases by layer; read-only float32 arrays, paged in from the file when used.
+
+    Raises:
+        CheckpointError: the file is damaged or holds no layers.
+        OSError: the file cannot be opened.
+    """
+    with _opened(path) as file:
+        parameters: Parameters = {}
+        left_out: dict[str, str] = {}
+        left = Path(path).stat().st_size  # Layers may share an array; halves take twice their room as floats.
+        for group in _variables(file, set()):
+            kind = group.name.removeprefix("/layers/").removesuffix("/vars")
+            name = str(_attributes(group).get("name", kind))  # Early versions of Keras 3 do not say it.
+            if name in parameters or name in left_out:
+                raise CheckpointError(f"two layers are called {name!r}")
+            if set(group) != {"0", "1"}:
+                left_out[name] = f"{name} ({kind}): not 2 variables but {len(group)}"
+                continue
+            kernel, bias = _array(path, group, "0"), _array(path, group, "1")
+            left -= kernel.nbytes + bias.nbytes
+            if left < 0:
+                raise CheckpointError("expected no more numbers than the file holds")
+            if {kernel.dtype.str[1:], bias.dtype.str[1:]} <= FLOATS | {BFLOAT16}:
+                parameters[name] = _floats(kernel), _floats(bias)
+            else:
+                left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
+        if left_out and not parameters:
+            raise CheckpointError(f"expected layers of weights; received {', '.join([*left_out.values()][:8])}")
+        if not parameters:
+            raise CheckpointError(
+                "expected weights of Keras 3 (a group `layers`); found none. "
+                "Save them with model.save_weights('NAME.weights.h5')."
+            )
+        group = _child(file, EXTRAS) if EXTRAS in file else {}
+        extras = {name: _array(path, group, name) for name in group}
+        return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
+
+
+def attributes(path: str | os.PathLike) -> dict[str, str | int]:
+    """The attributes alone, without a look at the weights."""
+    with _opened(path) as file:
+        return _attributes(file)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+    with reading(path, "weights of Keras 3"):
+        _check_heaps(map_file(path))
+        with h5py.File(path, "r") as file:
+            yield file
+
+
+def _check_heaps(data: np.ndarray) -> None:
+    """The HDF5 library (1.14.6, H5HGcache.c) believes the sizes in a heap: it runs in circles, or out of it."""
+    start = data[:16].tobytes()
+    at = SIZES.get(start[8]) if start.startswith(MAGIC) and len(start) == 16 else None
+    if at is None or start[at : at + 2] != b"\x08\x08":
+        raise CheckpointError("expected a file of HDF5 with sizes of 8 bytes")
+    objects = 0
+    for match in re.finditer(HEAP, data):
+        heap = data[match.start() :]
+        size = int.from_bytes(heap[8:16].tobytes(), "little")
+        if not MIN_HEAP <= size <= len(heap):
+            continue  # Not a heap, or one that the library refuses.
+        position = 16
+        while position + 16 <= size:
+            index, length = struct.unpack("<H6xQ", heap[position : position + 16].tobytes())
+            step = 16 + length + -length % 8 if index else length
+            objects += 1
+            if not 16 <= step <= size - position or objects > MAX_OBJECTS:
+                raise CheckpointError(f"damaged: an object of {length} bytes in a heap of {size}")
+            position += step
+
+
+def _attributes(group: h5py.Group) -> dict[str, str | int]:
+    """Text and whole numbers; what else others may have noted is not asked for."""
+    found: dict[str, str | int] = {}
+    for name in group.attrs:
+        attribute = group.attrs.get_id(name)
+        if attribute.shape == () and h5py.check_string_dtype(attribute.dtype):
+            found[name] = str(group.attrs[name])
+        elif attribute.shape == () and attribute.dtype.kind in "iu":
+            found[name] = int(group.attrs[name])
+    return found
+
+
+def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """A member that lies in the file itself: a link could name any other file of the machine."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise CheckpointError(f"{group.name}/{name} is a link; refused")
+    return group[name]
+
+
+def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
+    """The variables of each layer that has some, also in models within the model."""
+    layers = _child(model, "layers") if "layers" in model else {}
+    for name in layers:
+        layer = _child(layers, name)
+        if layer in seen:
+            raise CheckpointError(f"{layer.name} is one of several names of a layer; refused")
+        seen.add(layer)
+        group = _child(layer, "vars") if "vars" in layer else {}
+        if len(group):
+            yield group
+        yield from _variables(layer, seen)
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    array = bfloat16_to_float32(array.view("<u2")) if array.dtype == BFLOAT16 else array
+    return array.astype(np.float32, copy=False)
+
+
+def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
+    """A dataset in one piece, as in Keras' files, mapped from the file."""
+    dataset = _child(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise CheckpointError(f"{group.name}/{name} lies outside the file; refused")
+    if dataset.chunks is not None:  # Pieces may be bombs, or need code of others to be unpacked.
+        raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
+    if dataset.nbytes > Path(path).stat().st_size:
+        raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")
+    if dataset.dtype.kind not in "fiub" and dataset.dtype != BFLOAT16:
+        raise CheckpointError(f"{dataset.name}: expected numbers; received {dataset.dtype}")
+    offset = dataset.id.get_offset()
+    if offset is None or not dataset.size:
+        return dataset[()]
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)

@@ -1,0 +1,133 @@
+"""`.npz`: NumPy's archive of named arrays, `conv1.kernel` and `conv1.bias`, channels last.
+
+Others' names are understood as far as `state_dict` knows them. Attributes are one array of JSON text,
+extras arrays; the names of both begin with `tfalexnet.`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, map_file, reading, state_dict
+from tfalexnet.io.files import atomic_write
+
+MAGIC = b"PK\x03\x04"
+PICKLE = b"/data.pkl"
+KERAS = "model.weights.h5"
+FLATTEN = "HWC"
+ATTRIBUTES = state_dict.EXTRAS + "attributes"
+EXPANSION = 2  # A compressed archive may grow so far; a bomb grows a thousandfold.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+MAX_HEADER = 1 << 10  # Bytes, of what is parsed as Python; NumPy writes 118.
+MAX_MEMBERS = 1 << 12
+PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's; others can be unpacked in no measured way.
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file is an archive, other than PyTorch's, whose first member is its pickle."""
+    with path.open("rb") as file:
+        start = file.read(1 << 12)
+    return start.startswith(MAGIC) and PICKLE not in start
+
+
+def read(path: str | os.PathLike) -> Contents:
+    """Kernels and biases by layer; views of the mapped file where it is not compressed.
+
+    Raises:
+        CheckpointError: the file is damaged, holds no layers, or objects other than arrays.
+        OSError: the file cannot be opened.
+    """
+    with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
+        data = map_file(path)
+        if KERAS in archive.namelist():
+            raise CheckpointError(
+                "expected weights; received a whole model of Keras. Save its weights alone: "
+                "keras.models.load_model(file).save_weights('model.weights.h5')"
+            )
+        total = sum(member.file_size for member in archive.infolist())
+        if len(archive.infolist()) > MAX_MEMBERS:
+            raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(archive.infolist())}")
+        if total > EXPANSION * data.size:
+            raise CheckpointError(
+                f"expected at most {EXPANSION} times the file's {data.size} bytes; it claims to hold {total}. "
+                "If you trust it, save it again with numpy.savez"
+            )
+        arrays = {
+            member.filename.removesuffix(".npy"): _array(member, archive, data) for member in archive.infolist()
+        }
+        attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
+        if not isinstance(attributes, dict):
+            raise CheckpointError(f"expected attributes with names; received {type(attributes).__name__}")
+        return state_dict.contents(arrays, attributes)
+
+
+def write(path: str | os.PathLike, contents: Contents) -> None:
+    """An archive that `numpy.load` reads.
+
+    Raises:
+        OSError: the file cannot be written; whatever was there before still is.
+    """
+    text = json.dumps(dict(contents.attributes)).encode()
+    arrays = {ATTRIBUTES: np.frombuffer(text, np.uint8)}
+    arrays |= {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
+    for layer, (kernel, bias) in contents.parameters.items():
+        arrays |= {f"{layer}.kernel": kernel, f"{layer}.bias": bias}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
+    content = stored(member, data)
+    if content is None:
+        with archive.open(member) as file:  # Not archive.read, which unpacks more than is claimed.
+            content = np.frombuffer(file.read(member.file_size), np.uint8)
+    shape, fortran, dtype, start = header(content)
+    if dtype.kind not in "fiub":
+        raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
+    content = content[start:]
+    if math.prod(shape) * dtype.itemsize != content.size:
+        raise CheckpointError(
+            f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes"
+        )
+    return content.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def header(data: np.ndarray) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What a .npy file says: shape, Fortran order, type, and where the content begins."""
+    start = io.BytesIO(data[:MAX_HEADER].tobytes())  # A copy, so that a claimed size is not believed.
+    version = np.lib.format.read_magic(start)
+    if version not in HEADERS:
+        raise CheckpointError(f"expected .npy version 1.0 or 2.0; received {version}")
+    return *HEADERS[version](start, MAX_HEADER), start.tell()
+
+
+def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
+    """The bytes of a member as they lie in the archive, their checksum right; None where compressed."""
+    if member.compress_type not in PACKING:
+        raise CheckpointError(f"expected {member.filename} stored or deflated, as NumPy does")
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    local = data[member.header_offset : member.header_offset + 30].tobytes()
+    if len(local) < 30 or not local.startswith(MAGIC):
+        raise CheckpointError(f"damaged: {member.filename} is not where the archive says")
+    start = (
+        member.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+    )
+    if start + member.file_size > data.size:
+        raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file anew")
+    content = data[start : start + member.file_size]
+    # PyTorch writes 0 where torch.serialization.set_crc32_options forbids it to count.
+    if member.CRC not in (0, zlib.crc32(content)):
+        raise CheckpointError(f"damaged: {member.filename} is not what its checksum says. Get the file anew")
+    return content

@@ -1,0 +1,33 @@
+"""Pictures from arrays and histories; never touches training."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+
+def curve(history: list[dict[str, float]], title: str, path: Path) -> None:
+    """Error by epoch, in training and validation, as a PNG.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed; the message says how it can be.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ModuleNotFoundError("The curve needs matplotlib: pip install 'tfalexnet[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    epochs = [row["epoch"] for row in history]
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(epochs, [row["error"] for row in history], label="training")
+    axes.plot(epochs, [row["validation_error"] for row in history], label="validation")
+    for before, row in itertools.pairwise(history):
+        if row["learning_rate"] < 0.2 * before["learning_rate"]:
+            axes.axvline(row["epoch"], color="grey", linestyle=":", linewidth=1)
+    last = history[-1]["validation_error"]
+    axes.set(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, None), title=f"{title}: {last:.2f} % validation error")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)

@@ -1,0 +1,1 @@
+"""Weights by name: where they come from and where they are kept."""

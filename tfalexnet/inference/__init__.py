@@ -1,0 +1,1 @@
+"""Pictures through a network: labels and features."""

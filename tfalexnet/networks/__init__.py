@@ -1,0 +1,1 @@
+"""Every network as a table, and the Keras models built from the tables."""

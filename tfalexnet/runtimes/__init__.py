@@ -1,0 +1,1 @@
+"""Engines: one module turns a network into a function."""

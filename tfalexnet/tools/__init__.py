@@ -1,0 +1,1 @@
+"""Convert, compare, compress and verify weights."""
