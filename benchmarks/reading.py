@@ -23,7 +23,8 @@ from absl import app, flags
 
 from tfalexnet import ARCHITECTURES, Architecture
 from tfalexnet.checkpoints.checkpoint import FORMATS, PREPROCESSING, Checkpoint, write_checkpoint
-from tfalexnet.checkpoints.formats import Contents, Parameters, state_dict
+from tfalexnet.checkpoints.formats import Contents, state_dict
+from tfalexnet.networks.spec import Parameters
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)

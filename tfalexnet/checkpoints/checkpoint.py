@@ -14,7 +14,6 @@ import numpy as np
 from tfalexnet.checkpoints.formats import (
     CheckpointError,
     Contents,
-    Parameters,
     caffe_npy,
     caffemodel,
     deep_compression,
@@ -35,7 +34,7 @@ from tfalexnet.checkpoints.match import (
 from tfalexnet.images.classes import Class, classes_from_labels, imagenet_classes, numbered_classes
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
-from tfalexnet.networks.spec import Architecture
+from tfalexnet.networks.spec import Architecture, Parameters
 
 # What pictures become where a file does not say: the published protocol of each network, levels 0–1 if not noted.
 _LEVELS = {"antialias": True, "scale": 1 / 255}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, Parameters, orientation
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, orientation
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
-from tfalexnet.networks.spec import Architecture, Dense
+from tfalexnet.networks.spec import Architecture, Dense, Parameters
 
 GUESSES = ("bvlc_alexnet", *ARCHITECTURES)  # Networks of equal shapes in the order of their fame.
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint
 from tfalexnet.checkpoints.description import INPUTS, KEY, OUTPUTS, Samples
-from tfalexnet.checkpoints.formats import Parameters, orientation
+from tfalexnet.checkpoints.formats import orientation
 from tfalexnet.checkpoints.match import reorder_first_dense
 from tfalexnet.io.packages import require_packages
 from tfalexnet.networks import spec
 from tfalexnet.networks.layer_names import PRE_ACTIVATION
-from tfalexnet.networks.spec import Architecture
+from tfalexnet.networks.spec import Architecture, Parameters
 
 NAME, BESIDE, LAYOUT = "{}.onnx", (), "NCHW"
 PRECISIONS = ("float32", "float16")

@@ -8,10 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfalexnet.checkpoints.formats import Parameters
 from tfalexnet.networks import spec
 from tfalexnet.networks.layers import Conv2D, LocalResponseNormalization
-from tfalexnet.networks.spec import Architecture
+from tfalexnet.networks.spec import Architecture, Parameters
 
 
 def build_model(

@@ -18,6 +18,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Normal:
@@ -119,6 +121,9 @@ class Dropout:
     name: str
     rate: float = 0.5
 
+
+Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Kernel and bias by layer, float32: kernels (height, width, in / groups, out) or (in, out)."""
 
 Layer = Pad | Conv | Activation | Norm | Pool | Flatten | Dense | Dropout
 

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet.checkpoints.formats import Parameters
 from tfalexnet.networks import spec
 from tfalexnet.networks.build import LAYER_BUILDERS
 from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows
-from tfalexnet.networks.spec import Architecture
+from tfalexnet.networks.spec import Architecture, Parameters
 
 
 def freeze(

@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from tfalexnet.checkpoints.formats import CheckpointError, Parameters
+from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import imagenet_classes
 from tfalexnet.images.decode import PictureError
 from tfalexnet.io.progress import Progress
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
-from tfalexnet.networks.spec import Architecture, Dense, Norm, Pool
+from tfalexnet.networks.spec import Architecture, Dense, Norm, Parameters, Pool
 from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Fingerprint, Probabilities
 from tfalexnet.tools.layouts import LAYOUTS
 

@@ -18,7 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
+from tfalexnet.networks.spec import Parameters
+
 FLOATS = {"f2", "f4", "f8"}  # Types that weights may have in files, in either order of bytes.
 MAX_RANK = 8  # Weights have four sides; a long shape could be copied into a thousand arrays.
 

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, Parameters, map_file, reading
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, map_file, reading
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
 from tfalexnet.io.files import atomic_write
+from tfalexnet.networks.spec import Parameters
 
 FLATTEN = "CHW"
 

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, Parameters, map_file, reading, safetensors
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, map_file, reading, safetensors
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
 from tfalexnet.io.files import atomic_write
+from tfalexnet.networks.spec import Parameters
 
 FLATTEN = "CHW"
 MAX_GAP = 15  # Four bits; a longer way is gone in steps of 16 with code 0.

@@ -22,13 +22,13 @@ from tfalexnet.checkpoints.formats import (
     FLOATS,
     CheckpointError,
     Contents,
-    Parameters,
     bfloat16_to_float32,
     map_file,
     reading,
     starts_with,
 )
 from tfalexnet.io.files import atomic_write
+from tfalexnet.networks.spec import Parameters
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import FLOATS, CheckpointError, Contents, Parameters
+from tfalexnet.checkpoints.formats import FLOATS, CheckpointError, Contents
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
+from tfalexnet.networks.spec import Parameters
 
 # torchvision, models/alexnet.py: places in its two sequences.
 TORCHVISION = {
