@@ -1,10 +1,8 @@
-"""Networks for other runtimes: which format is written how, and where to."""
+"""`export`: write a network for another runtime, completely or not at all."""
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,18 +11,26 @@ from types import ModuleType
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, output_stem, read_checkpoint
-from tfalexnet.checkpoints.description import Samples, describe_export
+from tfalexnet.checkpoints.exported import Samples, describe_export
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.exporters import litert, onnx, openvino, savedmodel
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
-from tfalexnet.io.files import require_absent, sha256
+from tfalexnet.io.files import PART, remove_stale_parts, require_absent, sha256
 from tfalexnet.io.packages import require_packages
 
+# Modules of this package, each with:
+#   NAME        default name of an output, from the name of the weights
+#   BESIDE      suffixes of further files that are written beside the output
+#   LAYOUT      of the inputs, NHWC or NCHW
+#   PRECISIONS  the possible ones, the default first
+#   PACKAGES    that are required to write it
+#   write(path, checkpoint, description, precision, samples), which may empty the checkpoint's parameters
+# Every file takes preprocessed pictures, float32 (a SavedModel by its signature `probabilities`), and carries the
+# description of `checkpoints.exported`.
 EXPORTERS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}
-PACKAGES = {"onnx": ("onnx",), "openvino": ("openvino", "onnx")}  # What writing a format needs.
-CALIBRATION = 200  # Pictures: with five times as many, int8 of the shipped model answers no better.
+CALIBRATION_PICTURES = 200  # With 1000, the int8 version of the shipped model was not more accurate.
 
 
 def export(
@@ -35,26 +41,25 @@ def export(
     pictures: str | os.PathLike | Iterable[Picture] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a network for another runtime, whole or not at all.
+    """Write a network for another runtime.
 
     Args:
-        weights: a known name or a file in any format; None is the default of `tfalexnet.predict`.
-        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel, new or empty. None
-            is `weights/<name of the weights>…`, with the precision where it is not float32.
-        format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino",
-            from preprocessed pictures to probabilities. `tfalexnet.exports` says what each carries.
-        precision: "float32"; "bfloat16" in a SavedModel computes in it; "float16" in the others halves
-            the file; "int8" in LiteRT quarters it and computes in whole numbers.
-        pictures: for int8 alone: a folder, or several pictures, with which the ranges of activations are
-            found, like those that the network will see; at most `CALIBRATION` of them, evenly spread.
-        overwrite: whether an output that exists is replaced, a file by a file, a SavedModel by a SavedModel.
+        weights: a name or a file in any format; None is the default of `tfalexnet.predict`.
+        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel, new or empty. None is
+            `weights/<name of the weights>…`, with the precision where it is not float32.
+        format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino", from preprocessed
+            pictures to probabilities.
+        precision: "float32"; "bfloat16" for a SavedModel computes in it; "float16" for the others halves the file;
+            "int8" for LiteRT quarters the file and computes in integers.
+        pictures: for int8 only: a folder, or several pictures, that calibrate the ranges of activations; they should
+            be like those that the network will see. At most `CALIBRATION_PICTURES` of them are used, evenly spread.
+        overwrite: whether an existing output is replaced, a file by a file, a SavedModel by a SavedModel.
 
     Returns:
-        What was written.
+        The path of the output.
 
     Raises:
-        ValueError: an argument that is not possible, a package that is not installed, or pictures none of
-            which can be read; the message says what is.
+        ValueError: an argument is not possible, a package is not installed, or no picture can be read.
         CheckpointError, WeightsNotFoundError, OSError: see `tfalexnet.convert`.
     """
     if format not in EXPORTERS:
@@ -66,51 +71,53 @@ def export(
         )
     if precision == "int8" and pictures is None:
         raise ValueError(
-            "Expected pictures (--pictures DIR) for int8, to find the ranges of activations with. Received: none"
+            "Expected pictures (--pictures DIR) for int8, to calibrate the ranges of activations. Received: none"
         )
-    require_packages(*PACKAGES.get(format, ()))
-    chosen = _chosen(pictures) if precision == "int8" else []
+    require_packages("export", *module.PACKAGES)
+    calibration = _calibration_pictures(pictures) if precision == "int8" else []
     source = find_weights(weights)
     name = output_stem(source) + ("" if precision == "float32" else f".{precision}")
     output = Path("weights", module.NAME.format(name)) if output is None else Path(output)
-    _check(output, module, overwrite)
+    _check_output(output, module, overwrite)
     checkpoint = read_checkpoint(source)
-    if checkpoint.missing:
-        raise CheckpointError(f"Expected weights with all layers. {source} lacks {', '.join(checkpoint.missing)}.")
-    description = describe_export(
-        checkpoint, precision, module.LAYOUT, source=source.name, source_sha256=sha256(source)
-    )
-    samples = _samples(checkpoint, source, chosen) if precision == "int8" else None
+    checkpoint.require_complete(source)
+    samples = _samples(checkpoint, source, calibration) if precision == "int8" else None
+    origin = {"source": source.name, "source_sha256": sha256(source)}
+    description = describe_export(checkpoint.spec, precision, module.LAYOUT, **origin)
     output.parent.mkdir(parents=True, exist_ok=True)
-    for left in output.parent.glob(f".{glob.escape(output.name)}.????????.part"):
-        shutil.rmtree(left, ignore_errors=True)  # By a kill while it was written.
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".part", dir=output.parent) as folder:
+    remove_stale_parts(output)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=PART, dir=output.parent) as folder:
         written = Path(folder, "new", output.name)
         written.parent.mkdir()
         module.write(written, checkpoint, description, precision, samples)
-        files = _files(output, module)
-        if len(files) > 1:
-            output.unlink(missing_ok=True)  # A kill must not leave an old description to new weights.
-        for path in reversed(files):  # What is asked for comes last, when the rest is there.
-            if path.is_dir():
-                path.rename(Path(folder, "old"))
-            (written.parent / path.name).replace(path)
+        _move(written, output, module, Path(folder, "old"))
     return output
 
 
-def _files(output: Path, module: ModuleType) -> list[Path]:
+def _output_files(output: Path, module: ModuleType) -> list[Path]:
     return [output, *map(output.with_suffix, module.BESIDE)]
 
 
-def _check(output: Path, module: ModuleType, overwrite: bool) -> None:
-    """Raises where something is in the way of an output, or its name says something else."""
+def _move(written: Path, output: Path, module: ModuleType, old: Path) -> None:
+    """Move the written files to their names, an existing folder to `old`."""
+    files = _output_files(output, module)
+    if len(files) > 1:
+        output.unlink(missing_ok=True)  # After a kill an old description must not stand beside new weights.
+    for path in reversed(files):  # The output itself comes last, when the files beside it are there.
+        if path.is_dir():
+            path.rename(old)
+        (written.parent / path.name).replace(path)
+
+
+def _check_output(output: Path, module: ModuleType, overwrite: bool) -> None:
+    """Raise if the name has another suffix, or something that must not be replaced has this name."""
     suffix = Path(module.NAME).suffix
     if suffix and output.suffix != suffix:
         raise ValueError(f"Expected an output that ends in {suffix}. Received: {output}")
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"{output}: expected to make it in a folder. {above} is a file.")
-    for path in _files(output, module):
+    for path in _output_files(output, module):
         if path.exists() and path.is_dir() == bool(suffix):
             kinds = ("file", "folder") if suffix else ("folder", "file")
             raise ValueError("Expected an output that is new, or a {}. Received a {}: {}".format(*kinds, path))
@@ -118,36 +125,36 @@ def _check(output: Path, module: ModuleType, overwrite: bool) -> None:
             if not any(path.iterdir()):
                 continue
             if not (path / "saved_model.pb").is_file():
-                raise ValueError(f"Expected an output that is no folder of other things. Received: {path}")
+                raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
         require_absent(path, overwrite)
 
 
-def _chosen(pictures: str | os.PathLike | Iterable[Picture]) -> list[Picture]:
-    """Pictures to calibrate with, evenly spread over all."""
-    every = list_pictures(pictures) if isinstance(pictures, str | os.PathLike) else list(pictures)
-    count = min(len(every), CALIBRATION)
-    return [every[place * len(every) // count] for place in range(count)]
+def _calibration_pictures(pictures: str | os.PathLike | Iterable[Picture]) -> list[Picture]:
+    """Return the pictures to calibrate with, evenly spread over all."""
+    all_pictures = list_pictures(pictures) if isinstance(pictures, str | os.PathLike) else list(pictures)
+    count = min(len(all_pictures), CALIBRATION_PICTURES)
+    return [all_pictures[index * len(all_pictures) // count] for index in range(count)]
 
 
-def _samples(checkpoint: Checkpoint, source: Path, chosen: list[Picture]) -> Samples:
-    process = checkpoint.preprocessing
-    if process is None:
+def _samples(checkpoint: Checkpoint, source: Path, pictures: list[Picture]) -> Samples:
+    preprocessing = checkpoint.spec.preprocessing
+    if preprocessing is None:
         raise CheckpointError(
-            f"Expected weights that say how {checkpoint.architecture.name} wants its pictures, for int8. "
-            f"{source} does not; float16 needs none."
+            f"Expected weights that state the preprocessing of {checkpoint.spec.architecture.name}, for int8. "
+            f"{source} does not; float16 requires none."
         )
     readable = []
-    for picture in chosen:
+    for picture in pictures:
         try:
-            process(picture)
+            preprocessing(picture)
         except PictureError:
             continue
         readable.append(picture)
     if not readable:
-        raise ValueError(f"Expected pictures. Received {len(chosen)}, none of which can be read.")
+        raise ValueError(f"Expected pictures. Received {len(pictures)}, none of which can be read.")
 
     def samples() -> Iterator[np.ndarray]:
         for picture in readable:
-            yield process(picture)[None]
+            yield preprocessing(picture)[None]
 
     return samples

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite): a file for telephones and small machines, out and in."""
+"""Write a `.tflite` file for LiteRT (TensorFlow Lite), for telephones and small machines."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint
-from tfalexnet.checkpoints.description import KEY, Samples
+from tfalexnet.checkpoints.exported import KEY, Samples
 from tfalexnet.exporters import savedmodel
 
 NAME, BESIDE, LAYOUT = "{}.tflite", (), "NHWC"
+PACKAGES: tuple[str, ...] = ()
 PRECISIONS = ("float32", "float16", "int8")
-# What normalisation within a channel is made of: squares have no place in 8 bits. Across channels LiteRT
-# has an operation of its own, in float32 alone.
+# The operations of the normalisation within a channel, whose squares exceed 8 bits. The normalisation across channels
+# is one operation of LiteRT, which exists in float32 only.
 IN_FLOAT = ("SQUARE", "PAD", "AVERAGE_POOL_2D", "MUL", "ADD", "RSQRT", "SQRT")
 
 
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, samples: Samples | None) -> None:
-    """The network in one file, which is a ZIP archive too, as LiteRT's own metadata makes it.
+    """Write the network in one file, which is a ZIP archive too, as LiteRT's own metadata format makes it.
 
-    In the archive are tfalexnet.json and labels.txt; whoever reads the network does not see them.
-    In float16 the weights are kept in half the bytes and become float32 when they are read. In int8 the
-    products are computed in whole numbers, normalisation in float32; inputs and outputs stay float32.
+    The archive holds tfalexnet.json and labels.txt, which interpreters ignore. In float16 the weights take half the
+    bytes and become float32 when they are read. In int8 the products are computed in integers, the normalisation in
+    float32; inputs and outputs stay float32.
     """
     import tensorflow as tf
 
@@ -33,7 +34,7 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     path.write_bytes(CONVERSIONS[precision](converter, samples))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{KEY}.json", description)
-        archive.writestr("labels.txt", "".join(f"{label}\n" for _, label in checkpoint.classes))
+        archive.writestr("labels.txt", "".join(f"{label}\n" for _, label in checkpoint.spec.classes))
 
 
 def _float16(converter: Any, _: Samples | None) -> bytes:
@@ -52,7 +53,7 @@ def _int8(converter: Any, samples: Samples | None) -> bytes:
     converter.representative_dataset = lambda: ([sample] for sample in samples())
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=[*IN_FLOAT])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That TensorFlow's interpreter, which its own class uses, will go.
+        warnings.simplefilter("ignore")  # TensorFlow's class uses its own deprecated interpreter.
         quantizer = tf.lite.experimental.QuantizationDebugger(
             converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
         )

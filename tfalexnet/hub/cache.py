@@ -1,4 +1,4 @@
-"""A name is a promise: source, hash, licence, network, preprocessing, classes, measured accuracy."""
+"""From a name or a path of weights to their file: located, or downloaded and converted once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tfalexnet.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError, keras_h5
+from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.download import DownloadError, download_file
-from tfalexnet.hub.registry import REGISTRY, PublishedWeights
+from tfalexnet.hub.registry import REGISTRY, PublishedWeights, Source
 from tfalexnet.io.files import sha256
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.terminal import format_table
@@ -20,136 +21,166 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 class WeightsNotFoundError(FileNotFoundError):
-    """Weights that are not where they were looked for."""
+    """Weights that can neither be found nor downloaded."""
 
 
 def cache_folder() -> Path:
-    """Where downloads and their conversions are kept: TFALEXNET_HOME, or a folder of the user's cache."""
+    """Return the folder of downloaded and converted files: TFALEXNET_HOME, else `~/.cache/tfalexnet`."""
     home = os.environ.get("TFALEXNET_HOME")
     return Path(home) if home else Path.home() / ".cache" / "tfalexnet"
 
 
 def search_folders() -> tuple[Path, ...]:
-    """Where the files of known names are looked for, in this order."""
+    """Return the folders in which named weights are looked up, in this order."""
     return SHIPPED, Path("weights"), cache_folder()
 
 
 def default_weights() -> str:
-    """Weights for somebody who just wants labels.
+    """Return the name of the weights that are used where none are given.
 
-    bvlc_alexnet where its converted file is at hand; else the same network in a file of 9 MB, of the
-    same accuracy.
+    These are bvlc_alexnet if its converted file exists, else deep_compression: the same network with the same
+    accuracy in a file of 9 MB.
     """
-    return "bvlc_alexnet" if _converted(REGISTRY["bvlc_alexnet"]) else "deep_compression"
+    return "bvlc_alexnet" if _converted_file(REGISTRY["bvlc_alexnet"]) else "deep_compression"
 
 
 def find_weights(weights: str | os.PathLike | None) -> Path:
-    """The file of a path or a known name; what is not on this machine is downloaded and converted.
+    """Return the file of a path or a name; named weights are downloaded and converted if they are missing.
 
-    Both are done once, into the folder that TFALEXNET_HOME names, however many processes ask. None is
-    the `default`.
+    Download and conversion happen once, into `cache_folder()`, however many processes ask at the same time. None is
+    `default_weights()`.
 
     Raises:
-        WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message says how
-            to get it by hand.
-        OSError: it cannot be written.
+        WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message states how to get it
+            by hand.
+        CheckpointError: a file with the name of published weights holds another network.
+        OSError: the file cannot be written.
     """
-    weights = default_weights() if weights is None else weights
-    path = locate_weights(weights)
-    if path is not None:
-        return _promised(path, REGISTRY.get(os.fspath(weights)))
-    known = REGISTRY[os.fspath(weights)]
-    converted = cache_folder() / known.file
-    with file_lock(converted):
-        return locate_weights(weights) or _obtain(known, converted)
-
-
-def weights_table() -> str:
-    """What there is to know of each name, as lines of text."""
-    lines = []
-    for known in REGISTRY.values():
-        rows = [("accuracy", str(known.accuracy)), ("network", known.architecture), ("classes", known.classes)]
-        rows.append(("pictures", known.preprocessing.words() if known.preprocessing else "prepared as the file says"))
-        rows.append(("licence", known.licence))
-        for source in known.sources:
-            rows += [("source", url) for url in source.urls] + [("", str(source))]
-        rows.append(("here", str(locate_weights(known.name) or "not yet; downloaded when first used")))
-        lines += [known.name, textwrap.indent(format_table(rows), "  ")]
-    return "\n".join(lines)
-
-
-def _promised(path: Path, known: PublishedWeights | None) -> Path:
-    """The file, if the network in it is that of its name."""
-    said = keras_h5.attributes(path).get("architecture") if known else None
-    if known and said != known.architecture:
-        raise CheckpointError(
-            f"Expected {path} to hold weights of {known.architecture}, as {known.name} does. Received: {said}. "
-            f"Move it away, or give it as a file: {path.absolute()}"
-        )
+    name = os.fspath(default_weights() if weights is None else weights)
+    path = locate_weights(weights if weights is not None else name)
+    published = REGISTRY.get(name)
+    if path is None:
+        converted = cache_folder() / published.file
+        with file_lock(converted):
+            return locate_weights(name) or _download(published, converted)
+    if published is not None:
+        _check_architecture(path, published)
     return path
 
 
-def _obtain(known: PublishedWeights, converted: Path) -> Path:
-    """Download the first source that can be had, convert it, and keep what was converted."""
+def locate_weights(weights: str | os.PathLike) -> Path | None:
+    """Return the file of a path or a name, None for named weights that are not on this machine yet.
+
+    Raises:
+        WeightsNotFoundError: it is neither a file nor a name of the registry.
+    """
+    if not isinstance(weights, str | os.PathLike):
+        raise TypeError(f"Expected `weights` to be a name or a path. Received: {weights!r}")
+    name, path = os.fspath(weights), Path(weights)
+    if name in REGISTRY:
+        return _converted_file(REGISTRY[name])
+    if path.is_file():
+        return path
+    if path.is_dir():
+        problem = "it is a folder."
+    elif name in ARCHITECTURES:
+        problem = "no weights are published for this network; AlexNet builds it with new ones."
+    else:
+        close = difflib.get_close_matches(name, REGISTRY, 1)
+        problem = f"there is no such file; did you mean {close[0]}?" if close else "there is no such file."
+    raise WeightsNotFoundError(
+        f"Expected weights to be a file or one of {', '.join(REGISTRY)}. Received: {name!r}; {problem}"
+    )
+
+
+def identify_published(path: Path, architecture: str) -> PublishedWeights | None:
+    """Return the published weights that a file holds, None if it holds others.
+
+    Args:
+        path: a file that ships, a published file, or a `.weights.h5` that was converted from one, under any name.
+        architecture: name of the network that the weights run in; published weights of others are not compared.
+    """
+    stated = keras_h5.attributes(path) if keras_h5.recognises(path) else {}
+
+    def is_source(source: Source) -> bool:
+        digest = source.digest
+        if "source" not in stated:
+            return digest.of(path) == digest.hexadecimal
+        if digest.algorithm == "sha256":
+            return stated.get("source_sha256") == digest.hexadecimal
+        return stated["source"] == source.urls[0].rsplit("/", 1)[-1]
+
+    for published in REGISTRY.values():
+        if published.architecture != architecture:
+            continue
+        if any(map(is_source, published.sources)):
+            return published
+        if not published.sources and path.samefile(SHIPPED / published.file):
+            return published
+    return None
+
+
+def weights_table() -> str:
+    """Return all facts of each name of the registry, as lines of text."""
+    lines = []
+    for published in REGISTRY.values():
+        preprocessing = published_preprocessing(published.architecture)
+        rows = [
+            ("accuracy", str(published.accuracy)),
+            ("network", published.architecture),
+            ("classes", published.classes),
+            ("pictures", preprocessing.summary()),
+            ("licence", published.licence),
+        ]
+        for source in published.sources:
+            rows += [("source", url) for url in source.urls] + [("", str(source))]
+        rows.append(("here", str(locate_weights(published.name) or "not yet; downloaded when first used")))
+        lines += [published.name, textwrap.indent(format_table(rows), "  ")]
+    return "\n".join(lines)
+
+
+def _converted_file(published: PublishedWeights) -> Path | None:
+    files = (folder / published.file for folder in search_folders())
+    return next((file for file in files if file.is_file()), None)
+
+
+def _check_architecture(path: Path, published: PublishedWeights) -> None:
+    stated = keras_h5.attributes(path).get("architecture")
+    if stated != published.architecture:
+        raise CheckpointError(
+            f"Expected {path} to hold weights of {published.architecture}, as {published.name} does. Received: "
+            f"{stated}. Move it away, or give it as a file: {path.absolute()}"
+        )
+
+
+def _download(published: PublishedWeights, converted: Path) -> Path:
+    """Download the first available source, convert it, and keep the converted file only."""
     problems = []
-    for source in known.sources:
+    for source in published.sources:
         name = source.urls[0].rsplit("/", 1)[-1]
         file = cache_folder() / name
-        theirs = file.exists()  # Put there by hand, and not to be deleted.
+        put_by_user = file.exists()  # Such a file is not deleted.
         try:
             download_file(source.urls, file, source.digest, source.size)
         except DownloadError as error:
             problems.append(str(error))
             continue
         try:
-            checkpoint = read_checkpoint(file, known.architecture)
-        except CheckpointError as error:  # Of a digest that is not certain, this is the better judge.
+            checkpoint = read_checkpoint(file, published.architecture)
+        except CheckpointError as error:  # Possible where the digest is not certain.
             problems.append(str(error))
-            if not theirs:
+            if not put_by_user:
                 file.unlink()
             continue
         write_checkpoint(converted, checkpoint, source=name, source_sha256=sha256(file))
-        if not theirs:
+        if not put_by_user:
             file.unlink()
         return converted
-    looked = ", ".join(str(folder.absolute()) for folder in search_folders()[1:])
+    searched = ", ".join(str(folder.absolute()) for folder in search_folders()[1:])
     raise WeightsNotFoundError(
-        f"The weights {known.name!r} are not on this machine: {known.file} was looked for in {looked}.\n"
+        f"The weights {published.name!r} are not on this machine: {published.file} was looked for in {searched}.\n"
         + "\n".join(problems)
         + "\nGet one of these files elsewhere and type\n    "
-        + f"tfalexnet convert FILE --architecture {known.architecture} --output {Path('weights', known.file)}"
+        + f"tfalexnet convert FILE --architecture {published.architecture} "
+        + f"--output {Path('weights', published.file)}"
     )
-
-
-def locate_weights(weights: str | os.PathLike) -> Path | None:
-    """The file of a path, or of a known name; None where that is not on this machine yet.
-
-    Raises:
-        WeightsNotFoundError: a path leads nowhere, and is no known name.
-    """
-    if not isinstance(weights, str | os.PathLike):
-        raise TypeError(f"Expected `weights` to be a name or a path. Received: {weights!r}")
-    known = REGISTRY.get(os.fspath(weights))
-    if known is not None:
-        return _converted(known)
-    path = Path(weights)
-    if path.is_file():
-        return path
-    raise WeightsNotFoundError(
-        f"Expected weights to be a file or one of {', '.join(REGISTRY)}. Received: {os.fspath(weights)!r}; "
-        f"{_problem(path)}"
-    )
-
-
-def _problem(path: Path) -> str:
-    if path.is_dir():
-        return "it is a folder."
-    if str(path) in ARCHITECTURES:
-        return "a network for which none are published: AlexNet builds it, to be trained."
-    close = difflib.get_close_matches(str(path), REGISTRY, 1)
-    return f"there is no such file; did you mean {close[0]}?" if close else "there is no such file."
-
-
-def _converted(known: PublishedWeights) -> Path | None:
-    files = (folder / known.file for folder in search_folders())
-    return next((file for file in files if file.is_file()), None)

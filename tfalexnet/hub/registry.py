@@ -1,21 +1,20 @@
-"""A name is a promise: source, hash, licence, network, preprocessing, classes, measured accuracy."""
+"""The weights that have a name: source, digest, licence, network and accuracy of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tfalexnet.hub.download import Digest
-from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that is published somewhere.
+    """A published file.
 
     Attributes:
-        urls: the same bytes at each, tried in this order.
-        digest: of the whole file.
-        size: bytes; None where nobody states it.
+        urls: addresses of the same bytes, tried in this order.
+        digest: of the file.
+        size: in bytes; None where it is not published.
     """
 
     urls: tuple[str, ...]
@@ -30,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What weights reach, in per cent of pictures, and how that was measured."""
+    """Accuracy in per cent of pictures, and the protocol of the measurement."""
 
     top1: float
     top5: float | None
@@ -46,18 +45,16 @@ class PublishedWeights:
     """Weights with a name.
 
     Attributes:
-        name: what users write.
-        architecture: the network they belong to.
-        preprocessing: what its pictures become; None: the file says.
-        classes: where the names of the outputs are from.
-        licence: in the words of their owner.
-        accuracy: published or measured here.
-        sources: the published files, any of which will do; none for what ships.
+        name: the name that users type.
+        architecture: the name of their network; `published_preprocessing` of it is theirs.
+        classes: the source of the class names.
+        licence: as its owner states it.
+        accuracy: published, or measured for weights trained here.
+        sources: the published files, each of which gives these weights; none for weights that ship.
     """
 
     name: str
     architecture: str
-    preprocessing: Preprocessing | None
     classes: str
     licence: str
     accuracy: Accuracy
@@ -65,7 +62,7 @@ class PublishedWeights:
 
     @property
     def file(self) -> str:
-        """The name of the converted file."""
+        """Name of the converted file."""
         return f"{self.name}.weights.h5"
 
 
@@ -79,7 +76,6 @@ REGISTRY = {
         PublishedWeights(
             "bvlc_alexnet",
             "bvlc_alexnet",
-            BVLC,
             IMAGENET,
             "released for unrestricted use",
             Accuracy(57.1, 80.2, f"{CENTRE_CROP}; Caffe's readme"),
@@ -104,7 +100,6 @@ REGISTRY = {
         PublishedWeights(
             "bvlc_caffenet",
             "bvlc_caffenet",
-            BVLC,
             IMAGENET,
             "released for unrestricted use",
             Accuracy(57.4, 80.4, f"{CENTRE_CROP}; Caffe's readme"),
@@ -118,7 +113,6 @@ REGISTRY = {
         PublishedWeights(
             "one_weird_trick",
             "one_weird_trick",
-            TORCHVISION,
             IMAGENET,
             "BSD-3-Clause, as torchvision",
             Accuracy(56.522, 79.066, f"{CENTRE_CROP} 224; torchvision"),
@@ -130,12 +124,10 @@ REGISTRY = {
                 ),
             ),
         ),
-        # BVLC's weights, pruned, clustered and trained anew; the size follows from the counts in
-        # its header.
+        # BVLC's weights, pruned, clustered and retrained. The size follows from the counts in the file's header.
         PublishedWeights(
             "deep_compression",
             "bvlc_alexnet",
-            BVLC,
             IMAGENET,
             "BSD 2-Clause, of its repository; of BVLC's weights: released for unrestricted use",
             Accuracy(57.074, 80.254, f"{CENTRE_CROP}; songhan/Deep-Compression-AlexNet"),
@@ -153,7 +145,6 @@ REGISTRY = {
         PublishedWeights(
             "cifar10",
             "cifar10_18pct",
-            None,
             "the 10 classes of CIFAR-10, in the file",
             "Apache-2.0",
             Accuracy(83.09, None, "CIFAR-10, 10,000 pictures, single view; trained by examples/train_cifar10.py"),

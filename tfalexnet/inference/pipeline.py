@@ -1,4 +1,4 @@
-"""Pictures through a network, batch by batch: the one place that builds a function to infer with."""
+"""Run pictures through a network: threads prepare the next batches while others compute."""
 
 from __future__ import annotations
 
@@ -13,87 +13,87 @@ import numpy as np
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
-from tfalexnet.runtimes.cpu import _threads
+from tfalexnet.runtimes.cpu import preparing_threads
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, aligned_memory, padded_count
 
-AT_ONCE = 2  # Batches that are computed at a time: where one leaves cores idle, the other takes them.
-AHEAD = AT_ONCE + 2  # Batches that are computed, prepared or waiting.
+COMPUTED_AT_ONCE = 2  # Batches computed at the same time: one uses the cores that the other leaves idle.
+BATCHES_AHEAD = COMPUTED_AT_ONCE + 2  # Batches that are prepared, waiting or computed.
+
+Outputs = list[np.ndarray]
+"""The outputs of one picture, an array for each layer of the network."""
 
 
 def as_sequence(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
-    """Pictures as a sequence, and whether they were one: a list, a tuple or an array of four dimensions."""
-    several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
-    return (images, True) if several else ([images], False)
+    """Return the pictures as a sequence, and whether a list, a tuple or an array of four dimensions was given."""
+    is_sequence = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
+    return (images, True) if is_sequence else ([images], False)
 
 
 def run_network(
     network: Network, pictures: Iterable[Picture], crops: int = 1, batch: int = BATCH_SIZE
-) -> Iterator[list[np.ndarray] | PictureError]:
-    """For each picture in order the numbers of each layer, or what is wrong with it.
-
-    Threads prepare the pictures of the next batches while others compute.
+) -> Iterator[Outputs | PictureError]:
+    """Yield the outputs of each picture, in order, or the error of one that cannot be read.
 
     Args:
-        network: from `load`.
-        pictures: as many as there are; no more than a few batches of them are held.
-        crops: 1 for the centre; 10 for the four corners and the centre, mirrored too, of which the
-            mean is given.
-        batch: views a step.
+        network: from `load_network`.
+        pictures: any number of them; a few batches are in memory at a time.
+        crops: 1 for the centre crop; 10 for the mean over the four corners, the centre, and their mirror images.
+        batch: crops a step.
 
     Raises:
-        CheckpointError: an answer is no number.
+        CheckpointError: an output is not finite.
     """
-    pictures, together = iter(pictures), max(1, batch // crops)
+    pictures, pictures_per_batch = iter(pictures), max(1, batch // crops)
     batches: collections.deque[tuple[list[Picture], Future]] = collections.deque()
-    spare: list[np.ndarray] = []  # Memory for whole batches; the system takes milliseconds to give it anew.
-    preparing, computing = ThreadPoolExecutor(_threads()), ThreadPoolExecutor(AT_ONCE)
+    buffers: list[np.ndarray] = []  # Inputs of full batches, used again: new memory takes the system milliseconds.
+    preparing, computing = ThreadPoolExecutor(preparing_threads()), ThreadPoolExecutor(COMPUTED_AT_ONCE)
 
-    def computed(inputs: np.ndarray, prepared: list[Future]) -> list[list[np.ndarray] | PictureError]:
+    def compute(inputs: np.ndarray, prepared: list[Future]) -> list[Outputs | PictureError]:
         errors = [future.result() for future in prepared]
-        outputs = [] if all(errors) else network(inputs, batch)
-        means = [output[: crops * len(errors)].reshape(len(errors), crops, *output.shape[1:]) for output in outputs]
-        means = [views.mean(axis=1) for views in means]
-        if len(errors) == together:
-            spare.append(inputs)
-        return [error or [layer[place] for layer in means] for place, error in enumerate(errors)]
+        layers = [] if all(errors) else network(inputs, batch)
+        by_picture = [layer[: crops * len(errors)].reshape(len(errors), crops, *layer.shape[1:]) for layer in layers]
+        means = [views.mean(axis=1) for views in by_picture]
+        if len(errors) == pictures_per_batch:
+            buffers.append(inputs)
+        return [error or [layer[index] for layer in means] for index, error in enumerate(errors)]
 
     try:
         while True:
-            while len(batches) < AHEAD and (taken := list(itertools.islice(pictures, together))):
-                shape = (padded_count(crops * len(taken), batch), *network.preprocessing.shape)
-                inputs = spare.pop() if spare and len(taken) == together else aligned_memory(shape)
-                places = inputs[: crops * len(taken)].reshape(len(taken), crops, *shape[1:])
+            while len(batches) < BATCHES_AHEAD and (chunk := list(itertools.islice(pictures, pictures_per_batch))):
+                shape = (padded_count(crops * len(chunk), batch), *network.spec.preprocessing.shape)
+                inputs = buffers.pop() if buffers and len(chunk) == pictures_per_batch else aligned_memory(shape)
+                views = inputs[: crops * len(chunk)].reshape(len(chunk), crops, *shape[1:])
                 prepared = [
-                    preparing.submit(_prepared, network.preprocessing, picture, crops, place)
-                    for picture, place in zip(taken, places, strict=True)
+                    preparing.submit(_prepare, network.spec.preprocessing, picture, crops, view)
+                    for picture, view in zip(chunk, views, strict=True)
                 ]
-                batches.append((taken, computing.submit(computed, inputs, prepared)))
+                batches.append((chunk, computing.submit(compute, inputs, prepared)))
             if not batches:
                 return
-            taken, answers = batches.popleft()
-            for picture, answer in zip(taken, answers.result(), strict=True):
-                if not isinstance(answer, PictureError):
-                    _check_finite(network, picture, answer)
-                yield answer
+            chunk, results = batches.popleft()
+            for picture, outputs in zip(chunk, results.result(), strict=True):
+                if not isinstance(outputs, PictureError):
+                    _check_finite(network, picture, outputs)
+                yield outputs
     finally:
         for pool in (preparing, computing):
             pool.shutdown(cancel_futures=True)
 
 
-def _check_finite(network: Network, picture: Picture, answer: list[np.ndarray]) -> None:
-    for layer, numbers in zip(network.layers, answer, strict=True):
-        if not np.isfinite(numbers).all():
+def _prepare(preprocessing: Preprocessing, picture: Picture, crops: int, view: np.ndarray) -> PictureError | None:
+    """Write the crops of a picture into its part of a batch, or return why it cannot be read."""
+    try:
+        view[...] = preprocessing.views(picture, crops)
+    except PictureError as error:
+        return error
+    return None
+
+
+def _check_finite(network: Network, picture: Picture, outputs: Outputs) -> None:
+    for layer, values in zip(network.layers, outputs, strict=True):
+        if not np.isfinite(values).all():
             name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "a picture"
             raise CheckpointError(
                 f"{network.path}: expected finite numbers; its network answers {name} with NaN or infinity in "
                 f"{layer}. Look into the training that made it."
             )
-
-
-def _prepared(process: Preprocessing, picture: Picture, crops: int, place: np.ndarray) -> PictureError | None:
-    """Write the views of a picture to their place in a batch; what is wrong with it otherwise."""
-    try:
-        place[...] = process.views(picture, crops)
-    except PictureError as error:
-        return error
-    return None

@@ -1,108 +1,192 @@
-"""Long work as it grows: a line of JSON for each file, from which the same call goes on."""
+"""Resume interrupted jobs: a journal on disk with a line for each file that is done."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self
 
-from tfalexnet.io.files import atomic_write
+from tfalexnet.images.decode import PictureError
+from tfalexnet.images.folders import check_folder_present
+from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts, sha256
+from tfalexnet.io.progress import Progress
+from tfalexnet.runtimes.network import Network
 
+VERSION = 2  # Of the journal; others are refused.
 DIGEST = re.compile("[0-9a-f]{64}")
 
-Named = Callable[[Any], str | None]
-"""The file that a line, parsed, is about; None if it is no line of that kind of journal."""
+Entry = dict[str, Any]
+"""`file`, and either the results for it or `error`, the reason why it cannot be read."""
 
 
-def resume_journal(path: Path, said: dict[str, Any], files: Sequence[str], named: Named) -> Iterator[Any]:
-    """The lines of an interrupted call; after the last of them the journal is ready for the rest.
+class Journal:
+    """The entries of a job over a list of files. An interrupted job continues after the last complete one.
 
-    Its first line says of what it is; each further one is about one file, in order. What an
-    interruption left of a line is cut off. Without a journal there is a new one.
+    The journal is a text file of JSON lines: a header that identifies the job, then an entry for each file, in the
+    order of the list. An entry is handed to the system when `append` returns, so that a kill does not lose it. What
+    an interruption left of an incomplete line is removed.
 
     Args:
-        path: of the journal.
-        said: of what it is to be, as JSON holds it.
-        files: all that there will be a line for.
-        named: tells a line's file.
+        path: of the journal; created if it does not exist.
+        header: facts that must be equal when the job is resumed, as JSON holds them.
+        files: the names of all files of the job.
+        max_readable: entries after so many readable files are removed; None keeps all.
+
+    Attributes:
+        count: number of entries.
+        unreadable: number of entries with an `error`.
 
     Raises:
-        ValueError: it is not a journal, or of another call; it stays as it is.
+        ValueError: the file at `path` is not the journal of this job; it stays as it is.
         OSError: it cannot be read or written.
     """
-    if not path.exists():
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(json_line(said))
-        return
-    with path.open("rb+") as log:
-        first = log.readline()
-        before = _parsed(first)
-        if not isinstance(before, dict) or set(before) != set(said):
-            raise ValueError(f"{path}: expected what an interrupted command left; it is not. Choose another output.")
-        check_same_header(path, before, said)
-        end = len(first)
-        for found, length in _whole(log, files, named):
-            end += length
-            yield found
-        log.truncate(end)
+
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], files: Sequence[str], max_readable: int | None = None
+    ) -> None:
+        self.path, self.files = path, files
+        self.count = self.unreadable = 0
+        header = json.loads(json_line({"journal": VERSION, **header}))
+        remove_stale_parts(path)
+        if not path.exists():
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(json_line(header))
+        with path.open("rb+") as file:
+            first = file.readline()
+            _check_header(path, _parse(first), header)
+            end = len(first)
+            for entry, size in self._complete_entries(file):
+                is_readable = "error" not in entry
+                if is_readable and self.count - self.unreadable == max_readable:
+                    break
+                self.count, self.unreadable = self.count + 1, self.unreadable + (not is_readable)
+                end += size
+            file.truncate(end)
+
+    def __enter__(self) -> Self:
+        self.appending = appending(self.path)
+        self.write = self.appending.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.appending.__exit__(kind, error, trace)
+
+    def entries(self) -> Iterator[Entry]:
+        """Read the entries that are on disk."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for entry, _ in self._complete_entries(file):
+                yield entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Read the entries of a complete journal.
+
+        Raises:
+            ValueError: some are missing.
+        """
+        count = 0
+        for count, entry in enumerate(self.entries(), 1):  # noqa: B007, used below.
+            yield entry
+        if count < len(self.files):
+            raise ValueError(
+                f"{self.path}: expected a row for each of {len(self.files)} files. Another process writes to it too."
+            )
+
+    def append(self, entry: Entry) -> None:
+        """Write the entry of the next file."""
+        self.write(json_line(entry))
+        self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
+
+    def record(
+        self,
+        results: Iterator[Any],
+        to_entry: Callable[[Any], Entry],
+        root: Path,
+        folders: Iterable[Path],
+        note: Callable[[Entry], str] | None = None,
+    ) -> None:
+        """Append an entry for the result of each remaining file, with a progress line.
+
+        Args:
+            results: for each remaining file a result, or the `PictureError` of one that cannot be read.
+            to_entry: makes the entry of a result, without `file`.
+            root: the folder that the names of files are relative to.
+            folders: see `check_folder_present`.
+            note: text behind the progress after an entry; None shows the number of unreadable files.
+
+        Raises:
+            NotADirectoryError: a folder of pictures is gone; its files are not recorded as unreadable.
+            OSError: an entry cannot be written.
+        """
+        folders = set(folders)
+        remaining = itertools.islice(self.files, self.count, None)
+        with (
+            contextlib.closing(results),
+            Progress(len(self.files), "pictures", self.count, self._unreadable_note()) as progress,
+        ):
+            for file, result in zip(remaining, results, strict=True):
+                if isinstance(result, PictureError):
+                    check_folder_present(root / file, folders)
+                    entry = {"file": file, "error": result.reason}
+                else:
+                    entry = {"file": file, **to_entry(result)}
+                self.append(entry)
+                progress.advance(1, note(entry) if note else self._unreadable_note())
+
+    def _unreadable_note(self) -> str:
+        return f"{self.unreadable} unreadable" if self.unreadable else ""
+
+    def _complete_entries(self, file: Iterable[bytes]) -> Iterator[tuple[Entry, int]]:
+        """Yield the entries up to the first line that is damaged or of another file, each with its size in bytes."""
+        for name, line in zip(self.files, file, strict=False):
+            entry = _parse(line)
+            if not line.endswith(b"\n") or not isinstance(entry, dict) or entry.get("file") != name:
+                return
+            yield entry, len(line)
 
 
-def check_same_header(path: Path, before: dict[str, Any], said: dict[str, Any]) -> None:
-    """Raises `ValueError` where a file was left by another call; of digests it says only that they differ."""
-    differing: dict[str, str] = {}
-    for key, value in said.items():
-        if before[key] != value:
-            name, digest = key.removesuffix("_sha256"), DIGEST.fullmatch(str(value))
-            differing.setdefault(name, "others" if digest else f"{before[key]} there, {value} here")
-    if differing:
-        listed = "; ".join(f"{name}: {difference}" for name, difference in differing.items())
-        raise ValueError(
-            f"Expected {path} to be left by the same command. It differs: {listed}. Delete it, or choose "
-            "another output."
-        )
-
-
-def read_journal(path: Path, files: Sequence[str], named: Named) -> Iterator[Any]:
-    """The lines of a finished journal, one for each file.
-
-    Raises:
-        ValueError: some are missing.
-    """
-    count = 0
-    with path.open("rb") as log:
-        log.readline()
-        for found, _ in _whole(log, files, named):
-            count += 1
-            yield found
-    if count < len(files):
-        raise ValueError(f"{path}: expected a row for each of {len(files)} files; another process writes to it too.")
+def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[str, Any]:
+    """Return the header of a job: the weights, how they compute, the list of files, and further `details`."""
+    return {
+        "weights": network.path.name,
+        "weights_sha256": sha256(network.path),
+        "preprocessing": network.spec.preprocessing.to_dict(),
+        "precision": network.precision,
+        "files": len(files),
+        "files_sha256": names_digest(files),
+        **details,
+    }
 
 
 @contextlib.contextmanager
-def append_journal(path: Path) -> Iterator[Callable[[Any], None]]:
-    """A function that adds a line, which is with the system when it returns: a kill does not take it back."""
+def appending(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that appends to a file; the bytes are with the system when it returns."""
     with explain_write_errors(path):
-        log = path.open("ab")
+        file = path.open("ab")
 
-    def append(content: Any) -> None:
+    def write(content: bytes) -> None:
         with explain_write_errors(path):
-            log.write(json_line(content))
-            log.flush()
+            file.write(content)
+            file.flush()
 
     try:
-        yield append
+        yield write
     finally:
-        with explain_write_errors(path):  # What a full disk did not take is tried once more.
-            log.close()
+        with explain_write_errors(path):  # Closing writes once more what a full disk did not accept.
+            file.close()
 
 
 @contextlib.contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """A full disk, or one that went away, in words that say what to do."""
+    """Add to the system's error about a full or missing disk that the same command continues."""
     try:
         yield
     except OSError as error:
@@ -113,22 +197,33 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 def json_line(content: Any) -> bytes:
-    """JSON in UTF-8, and the end of a line."""
-    # Of a lone surrogate, a byte of a name that is not UTF-8, backslashreplace makes what JSON calls it, \udcNN.
+    """Return JSON in UTF-8 with an end of line."""
+    # A byte of a file name that is not UTF-8 is a lone surrogate; backslashreplace writes it as JSON's \udcNN.
     return f"{json.dumps(content, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
-def _whole(log: IO[bytes], files: Sequence[str], named: Named) -> Iterator[tuple[Any, int]]:
-    """The lines as far as they are whole, each with its bytes."""
-    for file, text in zip(files, log, strict=False):
-        found = _parsed(text)
-        if not text.endswith(b"\n") or named(found) != file:
-            return
-        yield found, len(text)
-
-
-def _parsed(text: bytes) -> Any:
+def _parse(line: bytes) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(line)
     except ValueError:
         return None
+
+
+def _check_header(path: Path, received: Any, expected: Mapping[str, Any]) -> None:
+    if not isinstance(received, dict) or set(received) != set(expected) or received["journal"] != VERSION:
+        raise ValueError(
+            f"{path}: expected the journal of an interrupted command of this version; received another file. Delete "
+            "it, or choose another output."
+        )
+    differences: dict[str, str] = {}
+    for key, value in expected.items():
+        if received[key] != value:
+            is_digest = DIGEST.fullmatch(str(value))
+            text = "different" if is_digest else f"{received[key]} there, {value} here"
+            differences.setdefault(key.removesuffix("_sha256"), text)
+    if differences:
+        listed = "; ".join(f"{name}: {difference}" for name, difference in differences.items())
+        raise ValueError(
+            f"Expected {path} to be left by the same command. It differs: {listed}. Delete it, or choose another "
+            "output."
+        )

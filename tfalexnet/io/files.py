@@ -1,28 +1,32 @@
-"""Files: written whole or not at all, and told apart by their bytes."""
+"""Files: written completely or not at all, never overwritten unasked, identified by digests."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PART = ".part"  # Suffix of files that are being written.
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well.
+    """Yield a temporary file beside `path` that replaces it when the block ends without an error.
 
-    A crash, a kill or a full disk leaves the old file as it was. Room for `size` bytes is asked for
-    first where it is given: the HDF5 library crashes when it finds none halfway.
+    After a crash, a kill or on a full disk the old file is unchanged. With `size`, so many bytes are reserved first:
+    the HDF5 library crashes when the disk fills up while it writes.
 
     Raises:
-        OSError: there is no such room, or the folder cannot be written.
+        OSError: the disk has too little space, or the folder cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     temporary = Path(name)
     try:
         try:
@@ -35,20 +39,37 @@ def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, which others could not read.
+        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, which other users cannot read.
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def remove_stale_parts(path: Path) -> None:
+    """Delete the temporary files and folders that a killed process left beside `path`."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.????????{PART}"):
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
-    """Of the bytes of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def names_digest(names: Iterable[str]) -> str:
+    """Return the SHA-256 of a list of file names in hexadecimal."""
+    state = hashlib.sha256()
+    for name in names:
+        state.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    return state.hexdigest()
+
+
 def require_absent(path: Path, overwrite: bool) -> Path:
-    """The path of an output, or `FileExistsError` where something is there that was not meant to go."""
+    """Return the path of an output, or raise `FileExistsError` if it exists and must not be overwritten."""
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"Expected {path} to be new. It exists; name another output, or overwrite it (--overwrite)."

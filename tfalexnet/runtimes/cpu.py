@@ -1,4 +1,4 @@
-"""The processors this process may use, and the precision they compute fastest in."""
+"""The processor: the cores that this process may use, and the precision that is fastest on them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Precision = Literal["float32", "bfloat16", "auto"]
-"""What products are computed in; "auto" is bfloat16 on processors that have such products, else float32."""
+"""Precision of the products. "auto" is bfloat16 on processors with bfloat16 products, else float32."""
 
 PRECISIONS = get_args(Precision)
-FAST_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # Flags of /proc/cpuinfo.
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # Flags in /proc/cpuinfo.
 
 
 def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
-    """The precision itself; of "auto" what is the faster one here.
+    """Return the precision, for "auto" the one that is faster on this processor.
 
     Raises:
         ValueError: there is no such precision.
@@ -25,19 +25,19 @@ def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
     if precision != "auto":
         return precision
     try:
-        words = Path("/proc/cpuinfo").read_text("ascii", "replace").split()
+        flags = Path("/proc/cpuinfo").read_text("ascii", "replace").split()
     except OSError:  # Not Linux.
         return "float32"
-    return "float32" if FAST_BFLOAT16.isdisjoint(words) else "bfloat16"
-
-
-def _threads() -> int:
-    """As many as TensorFlow was told to take, else as cores that this process may use."""
-    tf = sys.modules.get("tensorflow")  # A network for LiteRT does without.
-    told = tf.config.threading.get_intra_op_parallelism_threads() if tf else 0
-    return told or available_cores()
+    return "float32" if BFLOAT16_FLAGS.isdisjoint(flags) else "bfloat16"
 
 
 def available_cores() -> int:
-    """How many of them: a container or `taskset` may allow fewer than there are."""
+    """Return the number of cores that this process may use; a container or `taskset` may allow a part of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def preparing_threads() -> int:
+    """Return the number of threads that prepare pictures: TensorFlow's setting if there is one, else all cores."""
+    tf = sys.modules.get("tensorflow")  # Not imported for this: other engines do not need it.
+    setting = tf.config.threading.get_intra_op_parallelism_threads() if tf else 0
+    return setting or available_cores()

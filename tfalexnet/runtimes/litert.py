@@ -1,63 +1,58 @@
-"""LiteRT (TensorFlow Lite): a file for telephones and small machines, out and in."""
+"""Engine LiteRT: computes a `.tflite` file that `tfalexnet export` wrote, without TensorFlow."""
 
 from __future__ import annotations
 
 import os
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.checkpoints.checkpoint import Checkpoint
-from tfalexnet.checkpoints.description import INPUTS, KEY, OUTPUTS, parse_description
+from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
+from tfalexnet.runtimes.network import Loaded, require_probabilities
 
-MAGIC = b"TFL3"  # At byte 4, where a FlatBuffer says what it is.
-LARGEST = 1 << 25  # Bytes of a description: the mean picture in decimal digits, and the names of many classes.
+PACKAGES = ("ai_edge_litert",)
+MAGIC = b"TFL3"  # At byte 4, the file identifier of a FlatBuffer.
+MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is a network for LiteRT."""
+    """Return whether the file is a network for LiteRT."""
     with path.open("rb") as file:
         return file.read(8)[4:] == MAGIC
 
 
-def read(path: Path, _: str = "float32") -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.ndarray]]]:
-    """What a file of `write` says of itself, its precision, and its function; TensorFlow is not needed.
-
-    The file's own precision is all there is, whatever is asked for.
-
-    Returns:
-        A checkpoint without parameters, the precision, and a function from preprocessed pictures,
-        float32 (batch, height, width, channels), to a list of their probabilities, which threads may share.
+def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = True) -> Loaded:
+    """Read the file; its function may be called from several threads. The precision is always that of the file.
 
     Raises:
-        CheckpointError: the file is damaged, or not one of `write`.
-        ValueError: the package ai-edge-litert is not installed.
+        CheckpointError: the file is damaged, or another program wrote it.
+        ValueError: the package ai-edge-litert is not installed, or `layers` are not the probabilities.
     """
-    require_packages("ai_edge_litert")
+    require_packages("export", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     with reading(path, "a network that tfalexnet exported for LiteRT"):
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(f"{KEY}.json")
-            if entry.file_size > LARGEST:
-                raise CheckpointError(f"expected a description of at most {LARGEST:,} bytes; received more")
-            checkpoint, precision = parse_description(archive.read(entry))
+            if entry.file_size > MAX_DESCRIPTION:
+                raise CheckpointError(f"expected a description of at most {MAX_DESCRIPTION:,} bytes; received more")
+            spec, precision = parse_description(archive.read(entry))
         runner = Interpreter(os.fspath(path), num_threads=available_cores()).get_signature_runner()
-        taken, given = runner.get_input_details(), runner.get_output_details()
-        shapes = [[*taken[INPUTS]["shape"][1:]], [*given[OUTPUTS]["shape"][1:]]]
-        wanted = [[*checkpoint.architecture.input_shape], [checkpoint.architecture.classes]]
-        if shapes != wanted:
-            raise CheckpointError(f"expected inputs and outputs of {wanted}, as it says; received {shapes}")
-    alone = threading.Lock()
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        shapes = [[*inputs[INPUTS]["shape"][1:]], [*outputs[OUTPUTS]["shape"][1:]]]
+        expected = [[*spec.architecture.input_shape], [spec.architecture.classes]]
+        if shapes != expected:
+            raise CheckpointError(f"expected inputs and outputs of {expected}, as described; received {shapes}")
+    require_probabilities(layers)
+    lock = threading.Lock()
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
-        with alone:
+        with lock:
             return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
-    return checkpoint, precision, function
+    return Loaded(spec, precision, function)

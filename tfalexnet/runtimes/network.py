@@ -1,174 +1,137 @@
-"""Pictures through a network, batch by batch: the one place that builds a function to infer with."""
+"""Network: a file of weights as a function of preprocessed pictures, computed by one of the engines."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.classes import Class
-from tfalexnet.images.preprocessing import Preprocessing
-from tfalexnet.networks.layer_names import PROBABILITIES, required_rows, resolve_layer
-from tfalexnet.networks.spec import Architecture
-from tfalexnet.runtimes import litert, openvino
+from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 
-BATCH_SIZE = 32  # Pictures a step: more make a CPU no faster.
-ALIGNMENT = 64  # Bytes; what TensorFlow asks of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
+BATCH_SIZE = 32  # Pictures a step; larger batches are not faster on a CPU.
+ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
 
-ENGINES = {litert: "ai_edge_litert", openvino: "openvino"}  # What answers from an exported file, and its package.
+# Modules of this package, each with `PACKAGES`, `recognises(path)` and `load(path, layers, precision, compiled)`.
+# The first one that recognises a file computes it; the last one reads checkpoints of every format.
+ENGINES = ("litert", "openvino", "tensorflow")
+
+
+class Loaded(NamedTuple):
+    """What an engine makes of a file.
+
+    Attributes:
+        spec: the network, its preprocessing and its classes.
+        precision: of the products.
+        function: from float32 (batch, height, width, channels) to a list of arrays, one for each layer asked for.
+    """
+
+    spec: ModelSpec
+    precision: Literal["float32", "bfloat16", "float16", "int8"]
+    function: Callable[[np.ndarray], list[Any]]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is ready to answer.
+    """A network that is ready to compute.
 
     Attributes:
-        architecture: its table.
-        preprocessing: what its pictures become.
-        classes: the names of its outputs.
-        layers: whose numbers it gives.
-        precision: of its products.
-        function: from (batch, height, width, channels) to a list of one tensor for each of `layers`.
-        path: the file that it is from.
-        packages: that compute it, as they are imported.
+        spec: its table, preprocessing (never None) and classes.
+        layers: the layers whose outputs it returns.
+        precision: of the products.
+        function: see `Loaded`.
+        path: the file of the weights.
+        packages: import names of the packages that compute it.
     """
 
-    architecture: Architecture
-    preprocessing: Preprocessing
-    classes: tuple[Class, ...]
+    spec: ModelSpec
     layers: tuple[str, ...]
     precision: Literal["float32", "bfloat16", "float16", "int8"]
-    function: Callable[[Any], list[Any]]
+    function: Callable[[np.ndarray], list[Any]]
     path: Path
     packages: tuple[str, ...]
 
     def __call__(self, inputs: np.ndarray, batch: int = BATCH_SIZE) -> list[np.ndarray]:
-        """For each of `layers` an array, (n, …), of n preprocessed pictures, computed in steps of `batch`."""
+        """Return an array (n, …) for each of `layers`, computed from n preprocessed pictures in steps of `batch`."""
         steps = [self._step(inputs[start : start + batch], batch) for start in range(0, len(inputs) or 1, batch)]
         return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*steps, strict=True)]
 
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each layer's output for one picture."""
+        inputs = np.zeros((1, *self.spec.architecture.input_shape), np.float32)
+        return {name: output.shape[1:] for name, output in zip(self.layers, self(inputs), strict=True)}
+
     def _step(self, inputs: np.ndarray, batch: int) -> list[np.ndarray]:
-        count, wanted = len(inputs), padded_count(len(inputs), batch)
-        if wanted > count:
-            inputs = np.concatenate([inputs, np.zeros((wanted - count, *inputs.shape[1:]), np.float32)])
+        count, padded = len(inputs), padded_count(len(inputs), batch)
+        if padded > count:
+            inputs = np.concatenate([inputs, np.zeros((padded - count, *inputs.shape[1:]), np.float32)])
         return [np.asarray(output)[:count] for output in self.function(inputs)]
 
 
 def load_network(
-    weights: str | os.PathLike | None,
+    path: str | os.PathLike,
     layers: tuple[str, ...] = (PROBABILITIES,),
     precision: Precision = "float32",
     compiled: bool = True,
 ) -> Network:
-    """The network of these weights, giving these layers.
-
-    The last two stay in memory while their files are unchanged.
+    """Return the network of a file. The last two stay in memory while their files are unchanged.
 
     Args:
-        weights: a known name or a file.
-        layers: by Caffe's names, or torchvision's of `one_weird_trick`.
-        precision: of its products; what it gives is float32.
-        compiled: whether XLA compiles the normalisation, which costs a quarter of a second once and saves
-            a millisecond and a half of every picture.
+        path: weights in any format, or a network exported for LiteRT or OpenVINO.
+        layers: the outputs to return, by Caffe's names, or torchvision's for `one_weird_trick`.
+        precision: of the products; the outputs are float32.
+        compiled: whether XLA compiles the normalisation. This takes a quarter of a second once, and saves 1.5 ms a
+            picture.
 
     Raises:
         ValueError: the network has no such layer, or there is no such precision.
-        CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`.
+        CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
+        OSError: the file cannot be opened.
     """
-    path = find_weights(weights)
+    path = Path(path)
     state = path.stat()
-    return _load_cached(
-        path.absolute(), layers, resolve_precision(precision), compiled, state.st_mtime_ns, state.st_size
-    )
+    return _load(path.absolute(), layers, resolve_precision(precision), compiled, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=2)
-def _load_cached(
+def _load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
 ) -> Network:
-    for engine in ENGINES:
-        if engine.recognises(path):
-            return _exported(engine, path, layers, precision)
-    import tensorflow as tf
-
-    from tfalexnet.runtimes.tensorflow import freeze
-
-    checkpoint = read_checkpoint(path)
-    net, process = checkpoint.architecture, checkpoint.preprocessing
-    for note in checkpoint.notes:
-        warnings.warn(note, stacklevel=4)
-    if process is None:
-        raise _unprepared(path, net)
-    outputs = [resolve_layer(net, layer) for layer in layers]
-    lacking = [row.name for row in required_rows(net, outputs) if row.name in checkpoint.missing]
-    if lacking:
+    modules = (import_module(f"tfalexnet.runtimes.{name}") for name in ENGINES)  # Imported one by one, if needed.
+    engine = next(module for module in modules if module.recognises(path))
+    spec, precision, function = engine.load(path, layers, precision, compiled)
+    if spec.preprocessing is None:
+        name = spec.architecture.name
         raise CheckpointError(
-            f"{os.fspath(path)}: expected {', '.join(lacking)}, without which there is no "
-            f"{' or '.join(layers)}; the file does not hold it. `tfalexnet features` gives the layers before it."
+            f"{path}: expected to know the preprocessing of {name}; the file does not state it. Preprocess the "
+            f"pictures yourself and call the model of AlexNet({name!r}, weights=…)."
         )
-    # keras.Model.predict costs tens of milliseconds a call; one fixed signature costs the network.
-    signature = [tf.TensorSpec((None, *process.shape), tf.float32)]
-    network = freeze(net, checkpoint.parameters, outputs, precision, compiled)
-    function = tf.function(network, input_signature=signature)
-    return Network(
-        net,
-        process,
-        checkpoint.classes,
-        layers,
-        precision,
-        lambda inputs: function(_shared(inputs)),
-        path,
-        ("tensorflow", "keras"),
-    )
+    return Network(spec, layers, precision, function, path, engine.PACKAGES)
 
 
-def _exported(engine: ModuleType, path: Path, layers: tuple[str, ...], precision: str) -> Network:
-    """The network of an exported file, answered by its own runtime; TensorFlow is not imported."""
-    checkpoint, precision, function = engine.read(path, precision)
-    net, process = checkpoint.architecture, checkpoint.preprocessing
+def require_probabilities(layers: tuple[str, ...]) -> None:
+    """Raise `ValueError` if layers are requested that exported files do not return."""
     if layers != (PROBABILITIES,):
         raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
-    if process is None:
-        raise _unprepared(path, net)
-    return Network(net, process, checkpoint.classes, layers, precision, function, path, (ENGINES[engine],))
-
-
-def _unprepared(path: Path, net: Architecture) -> CheckpointError:
-    return CheckpointError(
-        f"{os.fspath(path)}: expected to know how {net.name} wants its pictures; the file does not "
-        f"say. Preprocess them yourself and call the model of AlexNet({net.name!r}, weights=…)."
-    )
 
 
 def aligned_memory(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, float32, in memory that a network takes without a copy."""
-    count = 4 * math.prod(shape)
-    memory = np.zeros(count + ALIGNMENT, np.uint8)
+    """Return float32 zeros in memory that TensorFlow uses without a copy."""
+    size = 4 * math.prod(shape)
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + count].view(np.float32).reshape(shape)
-
-
-def _shared(inputs: np.ndarray) -> Any:
-    """The array as a tensor: the same memory if it is `aligned_memory`, else a copy."""
-    import tensorflow as tf
-
-    if inputs.ctypes.data % ALIGNMENT or not inputs.flags.carray or not inputs.size:
-        return tf.constant(inputs)
-    return tf.experimental.dlpack.from_dlpack(inputs.__dlpack__())
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def padded_count(count: int, batch: int) -> int:
-    """The next power of two, up to a batch: XLA compiles for each size anew."""
+    """Return the next power of two, at most a batch: XLA compiles once for each size."""
     return min(max(batch, count), 1 << (count - 1).bit_length())

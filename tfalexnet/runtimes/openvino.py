@@ -1,4 +1,4 @@
-"""OpenVINO: the ONNX graph in OpenVINO's own form, an .xml and a .bin beside it, out and in."""
+"""Engine OpenVINO: computes an `.xml` file that `tfalexnet export` wrote, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,81 +6,77 @@ import functools
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tfalexnet.checkpoints.checkpoint import Checkpoint
-from tfalexnet.checkpoints.description import INPUTS, KEY, OUTPUTS, parse_description
+from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.io.packages import require_packages
+from tfalexnet.runtimes.network import Loaded, require_probabilities
 
+PACKAGES = ("openvino",)
 START = re.compile(rb"<\?xml[^<]*<net\s")
-HINTS = {"float32": "f32", "bfloat16": "bf16"}  # INFERENCE_PRECISION_HINT
+HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
 TELEMETRY = "openvino_telemetry"
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is a network for OpenVINO, whoever wrote it."""
+    """Return whether the file is a network for OpenVINO."""
     with path.open("rb") as file:
         return START.match(file.read(256)) is not None
 
 
-def read(
-    path: Path, precision: Literal["float32", "bfloat16"] = "float32"
-) -> tuple[Checkpoint, str, Callable[[np.ndarray], list[np.ndarray]]]:
-    """What a file of `write` says of itself, the precision, and its function; TensorFlow is not needed.
+def load(
+    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", _: bool = True
+) -> Loaded:
+    """Read the .xml and the .bin beside it; the function may be called from several threads.
 
-    Args:
-        path: the .xml; its .bin is beside it.
-        precision: of the products, whatever that of the weights.
-
-    Returns:
-        A checkpoint without parameters; the precision, float32 where OpenVINO knows no bfloat16 on this
-        processor; and a function from preprocessed pictures, float32 (batch, height, width, channels),
-        to a list of their probabilities, which threads may share.
+    The precision of the products is independent of that of the weights, and float32 where OpenVINO does not support
+    bfloat16 on this processor.
 
     Raises:
-        CheckpointError: a file is damaged or missing, or not one of `write`.
-        ValueError: the package openvino is not installed.
+        CheckpointError: a file is damaged or missing, or another program wrote it.
+        ValueError: the package openvino is not installed, or `layers` are not the probabilities.
     """
     openvino = import_openvino()
-    with reading(path, "a network that tfalexnet exported for OpenVINO"), _in_a_line():
+    with reading(path, "a network that tfalexnet exported for OpenVINO"), _last_line_of_errors():
         weights = path.with_suffix(".bin")
         if not weights.is_file():
             raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
         model = process_core().read_model(path, weights)
         if not model.has_rt_info(KEY):
             raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
-        checkpoint, _ = parse_description(model.get_rt_info(KEY).astype(str))
-        height, width, channels = checkpoint.architecture.input_shape
-        wanted = f"[?,{channels},{height},{width}] and [?,{checkpoint.architecture.classes}]"
+        spec, _ = parse_description(model.get_rt_info(KEY).astype(str))
+        height, width, channels = spec.architecture.input_shape
+        expected = f"[?,{channels},{height},{width}] and [?,{spec.architecture.classes}]"
         shapes = f"{model.input(INPUTS).partial_shape} and {model.output(OUTPUTS).partial_shape}"
-        if shapes != wanted:
-            raise CheckpointError(f"expected inputs and outputs of {wanted}, as it says; received {shapes}")
+        if shapes != expected:
+            raise CheckpointError(f"expected inputs and outputs of {expected}, as described; received {shapes}")
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        # One batch at a time has all cores: two side by side are no faster, and a single photo waits longer.
+        # Each batch uses all cores: two batches at a time are not faster, and a single photo would wait longer.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         compiled = process_core().compile_model(steps.build(), "CPU", options)
-        taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        request, alone = compiled.create_infer_request(), threading.Lock()
+        hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        request, lock = compiled.create_infer_request(), threading.Lock()
+    require_probabilities(layers)
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
         inputs = np.ascontiguousarray(inputs, np.float32)
-        with alone:
+        with lock:
             return [request.infer({INPUTS: inputs}, share_inputs=True)[OUTPUTS]]
 
-    return checkpoint, next(name for name, hint in HINTS.items() if hint == taken), function
+    return Loaded(spec, next(name for name, value in HINTS.items() if value == hint), function)
 
 
 def import_openvino() -> Any:
-    """OpenVINO, which reports to its makers that it is imported if it finds the package to do so with."""
-    require_packages("openvino")
+    """Import OpenVINO without its telemetry, which reports the import to the vendor if it is installed."""
+    require_packages("export", "openvino")
     absent = sys.modules.setdefault(TELEMETRY, None) is None
     try:
         import openvino
@@ -92,17 +88,18 @@ def import_openvino() -> Any:
 
 @functools.cache
 def process_core() -> Any:
-    """The Core of the process, which never ends.
+    """Return the one Core of the process, which is never deleted.
 
-    On processors with AMX a Core gives the thread that begins it a stack for signals and unmaps it when it
-    ends; where it ends in another thread, the next signal of the first (a Ctrl-C) is a segmentation fault.
+    On processors with AMX a Core installs an alternative signal stack in the thread that creates it, and unmaps that
+    stack when it is deleted. After a deletion in another thread, the next signal in the first thread (Ctrl-C) is a
+    segmentation fault.
     """
     return import_openvino().Core()
 
 
 @contextmanager
-def _in_a_line() -> Iterator[None]:
-    """Of OpenVINO's errors the last line, which says what is wrong; those before say where in its source."""
+def _last_line_of_errors() -> Iterator[None]:
+    """Keep the last line of OpenVINO's errors, which states the reason; the others are places in its source."""
     try:
         yield
     except RuntimeError as error:

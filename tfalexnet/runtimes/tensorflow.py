@@ -1,18 +1,57 @@
-"""The network of a table as one function with its weights inside: the fastest form, for inference."""
+"""Engine TensorFlow: compiles the network of a checkpoint into one function with constant weights."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
+from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.networks import spec
 from tfalexnet.networks.build import LAYER_BUILDERS
-from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows
+from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows, resolve_layer
 from tfalexnet.networks.spec import Architecture, Parameters
+from tfalexnet.runtimes.network import ALIGNMENT, Loaded
+
+PACKAGES = ("tensorflow", "keras")
+
+
+def recognises(_: Path) -> bool:
+    """Return True: this engine reads checkpoints of every format, and names what is none."""
+    return True
+
+
+def load(
+    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = True
+) -> Loaded:
+    """Read a checkpoint and compile its network up to the last of `layers`.
+
+    Raises:
+        CheckpointError: the file is not a checkpoint, or lacks weights that these layers need.
+        ValueError: the network has no such layer.
+    """
+    checkpoint = read_checkpoint(path)
+    for note in checkpoint.notes:
+        warnings.warn(note, stacklevel=5)
+    net = checkpoint.spec.architecture
+    outputs = [resolve_layer(net, layer) for layer in layers]
+    lacking = [row.name for row in required_rows(net, outputs) if row.name in checkpoint.missing]
+    if lacking:
+        raise CheckpointError(
+            f"{path}: expected {', '.join(lacking)}, required for {' and '.join(layers)}; the file does not hold "
+            "them. `tfalexnet features` gives the layers before."
+        )
+    # keras.Model.predict costs tens of milliseconds a call; a function with one signature costs the network only.
+    signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
+    frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
+    function = tf.function(frozen, input_signature=signature)
+    return Loaded(checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs)))
 
 
 def freeze(
@@ -23,33 +62,32 @@ def freeze(
     sliced: bool = True,
     hold: Callable[[tf.Tensor], tf.Tensor | tf.Variable] = tf.convert_to_tensor,
 ) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """A function of preprocessed pictures that gives what these layers answer, for `tf.function`.
+    """Return a function of preprocessed pictures, for `tf.function`, that computes these layers.
 
-    Convolutions hold their kernels as constants, one a group, which TensorFlow lays out once as its
-    kernels want them. The three large matrices are held outside the graph, where there is one copy of
-    each; in bfloat16 transposed, so that a single picture reads them in the order of memory. In bfloat16
-    too, normalisation sums, the classifier and the softmax are float32.
+    The kernel of each group of a convolution is a constant, which TensorFlow converts once to the memory layout of
+    its kernels. The matrices of dense layers stay outside the graph, so that there is one copy of each. In bfloat16
+    they are transposed, so that the product with a single picture reads them in memory order; the sums of the
+    normalisation, the classifier and the softmax are computed in float32.
 
     Args:
         net: the table.
-        parameters: kernel and bias of each layer up to the last that is asked for. They are taken out of
-            it one by one, so that no second copy of the weights stays.
-        outputs: names of layers as in Caffe; "fc7:pre" is what enters the activation of fc7, "prob" the
-            softmax of the last layer.
+        parameters: kernel and bias of each layer up to the last of `outputs`. Layers are removed from it one by one,
+            so that no second copy of the weights stays in memory.
+        outputs: names of layers as in Caffe; "fc7:pre" is the input of the activation of fc7, "prob" the softmax.
         precision: of the products.
-        sliced: whether normalisation may use XLA, which other runtimes lack.
-        hold: what becomes of each large matrix; `tf.Variable` for a SavedModel, which keeps variables
+        sliced: whether the normalisation may use XLA, which other runtimes lack.
+        hold: turns each matrix into what the function keeps; `tf.Variable` for a SavedModel, which stores variables
             beside its graph.
 
     Returns:
-        From float32 (batch, height, width, channels) to a list of float32 tensors (batch, …).
+        A function from float32 (batch, height, width, channels) to a list of float32 tensors (batch, …).
     """
     dtype = tf.as_dtype(precision)
     steps: list[tuple[str, Callable[[tf.Tensor], tf.Tensor]]] = []
     for row in required_rows(net, outputs):
         if isinstance(row, spec.Conv | spec.Dense):
-            kind = tf.float32 if row is net.classifier else dtype
-            product = PRODUCTS[type(row)](row, *parameters.pop(row.name), kind, hold)
+            product_dtype = tf.float32 if row is net.classifier else dtype
+            product = PRODUCTS[type(row)](row, *parameters.pop(row.name), product_dtype, hold)
             if row.activation is None:
                 steps.append((row.name, product))
             else:
@@ -58,14 +96,14 @@ def freeze(
             layer = LAYER_BUILDERS[type(row)](row)
             if isinstance(row, spec.Norm):
                 layer.sliced = sliced and layer.sliced
-            steps.append((row.name, layer.call))  # Not the layer itself, which would cast to its own dtype.
+            steps.append((row.name, layer.call))  # Not the layer, which would cast to its own dtype.
     steps.append((PROBABILITIES, tf.nn.softmax))
 
     def network(x: tf.Tensor) -> list[tf.Tensor]:
-        x, found = tf.cast(x, dtype), {}
+        x, values = tf.cast(x, dtype), {}
         for name, step in steps:
-            x = found[name] = step(x)
-        return [tf.cast(found[name], tf.float32) for name in outputs]
+            x = values[name] = step(x)
+        return [tf.cast(values[name], tf.float32) for name in outputs]
 
     return network
 
@@ -102,3 +140,10 @@ def _dense(_: spec.Dense, kernel: np.ndarray, bias: np.ndarray, dtype: tf.DType,
 
 
 PRODUCTS = {spec.Conv: _conv, spec.Dense: _dense}
+
+
+def _as_tensor(inputs: np.ndarray) -> Any:
+    """Return the array as a tensor, in the same memory if that is `aligned_memory`, else as a copy."""
+    if inputs.ctypes.data % ALIGNMENT or not inputs.flags.carray or not inputs.size:
+        return tf.constant(inputs)
+    return tf.experimental.dlpack.from_dlpack(inputs.__dlpack__())

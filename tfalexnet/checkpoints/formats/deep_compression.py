@@ -53,14 +53,14 @@ def classes(path: Path, shapes: Shapes) -> int | None:
     return biases // 4 if kernel[0] * (biases // 4) <= max(reached, BLANK) else None
 
 
-def attributes(path: Path) -> Mapping[str, str | int]:
-    """What the block behind the layers says; nothing where there is none that is whole."""
+def trailer(path: Path) -> tuple[Mapping[str, str | int], Mapping[str, np.ndarray]]:
+    """Return the attributes and extras behind the layers, both empty where there is no complete block of them."""
     data = map_file(path)
     end = _layers_end(data)
     try:
-        return safetensors.unpack(data[end:-8])[0] if end < data.size else {}
+        return safetensors.unpack(data[end:-8]) if end < data.size else ({}, {})
     except (CheckpointError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
-        return {}
+        return {}, {}
 
 
 def read(path: str | os.PathLike, shapes: Shapes) -> Contents:

@@ -1,0 +1,106 @@
+"""The report of an evaluation: errors from answers, and a table beside the published figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tfalexnet.evaluation.ground_truth import ID_NUMBERINGS
+from tfalexnet.hub.registry import IMAGENET, REGISTRY, PublishedWeights
+from tfalexnet.images.classes import Class
+
+VALIDATION_PICTURES = 50_000  # In the validation set of ILSVRC 2012.
+
+VIEWS = {
+    1: "one view, the centre {0}×{0}",
+    10: "ten views of {0}×{0}, corners and centre, mirrored too, softmax averaged",
+}
+
+Answer = list[int] | None
+"""The five best classes of a picture, best first; None if it cannot be read."""
+
+
+def summarize_answers(labels: list[int], answers: list[Answer], classes: tuple[Class, ...]) -> dict[str, Any]:
+    """Return errors, in all and by class, and the confusion, as `evaluate` reports them.
+
+    Args:
+        labels: the true class of each picture.
+        answers: the answer to each picture.
+        classes: of the network.
+    """
+    pairs = [(label, top) for label, top in zip(labels, answers, strict=True) if top is not None]
+    by_class: dict[int, list[tuple[int, list[int]]]] = {label: [] for label in sorted(set(labels))}
+    for label, top in pairs:
+        by_class[label].append((label, top))
+    confusion = Counter((label, top[0]) for label, top in pairs)
+    return {
+        **_errors(pairs, len(classes)),
+        "per_class": {
+            str(label): {
+                "wnid": classes[label].wnid,
+                "name": classes[label].label,
+                **_errors(of_class, len(classes)),
+            }
+            for label, of_class in by_class.items()
+        },
+        "confusion": [[label, best, count] for (label, best), count in sorted(confusion.items())],
+    }
+
+
+def report_table(report: dict[str, Any]) -> str:
+    """Return the errors of a report beside the published ones, and how the two measurements differ, as text."""
+    known = REGISTRY.get(report["known"])
+    lines = [f"{'':<13}{'measured':>12}{'published':>12}{'difference':>12}"]
+    for top, name in (("top1", "top-1 error"), ("top5", "top-5 error")):
+        measured, published = report[f"{top}_error"], _published(known, top)
+        if measured is not None:
+            beside = f"{'–':>12}{'–':>12}"
+            if published is not None:
+                beside = f"{f'{published:.2f} %':>12}{measured - published:>+12.2f}"
+            lines.append(f"{name:<13}{f'{measured:.2f} %':>12}{beside}")
+    facts = {
+        "weights": f"{report['weights']} ({report['architecture']})",
+        "pictures": f"{report['read']:,} of {len(report['per_class'])} classes",
+        "unreadable": f"{len(report['unreadable']):,}",
+        "protocol": report["protocol"]["words"],
+    }
+    if report["truth"]:
+        counted = f"; {ID_NUMBERINGS[report['truth']['ids']]}" if report["truth"]["ids"] else ""
+        facts["labels"] = f"{report['truth']['file']}{counted}; {report['truth']['unused']:,} without a picture"
+    if known:
+        facts["published"] = known.accuracy.protocol
+    lines += ["", *(f"{name:<13}{fact}" for name, fact in facts.items())]
+    if known and (reservations := _reservations(report, known)):
+        lines += ["", f"The published figures are not comparable: {'; '.join(reservations)}."]
+    return "\n".join(lines)
+
+
+def _published(published: PublishedWeights | None, top: str) -> float | None:
+    accuracy = published and getattr(published.accuracy, top)
+    return None if accuracy is None else 100 - accuracy
+
+
+def _reservations(report: dict[str, Any], published: PublishedWeights) -> list[str]:
+    """Return the ways in which the published measurement differs from this one."""
+    reservations = []
+    if report["protocol"]["crops"] != 1:
+        reservations.append("they are of one view")
+    if len(report["per_class"]) < report["classes"]:
+        reservations.append(f"here are pictures of {len(report['per_class'])} of {report['classes']} classes")
+    elif published.classes == IMAGENET and report["pictures"] != VALIDATION_PICTURES:
+        reservations.append(
+            f"here are {report['pictures']:,} pictures, in the validation set {VALIDATION_PICTURES:,}"
+        )
+    return reservations
+
+
+def _errors(pairs: list[tuple[int, list[int]]], classes: int) -> dict[str, Any]:
+    wrong = {
+        "top1": sum(label != top[0] for label, top in pairs),
+        "top5": sum(label not in top for label, top in pairs) if classes > 5 else None,
+    }
+    errors: dict[str, Any] = {"read": len(pairs)}
+    for name, count in wrong.items():
+        has_error = count is not None and pairs
+        errors |= {f"{name}_wrong": count, f"{name}_error": 100 * count / len(pairs) if has_error else None}
+    return errors
