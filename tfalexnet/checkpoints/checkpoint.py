@@ -237,7 +237,7 @@ def _attributes(checkpoint: Checkpoint) -> tuple[dict[str, str | int], dict[str,
             arrays["labels"] = np.frombuffer(json.dumps(labels).encode(), np.uint8)
     if checkpoint.preprocessing is not None:
         arrays["mean"] = np.asarray(checkpoint.preprocessing.mean, np.float32)
-        fields = checkpoint.preprocessing.described()
+        fields = checkpoint.preprocessing.to_dict()
         said["preprocessing"] = json.dumps({name: value for name, value in fields.items() if name != "mean"})
     return said, arrays
 

@@ -47,8 +47,8 @@ def describe_export(checkpoint: Checkpoint, precision: str, layout: Literal["NHW
         "precision": precision,
         "inputs": {"name": INPUTS, "dtype": "float32", "layout": layout, "shape": ["batch", *shape]},
         "outputs": {"name": OUTPUTS, "dtype": "float32", "shape": ["batch", net.classes]},
-        "preprocessing": process and process.described() | {"mean": np.asarray(process.mean).tolist()},
-        "words": process and process.words(),
+        "preprocessing": process and process.to_dict() | {"mean": np.asarray(process.mean).tolist()},
+        "words": process and process.summary(),
         "labels": [label for _, label in checkpoint.classes],
         "wnids": wnids(checkpoint.classes),
     }

@@ -104,7 +104,7 @@ def evaluate(
     labels = [label for _, label in found.pictures]
     about = {
         "weights": sha256(path),
-        "preprocessing": network.preprocessing.described(),
+        "preprocessing": network.preprocessing.to_dict(),
         "precision": network.precision,
         "crops": crops,
         "pictures": len(files),
@@ -144,7 +144,7 @@ def evaluate(
         "sha256": about["weights"],
         "architecture": network.architecture.name,
         "protocol": {
-            "words": network.preprocessing.words(VIEWS[crops].format(network.preprocessing.crop)),
+            "words": network.preprocessing.summary(VIEWS[crops].format(network.preprocessing.crop)),
             "crops": crops,
             "precision": about["precision"],
             "preprocessing": about["preprocessing"],

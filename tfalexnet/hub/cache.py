@@ -69,7 +69,8 @@ def weights_table() -> str:
     lines = []
     for known in REGISTRY.values():
         rows = [("accuracy", str(known.accuracy)), ("network", known.architecture), ("classes", known.classes)]
-        rows.append(("pictures", known.preprocessing.words() if known.preprocessing else "prepared as the file says"))
+        pictures = known.preprocessing.summary() if known.preprocessing else "prepared as the file says"
+        rows.append(("pictures", pictures))
         rows.append(("licence", known.licence))
         for source in known.sources:
             rows += [("source", url) for url in source.urls] + [("", str(source))]

@@ -151,7 +151,7 @@ def _description(path: Path, network: Network, files: list[str]) -> dict[str, st
         "weights": path.name,
         "weights_sha256": sha256(path),
         "architecture": network.architecture.name,
-        "preprocessing": json.dumps(network.preprocessing.described()),
+        "preprocessing": json.dumps(network.preprocessing.to_dict()),
         "layers": ", ".join(network.layers),
         "precision": network.precision,
         "files_sha256": listed,

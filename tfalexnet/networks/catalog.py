@@ -129,7 +129,7 @@ ONE_WEIRD_TRICK = Architecture(
 # and 6 pixels a side after conv1, pool1, pool2 and pool5, so that every later shape agrees and the
 # answers are wrong. Kept to reproduce what its users saw.
 TF_ALEXNET = dataclasses.replace(
-    BVLC_ALEXNET.changed(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")),
+    BVLC_ALEXNET.replace_layers(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")),
     name="tf_alexnet",
     source="M. Guerzhoy, www.cs.toronto.edu/~guerzhoy/tf_alexnet, myalexnet_forward.py",
 )

@@ -157,7 +157,7 @@ class Architecture:
         """How many towers the network falls into: the groups of its convolutions."""
         return max(layer.groups for layer in self.layers if isinstance(layer, Conv))
 
-    def changed(self, **layers: Layer) -> Architecture:
+    def replace_layers(self, **layers: Layer) -> Architecture:
         """The table with the layers of the given names replaced."""
         unknown = set(layers) - {layer.name for layer in self.layers}
         if unknown:
@@ -168,14 +168,16 @@ class Architecture:
     def with_classes(self, classes: int) -> Architecture:
         """The table with another number of classes."""
         last = dataclasses.replace(self.classifier, units=classes)
-        return self.changed(**{last.name: last})
+        return self.replace_layers(**{last.name: last})
 
-    def blank(self) -> Architecture:
+    def with_zero_kernels(self) -> Architecture:
         """The table with zeros for initial weights, for a model that is filled at once.
 
         Drawing 61 million normal numbers takes as long as reading the weights.
         """
-        return self.changed(**{row.name: dataclasses.replace(row, kernel_init="zeros") for row in self.weighted})
+        return self.replace_layers(
+            **{row.name: dataclasses.replace(row, kernel_init="zeros") for row in self.weighted}
+        )
 
     def output_shapes(self) -> dict[str, tuple[int, int, int]]:
         """What leaves each layer, (height, width, channels); a vector is (1, 1, numbers)."""
