@@ -1,4 +1,4 @@
-"""Naming devices, running an operation and its gradient on a device, and exchanging channels between devices.
+"""Names of devices, computation on a device, and exchange of channels between devices.
 
 TensorFlow places operations, not layers, and the operations of a gradient have no device by default. `run_on`
 therefore computes a function and its gradient under the scope of one device. Tensors cross between devices

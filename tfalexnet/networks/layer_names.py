@@ -1,4 +1,4 @@
-"""The names of the outputs that a network can return: those of Caffe, and torchvision's for `one_weird_trick`."""
+"""Names of a network's outputs: Caffe's, and torchvision's for `one_weird_trick`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two layers that Keras lacks: a grouped convolution computed by splitting, and local response normalisation."""
+"""Layers that Keras lacks: a grouped convolution by splitting, and local response normalisation."""
 
 from __future__ import annotations
 

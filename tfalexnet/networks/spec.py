@@ -1,4 +1,4 @@
-"""A network as a table: the kinds of rows, one for each kind of layer, and `Architecture`, the table."""
+"""A network as data: the kinds of rows, one per kind of layer, and `Architecture`, their table."""
 
 from __future__ import annotations
 
