@@ -50,7 +50,7 @@ def table(activation: str) -> Architecture:
         elif row in net.weighted:
             function = activation if row.activation else None
             changed[row.name] = dataclasses.replace(row, activation=function, kernel_init="glorot_uniform")
-    return net.changed(**changed)
+    return net.replace_layers(**changed)
 
 
 class UntilTarget(keras.callbacks.Callback):

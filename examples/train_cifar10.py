@@ -65,7 +65,7 @@ def training_table() -> Architecture:
             changed[row.name] = dataclasses.replace(row, alpha=row.alpha * UNIT**2)
         elif row in net.weighted:
             changed[row.name] = dataclasses.replace(row, kernel_init="he_normal")
-    return net.changed(**changed)
+    return net.replace_layers(**changed)
 
 
 def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -21,13 +21,13 @@ def small(net: Architecture, dropout: float | None = None) -> Architecture:
             changed[row.name] = dataclasses.replace(row, units=min(row.units, 10), kernel_init="glorot_uniform")
         elif isinstance(row, Dropout) and dropout is not None:
             changed[row.name] = dataclasses.replace(row, rate=dropout)
-    return net.changed(**changed)
+    return net.replace_layers(**changed)
 
 
 def each_norm(net: Architecture, **changes) -> Architecture:
     """A network whose normalisations are changed."""
     rows = {row.name: dataclasses.replace(row, **changes) for row in net.layers if isinstance(row, Norm)}
-    return net.changed(**rows)
+    return net.replace_layers(**rows)
 
 
 def random_parameters(net: Architecture, seed: int = 0) -> dict:

@@ -9,7 +9,7 @@ import pytest
 from nets import small
 
 from tfalexnet import AlexNet
-from tfalexnet.networks import spec as architectures
+from tfalexnet.networks import catalog
 from tfalexnet.networks.catalog import ARCHITECTURES
 
 # Published: Caffe's layers; torchvision's 61,100,840; the others by hand from the sources' shapes.
@@ -36,7 +36,7 @@ TF_ALEXNET_SHAPES = {
 
 def commented_shapes() -> dict[str, list[tuple[int, ...]]]:
     """The shapes in the comments of architectures.py, line by line; a line without one keeps the last."""
-    source = inspect.getsource(architectures)
+    source = inspect.getsource(catalog)
     tables = re.split(r"\n\w+ = Architecture\(\n    ", source)[1:]
     shapes = {}
     for text in tables:

@@ -117,7 +117,7 @@ def test_normalization_within_a_channel_is_caffes():
             rows[row.name] = dataclasses.replace(row, padding="valid")
         elif isinstance(row, Norm):
             rows[row.name] = dataclasses.replace(row, alpha=strong[row.name])
-    net = dataclasses.replace(CIFAR10_18PCT.changed(**rows), input_shape=(31, 31, 3))
+    net = dataclasses.replace(CIFAR10_18PCT.replace_layers(**rows), input_shape=(31, 31, 3))
     net = dataclasses.replace(net, layers=tuple(row for row in net.layers if row.name != "relu1"))
     parameters = random_parameters(net)
     inputs = np.random.default_rng(1).uniform(-120, 120, (2, 31, 31, 3)).astype("float32")

@@ -69,7 +69,7 @@ def test_fields_that_differ_are_named():
     assert found["fc8"].parameters == (4_097_000, 69_649)
     other = dataclasses.replace(CIFAR10_18PCT, input_shape=(40, 40, 3))
     assert changed(diff(CIFAR10_18PCT, other))["input"].outputs == ((32, 32, 3), (40, 40, 3))
-    kinds = CIFAR10_18PCT.changed(norm1=dataclasses.replace(CIFAR10_18PCT.layers[2], name="norm1"))
+    kinds = CIFAR10_18PCT.replace_layers(norm1=dataclasses.replace(CIFAR10_18PCT.layers[2], name="norm1"))
     assert changed(diff(CIFAR10_18PCT, kinds))["norm1"].fields == {"kind": ("Norm", "Activation")}
 
 

@@ -168,7 +168,7 @@ def test_own_colours_are_of_the_pictures_that_can_be_read(folder):
     (folder / "train" / "ant" / "0.png").write_text("no picture")
     training, _ = data.read(folder)
     process = dataclasses.replace(PLAIN, size=40)
-    pixels = [process.whole(file) for file in training.pictures[1:]]
+    pixels = [process.resized(file) for file in training.pictures[1:]]
     covariance = np.cov(np.concatenate([p.reshape(-1, 3) for p in pixels]).T / 255, ddof=0)
     own = data.colours_of("own", training, process).astype("f8")
     np.testing.assert_allclose(own @ np.linalg.pinv(own), np.linalg.pinv(covariance) @ covariance, atol=1e-4)
@@ -225,7 +225,7 @@ def test_the_paper_prepares_the_central_256_of_the_shorter_side():
     resized = np.asarray(Image.fromarray(picture).resize((341, 256), Image.Resampling.BILINEAR), "f4")
     central = resized[:, 42:298]
     process = prepared("krizhevsky2012")
-    np.testing.assert_array_equal(process.whole(picture), central)
+    np.testing.assert_array_equal(process.resized(picture), central)
     expected = central[14:241, 14:241] - np.float32([122.67891, 116.66877, 104.00699])
     np.testing.assert_allclose(process(picture), expected, atol=1e-4)
     one = Labelled(np.stack([picture] * 8), np.zeros(8, int), ("a", "b"))

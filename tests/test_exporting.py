@@ -356,13 +356,13 @@ def test_litert_gives_its_network_without_tensorflow():
         found, precision, function = litert.read(path)
         x = np.load("x.npy")
         np.save("y.npy", np.concatenate([function(x)[0], function(x[:1])[0]]))
-        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.words())
+        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.summary())
         sys.exit("tensorflow" in sys.modules or "keras" in sys.modules)
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     process = read_description("net.weights.h5")[0]
-    assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
+    assert run.stdout == f"cifar10_18pct float32 fünf {process.summary()}\n"
     (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[0, 1, 2, 0]], atol=1e-5)
 
@@ -379,13 +379,13 @@ def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
         found, precision, function = openvino.read(pathlib.Path("net.xml"), "float32")
         x = np.load("x.npy")
         np.save("y.npy", np.concatenate([function(x[:count])[0] for count in (33, 1, 2, 33)]))
-        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.words())
+        print(found.architecture.name, precision, found.classes[4].label, found.preprocessing.summary())
         sys.exit(not {"tensorflow", "keras", "onnx", "openvino_telemetry"}.isdisjoint(sys.modules))
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     process = read_description("net.weights.h5")[0]
-    assert run.stdout == f"cifar10_18pct float32 fünf {process.words()}\n"
+    assert run.stdout == f"cifar10_18pct float32 fünf {process.summary()}\n"
     (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[*range(33), 0, 0, 1, *range(33)]], atol=1e-5)
 

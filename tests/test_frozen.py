@@ -134,7 +134,7 @@ def test_precisions(monkeypatch):
 def test_a_network_that_differs_a_little_is_found_out(layer, changes):
     net = small(ARCHITECTURES["krizhevsky2012"])
     row = next(row for row in net.layers if row.name == layer)
-    other = net.changed(**{layer: dataclasses.replace(row, **changes)})
+    other = net.replace_layers(**{layer: dataclasses.replace(row, **changes)})
     parameters, x = random_parameters(net), pictures(net)
     (right,), (wrong,) = (answers(table, parameters, [layer], x) for table in (net, other))
     assert np.abs(right - wrong).max() > 1e-3 * np.abs(right).max()

@@ -255,7 +255,7 @@ def batches(
 
     def load(index: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.bool_]:
         try:
-            image = process.whole(data.pictures[index])
+            image = process.resized(data.pictures[index])
         except PictureError as error:
             skipped.add(error)
             return np.zeros(process.shape, np.float32), np.False_
@@ -289,7 +289,7 @@ def _readable(data: Labelled, process: Preprocessing, places: np.ndarray) -> Ite
     read = 0
     for place in places:
         try:
-            yield process.whole(data.pictures[place])
+            yield process.resized(data.pictures[place])
             read += 1
         except PictureError:
             continue

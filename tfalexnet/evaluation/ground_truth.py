@@ -62,17 +62,17 @@ class ClassIndex:
         self.classes = classes
         self.exact, self.plain = _indices(classes, str), _indices(classes, _plain)
 
-    def find(self, name: str) -> list[int]:
+    def indices(self, name: str) -> list[int]:
         """Every class of this name."""
         return self.exact.get(name) or self.plain.get(_plain(name)) or []
 
-    def one(self, name: str, where: str) -> int:
+    def index(self, name: str, where: str) -> int:
         """The class of a name that there is.
 
         Raises:
             ValueError: several classes bear it.
         """
-        found = self.find(name)
+        found = self.indices(name)
         if len(found) > 1:
             several = ", ".join(f"{index} ({self.classes[index].wnid or 'no WordNet id'})" for index in found)
             raise ValueError(f"{where}: expected one class; {name!r} is the name of {several}. Use WordNet ids.")
@@ -111,9 +111,9 @@ def label_by_folder(
     expected = f"{folder}: expected sub-folders named by class ({names.examples()})"
     below = {child: pictures for child in _subfolders(folder) if (pictures := _below(child))}
     loose = [path for path in sorted(folder.iterdir()) if _is_picture(path.name) and not path.is_dir()]
-    unknown = [child for child in below if not names.find(child.name)]
+    unknown = [child for child in below if not names.indices(child.name)]
     if unknown:
-        right = [str(child) for child in unknown if any(names.find(inner.name) for inner in _subfolders(child))]
+        right = [str(child) for child in unknown if any(names.indices(inner.name) for inner in _subfolders(child))]
         hint = f" Give {' or '.join(right)}." if right else ""
         received = ", ".join(child.name for child in unknown[:5]) + ", …" * (len(unknown) > 5)
         raise ValueError(f"{expected}; received {len(unknown)} that are no class: {received}.{hint}")
@@ -124,7 +124,7 @@ def label_by_folder(
         )
     if not below:
         raise ValueError(f"{expected}, with pictures; received none.")
-    return [(path, names.one(child.name, str(child))) for child, pictures in below.items() for path in pictures]
+    return [(path, names.index(child.name, str(child))) for child, pictures in below.items() for path in pictures]
 
 
 def read_ground_truth(
@@ -210,12 +210,12 @@ def _divided(line: str, here: set[str], known: ClassIndex, where: str) -> tuple[
     tabs = list(TAB.finditer(line))
     ways = [(line[: gap.start()], line[gap.end() :]) for gap in tabs or BETWEEN.finditer(line) if gap.start()]
     of_pictures = [way for way in ways if not here.isdisjoint(_forms(way[0]))]
-    certain = [way for way in of_pictures if way[1].isdecimal() or known.find(way[1])]
+    certain = [way for way in of_pictures if way[1].isdecimal() or known.indices(way[1])]
     if len(certain) > 1:
         several = " or ".join(f"{label!r} of {name!r}" for name, label in certain)
         raise ValueError(f"{where}: expected one label; received {several}. Put a tab before it.")
-    whole = [(None, line)] if known.find(line) and not tabs else []
-    of_classes = [way for way in ways if known.find(way[1])]
+    whole = [(None, line)] if known.indices(line) and not tabs else []
+    of_classes = [way for way in ways if known.indices(way[1])]
     usual = ways[:1] if tabs else [LINE.fullmatch(line).groups()]
     return (certain or whole or of_pictures or of_classes or usual)[0]
 
@@ -242,9 +242,9 @@ def _named(entries: list[Entry], names: list[str], truth: Path) -> list[Entry]:
 
 def _resolved(entries: list[Entry], names: ClassIndex, ids: Ids | None, truth: Path) -> tuple[list[int], Ids | None]:
     """The class of each entry; how ImageNet's are numbered, if they are."""
-    unknown = [entry for entry in entries if not names.find(entry.label)]
+    unknown = [entry for entry in entries if not names.indices(entry.label)]
     if not unknown:
-        return [names.one(entry.label, f"{truth}, line {entry.line}") for entry in entries], None
+        return [names.index(entry.label, f"{truth}, line {entry.line}") for entry in entries], None
     if not all(entry.label.isdecimal() for entry in entries):
         odd = next((entry for entry in unknown if not entry.label.isdecimal()), unknown[0])
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Names of classes, in the order of a network's outputs."""
+"""Classes: their WordNet ids and names, in the order of a network's outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Class(NamedTuple):
-    """One class: its WordNet id where it has one, and its name."""
+    """One class: its WordNet id, or None, and its name."""
 
     wnid: str | None
     label: str
@@ -16,18 +16,18 @@ class Class(NamedTuple):
 
 @functools.cache
 def imagenet_classes() -> tuple[Class, ...]:
-    """The 1000 classes of ILSVRC 2012, in the order of the sorted WordNet ids.
+    """Return the 1000 classes of ILSVRC 2012, in the order of the sorted WordNet ids.
 
-    Two classes are called "crane" (134, 517), so that a name alone identifies none.
+    A name does not identify a class: two classes are called "crane" (134, 517).
     """
     return tuple(Class(wnid, label) for _, wnid, label, _ in _rows())
 
 
 @functools.cache
 def ilsvrc_ids() -> dict[int, int]:
-    """The places of the classes in a network's output by the ids 1 to 1000 of the challenge's devkit.
+    """Return the index in `imagenet_classes()` for each id, 1 to 1000, of the challenge's development kit.
 
-    Source: data/imagenet.labels.list of pjreddie/darknet, which is in the order of the devkit.
+    Source: data/imagenet.labels.list of pjreddie/darknet, which is in the order of the development kit.
     """
     return {int(number): int(index) for index, _, _, number in _rows()}
 
@@ -38,10 +38,10 @@ def _rows() -> list[list[str]]:
 
 
 def classes_from_labels(labels: list[str]) -> tuple[Class, ...]:
-    """Classes known by their names alone."""
+    """Return classes with these names and without WordNet ids."""
     return tuple(Class(None, label) for label in labels)
 
 
 def numbered_classes(count: int) -> tuple[Class, ...]:
-    """Classes of which nothing is known but how many they are."""
+    """Return `count` classes with the names "class 0", "class 1", …"""
     return classes_from_labels([f"class {index}" for index in range(count)])

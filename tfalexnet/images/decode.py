@@ -1,4 +1,4 @@
-"""A picture from whatever holds it, as a person sees it."""
+"""Decoding of a picture file, of bytes or of an array to RGB or grey pixels, as an image viewer shows them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
-"""What can be labelled: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
+"""A picture that a user gives: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
 grey; height × width [× channels])."""
 
-
-ORIENTATION = 0x0112  # EXIF's tag; 1 is upright.
+ORIENTATION = 0x0112  # EXIF's tag; the value 1 means upright.
+BITS_PER_SAMPLE = 258  # TIFF's tag.
 
 
 class PictureError(ValueError):
-    """Something that should have been a picture. `name` is the file, `reason` what is wrong."""
+    """A picture cannot be read. `name` is the file, or the kind of input; `reason` states what is wrong."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -32,15 +32,15 @@ class PictureError(ValueError):
 
 
 def decode(picture: Picture) -> Image.Image:
-    """The picture as a person sees it: upright, opaque, 8 bits, in "RGB" or "L".
+    """Return the picture as an image viewer shows it: upright, opaque, 8 bits per channel, in "RGB" or "L".
 
-    EXIF orientation is applied, transparency laid on white, an animation shown by its first frame,
-    and deep grey levels scaled from their own range. Colour profiles are ignored, as they were when
-    the networks were trained.
+    The EXIF orientation is applied, transparent pixels are laid on white, an animation is represented by
+    its first frame, and grey levels of more than 8 bits are scaled from their range to 0–255. Colour
+    profiles are ignored, as they were when the networks were trained.
 
     Raises:
-        PictureError: it cannot be read as a picture.
-        TypeError: it is none of the kinds of `Picture`.
+        PictureError: the picture cannot be read.
+        TypeError: the argument is not a `Picture`.
     """
     if isinstance(picture, np.ndarray):
         return _opaque(_from_array(picture))
@@ -54,14 +54,22 @@ def decode(picture: Picture) -> Image.Image:
             raise PictureError(name, "not a picture in a format that Pillow reads") from None
         except Image.DecompressionBombError as error:
             raise PictureError(name, f"refused: {error}") from None
-        except Exception as error:  # Pillow's readers raise nearly every kind on damaged files.
+        except Exception as error:  # Pillow's readers raise errors of many types for damaged files.
             raise PictureError(name, f"damaged picture ({error or type(error).__name__})") from error
 
 
 def decode_plain_jpeg(picture: Picture, mode: str) -> Any:
-    """A uint8 tensor (height, width, channels) of a JPEG that needs no more than decoding; else None.
+    """Return the pixels of a plain JPEG, decoded by TensorFlow, or None for any other picture.
 
-    TensorFlow's accurate decoder gives Pillow's levels to the bit and hands them on without two copies.
+    TensorFlow's accurate decoder returns exactly the pixel values of Pillow and saves two copies of them.
+    A plain JPEG is upright, baseline and in the given mode.
+
+    Args:
+        picture: a path or the bytes of a file; for other kinds of pictures the result is None.
+        mode: "RGB" or "L".
+
+    Returns:
+        A uint8 tensor, (height, width, channels); None also if TensorFlow has not been imported.
     """
     tf = imported_tensorflow()
     if tf is None or isinstance(picture, np.ndarray | Image.Image):
@@ -71,49 +79,50 @@ def decode_plain_jpeg(picture: Picture, mode: str) -> Any:
         with warnings_suppressed:
             image = Image.open(source)
             upright = image.getexif().get(ORIENTATION, 1) == 1
-            # A progressive file may end early, and each library then smooths in its own way.
+            # The two libraries smooth a progressive file that ends early differently.
             if image.format != "JPEG" or image.mode != mode or not upright or image.info.get("progressive"):
                 return None
         with tf.device("CPU"):
             return tf.io.decode_jpeg(source.getvalue(), dct_method="INTEGER_ACCURATE")
-    except Exception:  # What is wrong with it, Pillow says better.
+    except Exception:  # `decode` then raises an error with a better message.
         return None
 
 
 def imported_tensorflow() -> Any:
-    """TensorFlow if it is there already: pictures are not worth its import."""
-    found = sys.modules.get("tensorflow")
-    # Another thread may be half through importing it.
-    return found if hasattr(found, "raw_ops") and hasattr(found, "device") else None
+    """Return TensorFlow if it has been imported, else None: importing it takes longer than it saves here."""
+    tf = sys.modules.get("tensorflow")
+    # Another thread may be importing it at this moment.
+    return tf if hasattr(tf, "raw_ops") and hasattr(tf, "device") else None
 
 
-class _Quiet:
-    """No warnings: Pillow warns of what it could mend; the picture is there, and the caller cannot act on it.
+class _SuppressedWarnings:
+    """A context in which no thread issues warnings.
 
-    Python's filters belong to all threads: the first one in sets them aside, the last one out puts them back.
+    Pillow warns of defects that it could repair, which the caller cannot act on. Python's warning filters
+    are shared by all threads: the first thread to enter replaces them, the last one to leave restores them.
     """
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.aside = threading.Lock(), 0, contextlib.ExitStack()
+        self.lock, self.entered, self.filters = threading.Lock(), 0, contextlib.ExitStack()
 
     def __enter__(self) -> None:
         with self.lock:
-            self.inside += 1
-            if self.inside == 1:
-                self.aside.enter_context(warnings.catch_warnings(action="ignore"))
+            self.entered += 1
+            if self.entered == 1:
+                self.filters.enter_context(warnings.catch_warnings(action="ignore"))
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.aside.close()
+            self.entered -= 1
+            if not self.entered:
+                self.filters.close()
 
 
-warnings_suppressed = _Quiet()
+warnings_suppressed = _SuppressedWarnings()
 
 
 def _source(picture: Any) -> tuple[str, Any]:
-    """A name for messages, and what Pillow opens."""
+    """Return a name for messages, and what Pillow can open."""
     if isinstance(picture, Image.Image):
         return getattr(picture, "filename", "") or "image", picture
     if isinstance(picture, bytes):
@@ -126,7 +135,7 @@ def _source(picture: Any) -> tuple[str, Any]:
         )
     name = os.fspath(picture)
     if not name:
-        raise PictureError("''", "no name of a file")
+        raise PictureError("''", "is not the name of a file")
     try:
         data = Path(name).read_bytes()
     except IsADirectoryError:
@@ -156,25 +165,24 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey pictures scaled to 0–255; Pillow itself would clip them."""
+    """Return a grey image of more than 8 bits scaled to 0–255 (Pillow would clip it), any other unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
     levels = np.asarray(image, np.float64)
-    bits_per_sample = getattr(image, "tag_v2", {}).get(258)  # TIFF knows its depth, 12 bits say.
+    bits_per_sample = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE)  # A TIFF may have 12 bits, for example.
     if image.mode == "F":
-        top = 1.0 if levels.max() <= 1 else max(255.0, levels.max())
+        white = 1.0 if levels.max() <= 1 else max(255.0, levels.max())
     elif bits_per_sample and bits_per_sample[0] < 16:
-        top = 2.0 ** bits_per_sample[0] - 1
+        white = 2.0 ** bits_per_sample[0] - 1
     else:
-        top = 65535.0 if levels.max() <= 65535 else 2.0**32 - 1
-    return Image.fromarray((levels / top * 255).clip(0, 255).round().astype(np.uint8))
+        white = 65535.0 if levels.max() <= 65535 else 2.0**32 - 1
+    return Image.fromarray((levels / white * 255).clip(0, 255).round().astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """On white where it is transparent."""
+    """Return the image in "RGB" or "L", laid on white where it is transparent."""
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
     mode = "L" if image.mode in ("1", "L") else "RGB"
     return image if image.mode == mode else image.convert(mode)

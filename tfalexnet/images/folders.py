@@ -1,4 +1,4 @@
-"""Which pictures there are, and which class each of them shows."""
+"""The pictures in a folder, and the check whether a folder of pictures still exists."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pathlib import Path
 
 from PIL import Image
 
-# Pillow knows these by their first bytes and cannot read them (its handbook, "Identify-only formats").
+# Pillow identifies these formats but cannot read them (Pillow's handbook, "Identify-only formats").
 NOT_READ = {"BUFR", "GRIB", "HDF5", "MPEG"}
 
 
 def list_pictures(folder: str | os.PathLike) -> list[Path]:
-    """All files below a folder whose names end as pictures that Pillow reads do, sorted.
+    """Return all files below a folder whose suffix is that of a picture format that Pillow reads, sorted.
 
     Hidden files and folders are left out, and links to folders are not followed.
 
     Raises:
         NotADirectoryError: there is no such folder.
-        ValueError: it holds no picture.
+        ValueError: the folder contains no picture.
         OSError: a folder cannot be read.
     """
-    found = _below(require_folder(folder))
-    if not found:
+    pictures = pictures_below(require_folder(folder))
+    if not pictures:
         raise ValueError(f"{os.fspath(folder)}: expected pictures (.jpg, .png, …); received a folder without any.")
-    return found
+    return pictures
 
 
 def require_folder(folder: str | os.PathLike) -> Path:
-    """The folder, or `NotADirectoryError`."""
+    """Return the folder as a path. Raise `NotADirectoryError` if it is not a folder."""
     folder = Path(folder)
     if not folder.is_dir():
         received = "a file" if folder.exists() else "nothing of this name"
@@ -40,62 +40,66 @@ def require_folder(folder: str | os.PathLike) -> Path:
 
 
 def check_folder_present(file: str | os.PathLike, folders: Collection[Path]) -> None:
-    """Of a picture that could not be read: a disk that is gone says nothing about its pictures.
+    """Raise an error if a picture could not be read because a folder above it is missing or empty.
 
-    A file that alone is missing passes, as one that is damaged does.
+    It tells a disk that was disconnected from a picture that is damaged or was deleted.
 
     Args:
-        file: its name.
-        folders: where pictures were looked for; what is above them does not count. Without any, all
-            folders above the file do.
+        file: the picture.
+        folders: the folders that were searched for pictures; folders above them are not checked. If it is
+            empty, all folders above the file are checked.
 
     Raises:
-        NotADirectoryError: the file is missing, and with it all that a folder above it held.
+        NotADirectoryError: the file does not exist, and a folder above it does not exist or is empty.
     """
     if os.path.lexists(file):
         return
-    gone = None
+    missing = None
     for folder in Path(file).parents:
-        if _is_gone(folder):
-            gone = folder
+        if _is_missing(folder):
+            missing = folder
         if folder in folders:
             break
-    if gone:
+    if missing:
         raise NotADirectoryError(
-            f"{gone}: expected the pictures that were there; it is gone, or empty. With them back, give the same "
-            "command again: it goes on from what it has kept."
+            f"{missing}: expected the pictures that were there; it is gone, or empty. When they are back, run the same "
+            "command again: it continues from its saved results."
         )
 
 
-def _is_gone(folder: Path) -> bool:
+def _is_missing(folder: Path) -> bool:
     try:
         with os.scandir(folder) as entries:
-            return next(entries, None) is None  # What is left of a disk that was unmounted is an empty folder.
+            return next(entries, None) is None  # The mount point of an unmounted disk is an empty folder.
     except OSError:
         return True
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _below(folder: Path) -> list[Path]:
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the pictures below a folder as `list_pictures` does; the list may be empty."""
+
     def fail(error: OSError) -> None:
         raise error
 
-    found = []
+    pictures = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_picture(name)]
-    return sorted(found)
+        pictures += [Path(parent, name) for name in files if is_picture(name)]
+    return sorted(pictures)
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Return whether a file's name has the suffix of a picture and is not hidden."""
     return posixpath.splitext(name)[1].lower() in _suffixes() and not name.startswith(".")
 
 
 @functools.cache
 def _suffixes() -> frozenset[str]:
-    formats = Image.registered_extensions().items()  # Registers them all.
+    formats = Image.registered_extensions().items()  # This call makes Pillow register all its formats.
     read = {*Image.OPEN, "MPO"} - NOT_READ  # MPO is opened as JPEG.
     return frozenset(suffix for suffix, name in formats if name in read)

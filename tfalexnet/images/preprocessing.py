@@ -82,7 +82,7 @@ class Preprocessing:
         """Shape of one input."""
         return self.crop, self.crop, len(self.channels)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fields as JSON takes them; of a mean picture its shape and hash."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         mean = np.asarray(self.mean, np.float32)
@@ -92,7 +92,7 @@ class Preprocessing:
             fields["mean"] = np.asarray(self.mean).tolist()
         return fields | {"std": list(self.std)}
 
-    def words(self, view: str = "") -> str:
+    def summary(self, view: str = "") -> str:
         """The same in a line, with another view than the centre where one is given."""
         mean = np.asarray(self.mean)
         kind = "squashed to {0}×{0}" if self.resize == "squash" else "shorter side to {0}"
@@ -124,14 +124,14 @@ class Preprocessing:
         """
         if crops not in (1, 10):
             raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
-        pixels, room = self.whole(picture), self.size - self.crop
+        pixels, room = self.resized(picture), self.size - self.crop
         if crops == 1:
             return self.normalize(centre_crop(pixels, self.crop))[None]
         corners = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
         upright = [self.normalize(_cut(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
 
-    def whole(self, picture: Picture) -> np.ndarray:
+    def resized(self, picture: Picture) -> np.ndarray:
         """The picture before it is cropped: levels 0–255, size×size×channels, RGB, float32.
 
         Raises:

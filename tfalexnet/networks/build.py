@@ -1,7 +1,8 @@
-"""One loop turns a table into a keras.Model."""
+"""The Keras model of a table, and access to its parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,13 @@ def build_model(
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
 ) -> keras.Model:
-    """The network of a table on one device, with fresh weights.
+    """Return the model of a table on one device, with fresh weights.
 
     Args:
         architecture: the table.
-        include_top: without it, the model ends with the last layer before `Flatten`.
-        classifier_activation: activation of the last layer; None gives the logits.
-        dropout: rate of every dropout layer; None keeps the table's.
+        include_top: if False, the model ends with the last layer before `Flatten`.
+        classifier_activation: activation of the last layer; None returns the logits.
+        dropout: rate of all dropout layers; None means the rates of the table.
     """
     x = inputs = keras.Input(architecture.input_shape, name="input")
     for row in rows_below_top(architecture, include_top):
@@ -34,11 +35,11 @@ def build_model(
 
 
 def rows_below_top(architecture: Architecture, include_top: bool) -> tuple[spec.Layer, ...]:
-    """The rows of a table, or those before its classifier begins."""
+    """Return all rows of a table, or without the top those before `Flatten`."""
     if include_top:
         return architecture.layers
-    top = [type(row) for row in architecture.layers].index(spec.Flatten)
-    return architecture.layers[:top]
+    flatten = [type(row) for row in architecture.layers].index(spec.Flatten)
+    return architecture.layers[:flatten]
 
 
 def make_layer(
@@ -47,25 +48,22 @@ def make_layer(
     classifier_activation: str | Callable | None,
     dropout: float | None,
 ) -> keras.layers.Layer:
-    """The layer that a row describes."""
+    """Return the Keras layer of a row; the arguments are those of `build_model`."""
     options: dict[str, Any] = {}
     if row is architecture.classifier:
-        # Under a mixed policy the logits stay in float32: a softmax of bfloat16 has three digits.
-        options = {
-            "activation": classifier_activation,
-            "dtype": keras.config.dtype_policy().variable_dtype,
-        }
+        # Under a mixed policy the logits stay in float32: a softmax in bfloat16 has three digits.
+        options = {"activation": classifier_activation, "dtype": keras.config.dtype_policy().variable_dtype}
     elif isinstance(row, spec.Dropout) and dropout is not None:
         options = {"rate": dropout}
     return LAYER_BUILDERS[type(row)](row, **options)
 
 
-def weight_arguments(row: spec.Conv | spec.Dense, **options: Any) -> dict[str, Any]:
-    """The arguments that every layer with a kernel and a bias takes."""
+def _weight_arguments(row: spec.Conv | spec.Dense, **options: Any) -> dict[str, Any]:
+    """Return the arguments common to layers with a kernel and a bias."""
     initializer = row.kernel_init
     if isinstance(initializer, spec.Normal):
-        kind = "TruncatedNormal" if initializer.truncated else "RandomNormal"
-        initializer = getattr(keras.initializers, kind)(stddev=initializer.stddev)
+        normal = keras.initializers.TruncatedNormal if initializer.truncated else keras.initializers.RandomNormal
+        initializer = normal(stddev=initializer.stddev)
     return {
         "name": row.name,
         "activation": row.activation,
@@ -75,7 +73,7 @@ def weight_arguments(row: spec.Conv | spec.Dense, **options: Any) -> dict[str, A
 
 
 def set_parameters(model: keras.Model, parameters: Parameters) -> None:
-    """Copy checked weights into the layers of a model that bear their names."""
+    """Copy parameters into the layers of the same names. Their shapes must have been checked."""
     for layer in model.layers:
         if layer.weights and layer.name in parameters:
             kernel, bias = parameters[layer.name]
@@ -83,7 +81,7 @@ def set_parameters(model: keras.Model, parameters: Parameters) -> None:
 
 
 def get_parameters(model: keras.Model) -> Parameters:
-    """The weights of a model, also of one on two devices, in the canonical form."""
+    """Return kernel and bias of each layer of a model on one device or two, float32, towers concatenated."""
     parameters = {}
     for layer in model.layers:
         if layer.weights:
@@ -94,32 +92,16 @@ def get_parameters(model: keras.Model) -> Parameters:
 
 
 def _conv(row: spec.Conv) -> keras.layers.Layer:
-    return Conv2D(
-        row.filters,
-        row.size,
-        strides=row.stride,
-        padding=row.padding,
-        groups=row.groups,
-        **weight_arguments(row),
-    )
+    return Conv2D(row.filters, row.size, row.stride, row.padding, groups=row.groups, **_weight_arguments(row))
 
 
 def _norm(row: spec.Norm) -> keras.layers.Layer:
-    return LocalResponseNormalization(
-        row.size,
-        row.alpha,
-        row.beta,
-        row.k,
-        divide_alpha=row.divide_alpha,
-        region=row.region,
-        groups=row.groups,
-        name=row.name,
-    )
+    return LocalResponseNormalization(**dataclasses.asdict(row))
 
 
 def _pool(row: spec.Pool) -> keras.layers.Layer:
-    pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
-    return pooling[row.kind](row.size, strides=row.stride, padding=row.padding, name=row.name)
+    pooling = keras.layers.MaxPooling2D if row.kind == "max" else keras.layers.AveragePooling2D
+    return pooling(row.size, strides=row.stride, padding=row.padding, name=row.name)
 
 
 LAYER_BUILDERS: dict[type, Callable[..., keras.layers.Layer]] = {
@@ -129,6 +111,6 @@ LAYER_BUILDERS: dict[type, Callable[..., keras.layers.Layer]] = {
     spec.Norm: _norm,
     spec.Pool: _pool,
     spec.Flatten: lambda row: keras.layers.Flatten(name=row.name),
-    spec.Dense: lambda row, **options: keras.layers.Dense(row.units, **weight_arguments(row, **options)),
+    spec.Dense: lambda row, **options: keras.layers.Dense(row.units, **_weight_arguments(row, **options)),
     spec.Dropout: lambda row, rate=None: keras.layers.Dropout(row.rate if rate is None else rate, name=row.name),
 }

@@ -1,9 +1,10 @@
-"""Every network is a table, beside its source.
+"""The published networks, each a table beside its source.
 
-One line is one layer, in the order in which a picture passes them; the comment on the line is the
-shape that leaves it, H×W×C. Variants differ as data: `dataclasses.replace` makes a new one.
+Each line is one layer, in the order of computation; the comment on the line is the shape of its output,
+height×width×channels. Without a comment, the shape is that of the line above. To define a variant, use
+`dataclasses.replace` or `Architecture.replace_layers`.
 
-Common sources, cited below by their short names:
+Sources cited below by their short names:
 
 - *paper*: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
   Networks", NIPS 2012.
@@ -19,12 +20,12 @@ import dataclasses
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Dropout, Flatten, Norm, Normal, Pad, Pool
 
-# The paper, with the numbers of code/layers/layers-145.cfg and layer-params-145.cfg, one row per
-# layer of the two towers together. `groups=2` is a layer whose towers do not see each other.
-# Normalisation: the paper writes k + α Σ a²; the code that made the published numbers divides α by
-# the five summed terms (layer.py: scale /= size), and so does this table. `divide_alpha=False` in
-# norm1 and norm2 is the paper's reading.
-# Input: 227 pixels a side, since 224 as printed does not give the 55×55 of the same paper.
+# The paper's network, with the numbers of code/layers/layers-145.cfg and layer-params-145.cfg. One row
+# describes both towers; with `groups=2`, the towers of a layer are independent of each other.
+# Normalisation: the paper writes k + α Σ a². The code with which the published results were computed
+# divides α by the five summed terms (layer.py: scale /= size), and so does this table. For the paper's
+# formula, set `divide_alpha=False` in norm1 and norm2.
+# Input: 227×227 pixels, because the paper's 224×224 does not give its 55×55 outputs of conv1.
 KRIZHEVSKY2012 = Architecture(
     "krizhevsky2012",
     "Krizhevsky et al., NIPS 2012; computerhistory/AlexNet-Source-Code, layers/layers-145.cfg",
@@ -49,8 +50,9 @@ KRIZHEVSKY2012 = Architecture(
     ),
 )
 
-# Caffe/bvlc_alexnet. Beside the paper: normalisation across all channels with k = 1, initial
-# biases .1 where the paper has 1, fc6 and fc7 drawn from N(0, .005).
+# Caffe, bvlc_alexnet. It differs from the paper in the normalisation, which is across all channels and
+# has k = 1; in the initial biases, 0.1 instead of 1; and in the initial kernels of fc6 and fc7, with a
+# standard deviation of 0.005.
 BVLC_ALEXNET = Architecture(
     "bvlc_alexnet",
     "BVLC/caffe, models/bvlc_alexnet",
@@ -75,7 +77,7 @@ BVLC_ALEXNET = Architecture(
     ),
 )
 
-# Caffe/bvlc_reference_caffenet: pool before norm, initial biases 1 as in the paper.
+# Caffe, bvlc_reference_caffenet: pooling before normalisation, and initial biases 1 as in the paper.
 BVLC_CAFFENET = Architecture(
     "bvlc_caffenet",
     "BVLC/caffe, models/bvlc_reference_caffenet",
@@ -100,8 +102,8 @@ BVLC_CAFFENET = Architecture(
     ),
 )
 
-# Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, as torchvision
-# builds it. Its adaptive pooling to 6×6 meets exactly 6×6 at 224 pixels, so plain pooling serves.
+# Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, as implemented in
+# torchvision. Its adaptive pooling to 6×6 is omitted: with 224×224 inputs, pool5 returns 6×6 already.
 ONE_WEIRD_TRICK = Architecture(
     "one_weird_trick",
     "Krizhevsky 2014, arXiv:1404.5997; pytorch/vision, torchvision/models/alexnet.py",
@@ -125,16 +127,16 @@ ONE_WEIRD_TRICK = Architecture(
     ),
 )
 
-# bvlc_alexnet's weights under a conv1 padded SAME, as the widely copied script ran them: 57, 28, 13
-# and 6 pixels a side after conv1, pool1, pool2 and pool5, so that every later shape agrees and the
-# answers are wrong. Kept to reproduce what its users saw.
+# bvlc_alexnet with SAME padding in conv1, as in a widely copied script that uses bvlc_alexnet's weights.
+# The outputs of conv1, pool1, pool2 and pool5 have sides of 57, 28, 13 and 6 pixels: the shapes from conv3
+# on are those of bvlc_alexnet, so the weights load, but the outputs differ. This table reproduces them.
 TF_ALEXNET = dataclasses.replace(
-    BVLC_ALEXNET.changed(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")),
+    BVLC_ALEXNET.replace_layers(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")),
     name="tf_alexnet",
     source="M. Guerzhoy, www.cs.toronto.edu/~guerzhoy/tf_alexnet, myalexnet_forward.py",
 )
 
-# One tower, no normalisation, two classes.
+# One tower, without normalisation, two classes.
 SINGLE_TOWER = Architecture(
     "single_tower",
     "cats-against-dogs AlexNet in one tower: 4096-4096-2, Adam .001, batch 32, 10 epochs",
@@ -157,7 +159,7 @@ SINGLE_TOWER = Architecture(
     ),
 )
 
-# Average pooling before normalisation; TensorFlow's undivided alpha over eleven channels.
+# Average pooling before normalisation over eleven channels; alpha is not divided, as in TensorFlow.
 SINGLE_TOWER_AVGPOOL = Architecture(
     "single_tower_avgpool",
     "cats-against-dogs AlexNet in one tower with average pooling: 4096-2048-2, plain gradient descent",
@@ -182,7 +184,7 @@ SINGLE_TOWER_AVGPOOL = Architecture(
     ),
 )
 
-# "Dive into Deep Learning" on one-channel pictures, 28×28 enlarged to 224×224.
+# "Dive into Deep Learning": pictures of one channel, 28×28 pixels enlarged to 224×224.
 D2L_FASHION_MNIST = Architecture(
     "d2l_fashion_mnist",
     "Zhang, Lipton, Li, Smola, Dive into Deep Learning, section 8.1 (AlexNet)",
@@ -205,7 +207,7 @@ D2L_FASHION_MNIST = Architecture(
     ),
 )
 
-# The small net that TensorFlow tutorials call AlexNet: three convolutions on 28×28 digits.
+# The small network that early TensorFlow tutorials call AlexNet: three convolutions on 28×28 digits.
 MNIST_28 = Architecture(
     "mnist_28",
     "early TensorFlow tutorial network for MNIST: 64-128-256 filters, 1024-1024-10, Adam .001, batch 64",
@@ -230,7 +232,7 @@ MNIST_28 = Architecture(
     ),
 )
 
-# Every convolution and pooling padded SAME; tanh in the hidden layers; normalisation after pooling.
+# SAME padding in all convolutions and poolings, tanh in the hidden layers, normalisation after pooling.
 TFLEARN_FLOWERS17 = Architecture(
     "tflearn_flowers17",
     "tflearn/tflearn, examples/images/alexnet.py (Oxford 17 flowers)",
@@ -256,8 +258,8 @@ TFLEARN_FLOWERS17 = Architecture(
     ),
 )
 
-# Krizhevsky's CIFAR-10 net of 18 % test error: normalisation inside each channel, over 3×3 windows;
-# the first layer pools before its ReLU.
+# Krizhevsky's CIFAR-10 network with 18 % test error: normalisation within each channel over 3×3 windows;
+# in the first layer, pooling comes before the ReLU.
 CIFAR10_18PCT = Architecture(
     "cifar10_18pct",
     "A. Krizhevsky, cuda-convnet, layers-cifar/layers-18pct.cfg",
@@ -277,29 +279,18 @@ CIFAR10_18PCT = Architecture(
     ),
 )
 
-ARCHITECTURES = {
-    architecture.name: architecture
-    for architecture in (
-        KRIZHEVSKY2012,
-        BVLC_ALEXNET,
-        BVLC_CAFFENET,
-        ONE_WEIRD_TRICK,
-        TF_ALEXNET,
-        SINGLE_TOWER,
-        SINGLE_TOWER_AVGPOOL,
-        D2L_FASHION_MNIST,
-        MNIST_28,
-        TFLEARN_FLOWERS17,
-        CIFAR10_18PCT,
-    )
-}
+_TABLES = (
+    *(KRIZHEVSKY2012, BVLC_ALEXNET, BVLC_CAFFENET, ONE_WEIRD_TRICK, TF_ALEXNET, SINGLE_TOWER, SINGLE_TOWER_AVGPOOL),
+    *(D2L_FASHION_MNIST, MNIST_28, TFLEARN_FLOWERS17, CIFAR10_18PCT),
+)
+ARCHITECTURES = {architecture.name: architecture for architecture in _TABLES}
 
 
 def get_architecture(architecture: str | Architecture) -> Architecture:
-    """The table of a name; a table passes through.
+    """Return the table of a name, or the argument itself if it is a table.
 
     Raises:
-        ValueError: no network has this name; the message lists those that exist.
+        ValueError: there is no network of this name. The message lists the names.
     """
     if isinstance(architecture, Architecture):
         return architecture
@@ -312,8 +303,9 @@ def get_architecture(architecture: str | Architecture) -> Architecture:
 
 
 def architectures_table() -> str:
-    """Name, input, classes and source of each, as lines of text."""
-    rows = []
-    for net in ARCHITECTURES.values():
-        rows.append((net.name, "×".join(map(str, net.input_shape)), f"{net.classes} classes", net.source))
+    """Return name, input shape, number of classes and source of each network, as a text table."""
+    rows = [
+        (net.name, "×".join(map(str, net.input_shape)), f"{net.classes} classes", net.source)
+        for net in ARCHITECTURES.values()
+    ]
     return format_table(rows, right=(2,))

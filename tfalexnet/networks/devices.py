@@ -1,12 +1,8 @@
-"""The network on two devices, as in 2012: each holds one tower.
+"""Names of devices, computation on a device, and exchange of channels between devices.
 
-A tensor of two towers is a list of two tensors, each on its device. Every layer here enters its
-device's scope where it computes, since TensorFlow places operations, not layers; and takes its
-gradient under the same scope, since a gradient's operations otherwise carry no device at all. Towers
-exchange data in `exchange` and nowhere else.
-
-The layers with weights carry the names of the layers they stand for, because Keras addresses weights
-in a file by class name; they store and load their towers joined. So one file serves both placements.
+TensorFlow places operations, not layers, and the operations of a gradient have no device by default. `run_on`
+therefore computes a function and its gradient under the scope of one device. Tensors cross between devices
+only in `exchange`.
 """
 
 from __future__ import annotations
@@ -18,54 +14,53 @@ from typing import Any
 import tensorflow as tf
 
 Towers = list[tf.Tensor]
+"""The channels of a feature map, divided between devices: one tensor per tower, each on its device."""
 
 
 def resolve_devices(devices: Sequence[str]) -> tuple[str, ...]:
-    """The full names of devices that exist.
+    """Return the full names of the given devices.
 
-    Before TensorFlow's first use /CPU:1 can be had too: a second logical device of the processor.
+    If TensorFlow has not been used yet, logical CPU devices are created as needed: ("/CPU:0", "/CPU:1") are
+    two logical devices of one processor.
 
     Raises:
-        ValueError: one does not; the message lists those that do. TensorFlow would silently take
-            another.
+        ValueError: `devices` are not names, or a device does not exist (TensorFlow itself would silently
+            use another one). The message lists the devices that exist.
     """
     if isinstance(devices, str) or not all(isinstance(device, str) for device in devices):
         raise ValueError(f"Expected `devices` to be names such as ('/GPU:0', '/GPU:1'). Received: {devices!r}")
-    _stand_in(devices)
-    exist = {_short(device.name): device.name for device in tf.config.list_logical_devices()}
+    _create_logical_cpus(devices)
+    full_names = {short_name(device.name): device.name for device in tf.config.list_logical_devices()}
     for device in devices:
-        if _short(device) not in exist:
+        if short_name(device) not in full_names:
             raise ValueError(
-                f"Expected devices that exist: {', '.join('/' + name for name in exist)}. "
-                f"Received: {device!r}. For study ('/CPU:0', '/CPU:1') serve, two logical devices of one processor, "
-                "before TensorFlow's first use."
+                f"Expected devices that exist: {', '.join('/' + name for name in full_names)}. "
+                f"Received: {device!r}. To try two towers on one processor, use ('/CPU:0', '/CPU:1'): these logical "
+                "devices can be created before TensorFlow's first use only."
             )
-    return tuple(exist[_short(device)] for device in devices)
+    return tuple(full_names[short_name(device)] for device in devices)
 
 
-def _stand_in(devices: Sequence[str]) -> None:
-    """As many logical devices of the processor as are asked for, if it is not too late."""
-    numbers = [_short(device).removeprefix("CPU:") for device in devices]
-    if all(number.isdecimal() for number in numbers):
+def _create_logical_cpus(devices: Sequence[str]) -> None:
+    """Divide the processor into logical devices if only CPU devices are given and TensorFlow is not in use."""
+    numbers = [short_name(device).removeprefix("CPU:") for device in devices]
+    if numbers and all(number.isdecimal() for number in numbers):
         count = max(map(int, numbers)) + 1
         logical = [tf.config.LogicalDeviceConfiguration()] * count
-        with contextlib.suppress(RuntimeError):  # TensorFlow is in use: there are those that there are.
+        with contextlib.suppress(RuntimeError):  # TensorFlow is in use; its devices cannot change any more.
             tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
 
 
-def _short(device: str) -> str:
-    """/device:GPU:0, /gpu:0 and GPU:0 are one."""
+def short_name(device: str) -> str:
+    """Return the one form of the names /device:GPU:0, /gpu:0 and GPU:0: "GPU:0"."""
     return device.upper().removeprefix("/").removeprefix("DEVICE:")
 
 
 def run_on(device: str, function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
-    """`function(*inputs)`, with its operations and those of its gradient on `device`.
-
-    The result is a tensor, or a list of tensors.
-    """
+    """Return `function(*inputs)`, a tensor or a list of tensors, computed on `device` together with its gradient."""
 
     @tf.custom_gradient
-    def placed(*inputs: tf.Tensor) -> tuple[Any, Callable]:
+    def function_with_gradient(*inputs: tf.Tensor) -> tuple[Any, Callable]:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = function(*inputs)
@@ -76,33 +71,39 @@ def run_on(device: str, function: Callable[..., Any], *inputs: tf.Tensor) -> Any
 
         return outputs, gradient
 
-    # Around the call too: custom_gradient adds an identity of all inputs and outputs.
+    # The scope includes the call itself: custom_gradient adds an identity of all inputs and outputs.
     with tf.device(device):
-        return placed(*inputs)
+        return function_with_gradient(*inputs)
 
 
-# Channels of a tower: (which tower, first channel, past the last channel).
-Piece = tuple[int, int, int]
+Slice = tuple[int, int, int]
+"""Channels of a tower: (index of the tower, first channel, end channel (exclusive))."""
 
 
 def exchange(
-    towers: Towers, homes: Sequence[str], devices: Sequence[str], pieces: Sequence[Sequence[Piece]]
+    towers: Towers, sources: Sequence[str], targets: Sequence[str], slices: Sequence[Sequence[Slice]]
 ) -> Towers:
-    """For each of `devices` the concatenation of its `pieces` of channels of the towers.
+    """Return on each of `targets` the concatenation of its `slices` of the towers' channels.
 
-    `homes` are the devices where the towers live. Pieces are cut before they cross, and so are their
-    gradients, which are added up where their tower lives.
+    Slices are cut before they are transferred. So are their gradients, which are summed on the device of
+    their tower.
+
+    Args:
+        towers: one tensor per tower.
+        sources: the device of each tower.
+        targets: the devices that receive channels.
+        slices: for each target the slices that it receives, in their order in the result.
     """
-    cuts = []
-    for tower, (home, x) in enumerate(zip(homes, towers, strict=True)):
-        wanted = [piece for device_pieces in pieces for piece in device_pieces if piece[0] == tower]
-        cuts.append(iter(run_on(home, _cut(wanted), x)))
-    received = []
-    for device, device_pieces in zip(devices, pieces, strict=True):
-        arriving = [next(cuts[tower]) for tower, _, _ in device_pieces]
-        received.append(run_on(device, lambda *parts: tf.concat(parts, axis=-1), *arriving))
-    return received
+    cut = []
+    for tower, (source, x) in enumerate(zip(sources, towers, strict=True)):
+        of_tower = [piece for target_slices in slices for piece in target_slices if piece[0] == tower]
+        cut.append(iter(run_on(source, _slicer(of_tower), x)))
+    joined = []
+    for target, target_slices in zip(targets, slices, strict=True):
+        parts = [next(cut[tower]) for tower, _, _ in target_slices]
+        joined.append(run_on(target, lambda *parts: tf.concat(parts, axis=-1), *parts))
+    return joined
 
 
-def _cut(pieces: Sequence[Piece]) -> Callable[[tf.Tensor], Towers]:
-    return lambda x: [x[..., start:stop] for _, start, stop in pieces]
+def _slicer(slices: Sequence[Slice]) -> Callable[[tf.Tensor], Towers]:
+    return lambda x: [x[..., start:end] for _, start, end in slices]

@@ -1,4 +1,4 @@
-"""What the numbers of a network are called: as in Caffe, or as in torchvision."""
+"""Names of a network's outputs: Caffe's, and torchvision's for `one_weird_trick`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from tfalexnet.networks.spec import Architecture, Layer
 
-PROBABILITIES = "prob"  # Caffe's name for the softmax behind the last layer.
-PRE_ACTIVATION = ":pre"  # fc7 is what leaves the ReLU, fc7:pre what enters it.
+PROBABILITIES = "prob"  # Caffe's name of the softmax of the last layer.
+PRE_ACTIVATION = ":pre"  # "fc7" is the output of the ReLU, "fc7:pre" its input.
 
-# torchvision's names for one_weird_trick: places in its two sequences, kernel and ReLU apart.
+# torchvision's names for one_weird_trick: indices in its two sequences, where the ReLU is a layer of its own.
 TORCHVISION_OUTPUTS = {
     "features.0": "conv1:pre",
     "features.1": "conv1",
@@ -33,29 +33,30 @@ TORCHVISION_OUTPUTS = {
     "classifier.6": "fc8",
     "classifier": "fc8",
 }
+# The modules that have a kernel: those whose output a ReLU receives, and the last.
+TORCHVISION_LAYERS = {
+    module: layer.removesuffix(PRE_ACTIVATION)
+    for module, layer in TORCHVISION_OUTPUTS.items()
+    if layer.endswith(PRE_ACTIVATION) or module == "classifier.6"
+}
 
 
 def resolve_layer(net: Architecture, layer: str) -> str:
-    """The name, in Caffe's way, of what a layer answers.
+    """Return Caffe's name of a layer's output.
 
     Raises:
-        ValueError: the network has no such layer.
+        ValueError: the network has no such layer. The message lists its layers.
     """
-    known = TORCHVISION_OUTPUTS if net.name == "one_weird_trick" else {}
-    rows = {row.name: getattr(row, "activation", None) for row in net.layers}
-    names = [
-        *rows,
-        *(f"{row}{PRE_ACTIVATION}" for row, activation in rows.items() if activation),
-        PROBABILITIES,
-        *known,
-    ]
+    torchvision = TORCHVISION_OUTPUTS if net.name == "one_weird_trick" else {}
+    pre_activations = [row.name + PRE_ACTIVATION for row in net.weighted if row.activation]
+    names = [*(row.name for row in net.layers), *pre_activations, PROBABILITIES, *torchvision]
     if layer not in names:
         raise ValueError(f"Expected layers of {net.name}: {', '.join(names)}. Received: {layer!r}")
-    return known.get(layer, layer)
+    return torchvision.get(layer, layer)
 
 
 def required_rows(net: Architecture, outputs: Sequence[str]) -> tuple[Layer, ...]:
-    """The rows of a table up to the last that any of these needs."""
+    """Return the rows of a table up to the last one that an output requires. Outputs have Caffe's names."""
     if PROBABILITIES in outputs:
         return net.layers
     names = [row.name for row in net.layers]

@@ -1,4 +1,4 @@
-"""What Keras lacks: grouped convolution by splitting, and local response normalisation."""
+"""Layers that Keras lacks: a grouped convolution by splitting, and local response normalisation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WITHIN_CHANNEL = "within_channel"
 
 @keras.saving.register_keras_serializable(package="tfalexnet")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose groups are computed by `tf.split` and `tf.concat`.
+    """`keras.layers.Conv2D` with groups computed by `tf.split` and `tf.concat`.
 
-    The channels of the input and the filters of the kernel are cut into `groups` equal parts; part
-    g of the output is the convolution of part g of the input with part g of the kernel, which has
-    the shape (height, width, in / groups, filters). Same function, same arguments and same weights
-    as the layer of Keras, whose grouped kernel is slower on CPU and cannot be run by ONNX Runtime.
+    The channels of the input and the filters of the kernel are split into `groups` equal parts. Part g of
+    the output is the convolution of part g of the input with part g of the kernel, whose shape is
+    (height, width, in / groups, filters). Outputs, arguments and weights are those of Keras' layer, whose
+    grouped convolution is slower on CPU and cannot be run by ONNX Runtime.
 
-    The class carries Keras' name because Keras addresses weights in a file by class name.
+    The class has Keras' name because Keras addresses weights in a file by class name.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -46,33 +46,33 @@ class Conv2D(keras.layers.Conv2D):
 class LocalResponseNormalization(keras.layers.Layer):
     """Local response normalisation, `b = a / (k + c·Σ a²)^beta`.
 
-    Across channels the sum runs over the `size` channels around a's own, at a's place; with
-    `groups`, it stays inside a's group of channels. Within a channel it runs over the `size`×`size`
-    window around a. Beyond the border there are zeros.
+    Across channels, the sum runs over the `size` channels centred on a's channel, at a's position; with
+    `groups`, only over those in a's group. Within a channel, it runs over the `size`×`size` window centred
+    on a. Values outside the array count as zeros.
 
-    `c` is what every implementation calls alpha and few define alike. With `divide_alpha=True`, as
-    in Caffe and in cuda-convnet, `c = alpha / size` across channels and `c = alpha / size²` within
-    one. With `divide_alpha=False`, as in TensorFlow and in the paper's equation, `c = alpha`.
+    Implementations define alpha differently. With `divide_alpha=True`, as in Caffe and cuda-convnet,
+    `c = alpha / size` across channels and `c = alpha / size²` within a channel. With
+    `divide_alpha=False`, as in TensorFlow and in the paper's equation, `c = alpha`.
 
     Args:
-        size: odd number of channels, or side of the window.
+        size: number of channels, or side of the window; odd.
         alpha: scale of the sum, positive; see above.
         beta: exponent, positive.
-        k: the constant added to the sum, positive.
+        k: constant added to the sum, positive.
         divide_alpha: whether alpha is divided by the number of summed terms.
         region: "across_channels" or "within_channel".
-        groups: number of equal groups of channels that do not see each other.
+        groups: number of equal groups of channels; the sum across channels stays inside a group.
 
-    Input and output: (batch, height, width, channels), any float dtype; computed in float32, since
-    TensorFlow has no other kernel on GPU.
+    Input and output: (batch, height, width, channels), any float dtype; computed in float32, the only
+    dtype for which TensorFlow has a GPU kernel.
 
-    Across channels this is `tf.nn.local_response_normalization`. Without a GPU the same sum is computed
-    from slices that XLA compiles to one loop, forward and backward, several times as fast and equal
-    within 1e-6. `LocalResponseNormalization.sliced = False` chooses TensorFlow's own kernel.
+    Across channels, this is `tf.nn.local_response_normalization`. Without a GPU, the same sum is computed
+    from slices that XLA compiles into one loop, forward and backward: several times as fast, equal
+    within 1e-6. `LocalResponseNormalization.sliced = False` selects TensorFlow's kernel.
 
     Raises:
-        ValueError: an argument out of its range, or channels that `groups` does not divide.
-        TypeError: an integer argument that is none.
+        ValueError: an argument is out of its range, or `groups` does not divide the number of channels.
+        TypeError: `size` or `groups` is not an integer.
 
     Sources: Krizhevsky et al. 2012, section 3.3; Caffe's layer LRN; cuda-convnet's rnorm and cmrnorm.
     """
@@ -115,7 +115,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     @property
     def scale(self) -> float:
-        """`c` of the equation: what one squared neighbour is multiplied by."""
+        """`c` of the equation, the factor of the sum of squares."""
         terms = self.size if self.region == ACROSS_CHANNELS else self.size**2
         return self.alpha / terms if self.divide_alpha else self.alpha
 
@@ -130,8 +130,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         if self.region == WITHIN_CHANNEL:
             return tf.cast(self._within(tf.cast(inputs, tf.float32)), inputs.dtype)
         if self.sliced and not tf.config.list_physical_devices("GPU"):
-            kind = inputs.shape[-1], inputs.dtype
-            return sliced(self.size // 2, self.scale, self.beta, self.k, self.groups, *kind)(inputs)
+            normalize = sliced(
+                self.size // 2, self.scale, self.beta, self.k, self.groups, inputs.shape[-1], inputs.dtype
+            )
+            return normalize(inputs)
         return tf.cast(self._across(tf.cast(inputs, tf.float32)), inputs.dtype)
 
     def _across(self, a: tf.Tensor) -> tf.Tensor:
@@ -144,10 +146,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         return tf.concat(groups, axis=-1)
 
     def _within(self, a: tf.Tensor) -> tf.Tensor:
-        # An average over a zero-padded picture divides by the whole window everywhere, as Caffe
-        # and cuda-convnet do; SAME pooling would divide by what lies inside.
-        edge = [self.size // 2] * 2
-        squares = tf.pad(tf.square(a), [[0, 0], edge, edge, [0, 0]])
+        # Averages over a zero-padded array divide by size² at the border too, as Caffe and cuda-convnet
+        # do; SAME pooling would divide by the number of values inside the array.
+        border = [self.size // 2] * 2
+        squares = tf.pad(tf.square(a), [[0, 0], border, border, [0, 0]])
         mean = tf.nn.avg_pool2d(squares, self.size, strides=1, padding="VALID")
         return a * _power(self.k + self.scale * self.size**2 * mean, self.beta)
 
@@ -170,32 +172,41 @@ class LocalResponseNormalization(keras.layers.Layer):
 def sliced(
     reach: int, scale: float, beta: float, k: float, groups: int, channels: int, dtype: tf.DType
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The normalisation across channels as sums of slices, with its own gradient.
+    """Return a function that normalises across channels by sums of slices, with its own gradient.
 
-    With s = k + c·Σ a² and b = a·s^−β, the gradient of a is db·s^−β − 2cβ·a·Σ db·a·s^(−β−1), both sums
-    over the same neighbours.
+    With s = k + c·Σ a² and b = a·s^−β, the gradient with respect to a is
+    da = db·s^−β − 2cβ·a·Σ db·a·s^(−β−1), where both sums run over the same neighbours.
+
+    Args:
+        reach: number of neighbouring channels on each side.
+        scale: c of the equation.
+        beta: its exponent.
+        k: its constant.
+        groups: number of groups of channels.
+        channels: number of channels of the input.
+        dtype: of input and output.
     """
 
-    def neighbours(a: tf.Tensor) -> tf.Tensor:
-        shape, share = tf.shape(a), channels // groups
-        parts = tf.reshape(a, tf.concat([shape[:-1], [groups, share]], 0))
-        padded = tf.pad(parts, [[0, 0]] * 4 + [[reach, reach]])
-        total = tf.add_n([padded[..., i : i + share] for i in range(2 * reach + 1)])
+    def sum_neighbours(a: tf.Tensor) -> tf.Tensor:
+        shape, group_channels = tf.shape(a), channels // groups
+        grouped = tf.reshape(a, tf.concat([shape[:-1], [groups, group_channels]], 0))
+        padded = tf.pad(grouped, [[0, 0]] * 4 + [[reach, reach]])
+        total = tf.add_n([padded[..., i : i + group_channels] for i in range(2 * reach + 1)])
         return tf.reshape(total, shape)
 
-    signature = tf.TensorSpec((None, None, None, channels), dtype)  # Traced once for all sizes.
+    signature = tf.TensorSpec((None, None, None, channels), dtype)  # One trace for pictures of all sizes.
 
     @tf.function(jit_compile=True, input_signature=[signature])
     def forward(a: tf.Tensor) -> tf.Tensor:
         x = tf.cast(a, tf.float32)
-        return tf.cast(x * _power(k + scale * neighbours(x * x), beta), a.dtype)
+        return tf.cast(x * _power(k + scale * sum_neighbours(x * x), beta), a.dtype)
 
     @tf.function(jit_compile=True, input_signature=[signature, signature])
     def backward(a: tf.Tensor, db: tf.Tensor) -> tf.Tensor:
         x, dy = tf.cast(a, tf.float32), tf.cast(db, tf.float32)
-        s = k + scale * neighbours(x * x)
+        s = k + scale * sum_neighbours(x * x)
         power = _power(s, beta)
-        dx = dy * power - (2 * scale * beta) * x * neighbours(dy * x * power / s)
+        dx = dy * power - (2 * scale * beta) * x * sum_neighbours(dy * x * power / s)
         return tf.cast(dx, a.dtype)
 
     @tf.custom_gradient
@@ -206,7 +217,7 @@ def sliced(
 
 
 def _power(s: tf.Tensor, beta: float) -> tf.Tensor:
-    """s^−β; for β = .75 by two roots, which are exact and four times faster than a power."""
+    """Return s^−β. For β = 0.75 two roots are exact and four times faster than a power."""
     if beta != 0.75:
         return s**-beta
     root = tf.math.rsqrt(s)

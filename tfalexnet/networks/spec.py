@@ -1,42 +1,34 @@
-"""Every network is a table, beside its source.
-
-One line is one layer, in the order in which a picture passes them; the comment on the line is the
-shape that leaves it, H×W×C. Variants differ as data: `dataclasses.replace` makes a new one.
-
-Common sources, cited below by their short names:
-
-- *paper*: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
-  Networks", NIPS 2012.
-- *code*: the source released by the Computer History Museum, repository
-  computerhistory/AlexNet-Source-Code.
-- *Caffe*: repository BVLC/caffe, folder models/.
-"""
+"""A network as data: the kinds of rows, one per kind of layer, and `Architecture`, their table."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from tfalexnet.networks.row_json import (
+    LARGEST_SIZE,
+    Normal,
+    check_keys,
+    check_value,
+    error,
+    is_size,
+    row_from_dict,
+    row_to_dict,
+)
 
-@dataclass(frozen=True)
-class Normal:
-    """Initial weights drawn from N(0, stddev); `truncated` redraws beyond two stddev."""
-
-    stddev: float
-    truncated: bool = False
-
-
-# What a source does not say is left at Keras' own default.
 KernelInit = Normal | str
-DEFAULT_INIT = "glorot_uniform"
+"""A normal distribution, or the name of a Keras initializer."""
+
+DEFAULT_INIT = "glorot_uniform"  # Keras' default, used where a source does not state its own.
 
 
 @dataclass(frozen=True)
 class Pad:
-    """Zeros around the picture, `size` on each side."""
+    """`size` rows and columns of zeros on each side."""
 
     name: str
     size: int
@@ -44,7 +36,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Conv:
-    """A `size`×`size` convolution; with `groups`, filters see only their share of the channels."""
+    """A `size`×`size` convolution. With `groups`, each group of filters reads its share of the channels only."""
 
     name: str
     filters: int
@@ -70,9 +62,9 @@ class Norm:
     """Local response normalisation: `b = a / (k + c·Σ a²)^beta`.
 
     The sum runs over `size` channels ("across_channels"; with `groups`, inside each group only) or
-    over a `size`×`size` window ("within_channel"). `c` is `alpha` divided by the number of summed
-    terms where `divide_alpha`, else `alpha` itself: Caffe and cuda-convnet divide, TensorFlow and
-    the paper do not.
+    over a `size`×`size` window ("within_channel"). With `divide_alpha`, `c` is `alpha` divided by the
+    number of summed terms, as in Caffe and cuda-convnet; otherwise `c` is `alpha`, as in TensorFlow and
+    the paper.
     """
 
     name: str
@@ -98,7 +90,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Flatten:
-    """(H, W, C) to H·W·C numbers, the channel running fastest."""
+    """(height, width, channels) to a vector of height·width·channels numbers, the channel varying fastest."""
 
     name: str = "flatten"
 
@@ -116,7 +108,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Zeroes a share `rate` of the numbers while training."""
+    """Sets a fraction `rate` of the numbers to zero during training."""
 
     name: str
     rate: float = 0.5
@@ -126,39 +118,88 @@ Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 """Kernel and bias by layer, float32: kernels (height, width, in / groups, out) or (in, out)."""
 
 Layer = Pad | Conv | Activation | Norm | Pool | Flatten | Dense | Dropout
+ROW_TYPES = {kind.__name__: kind for kind in (Pad, Conv, Activation, Norm, Pool, Flatten, Dense, Dropout)}
+
+# Bounds of a table that is read from a file.
+MOST_LAYERS = 256
+LARGEST_COUNT = 1 << 31  # Parameters of a layer, and numbers in its output for one picture.
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as data: where it comes from, what goes in, which layers follow."""
+    """A network as data.
+
+    Attributes:
+        name: a short name, also the name of its Keras model.
+        source: the publication or file that the table follows.
+        input_shape: (height, width, channels) of a preprocessed picture.
+        layers: the rows, in the order of computation.
+    """
 
     name: str
     source: str
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Architecture:
+        """Return the table that `to_dict` described. The fields may come from an untrusted file.
+
+        Raises:
+            ValueError: a field is missing, unknown or out of its range, or the layers cannot follow each
+                other.
+        """
+        check_keys(fields, ("name", "source", "input_shape", "layers"), (), "architecture")
+        name, source, shape, rows = (fields[key] for key in ("name", "source", "input_shape", "layers"))
+        check_value("name", name, "architecture")
+        check_value("source", source, "architecture")
+        if not (isinstance(shape, list) and len(shape) == 3 and all(map(is_size, shape))):
+            raise error("architecture", f"`input_shape` to be 3 integers from 1 to {LARGEST_SIZE}", shape)
+        if not (isinstance(rows, list) and len(rows) <= MOST_LAYERS):
+            raise error("architecture", f"`layers` to be a list of at most {MOST_LAYERS} layers", rows)
+        layers = tuple(row_from_dict(row, ROW_TYPES, f"layer {number}") for number, row in enumerate(rows, start=1))
+        _check_order(layers)
+        architecture = cls(name, source, tuple(shape), layers)
+        _check_shapes(architecture)
+        return architecture
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table in a form that JSON can store; fields of rows that equal their default are omitted.
+
+        Raises:
+            ValueError: `from_dict` would refuse the result.
+        """
+        layers = [row_to_dict(row) for row in self.layers]
+        fields = {"name": self.name, "source": self.source, "input_shape": list(self.input_shape), "layers": layers}
+        Architecture.from_dict(fields)
+        return fields
+
     @property
     def weighted(self) -> tuple[Conv | Dense, ...]:
-        """The layers that hold a kernel and a bias."""
+        """The layers that have a kernel and a bias."""
         return tuple(layer for layer in self.layers if isinstance(layer, Conv | Dense))
 
     @property
     def classifier(self) -> Dense:
-        """The last fully connected layer; its units are the classes."""
+        """The last fully connected layer; it has one unit per class."""
         return [layer for layer in self.layers if isinstance(layer, Dense)][-1]
 
     @property
     def classes(self) -> int:
-        """How many classes the network was published with."""
+        """The number of classes."""
         return self.classifier.units
 
     @property
     def towers(self) -> int:
-        """How many towers the network falls into: the groups of its convolutions."""
+        """The number of towers: the largest number of groups of a convolution."""
         return max(layer.groups for layer in self.layers if isinstance(layer, Conv))
 
-    def changed(self, **layers: Layer) -> Architecture:
-        """The table with the layers of the given names replaced."""
+    def replace_layers(self, **layers: Layer) -> Architecture:
+        """Return the table with the layers of the given names replaced.
+
+        Raises:
+            ValueError: the table has no layer of a given name.
+        """
         unknown = set(layers) - {layer.name for layer in self.layers}
         if unknown:
             raise ValueError(f"{self.name} has no layers named {sorted(unknown)}.")
@@ -166,19 +207,20 @@ class Architecture:
         return dataclasses.replace(self, layers=rows)
 
     def with_classes(self, classes: int) -> Architecture:
-        """The table with another number of classes."""
+        """Return the table with another number of classes."""
         last = dataclasses.replace(self.classifier, units=classes)
-        return self.changed(**{last.name: last})
+        return self.replace_layers(**{last.name: last})
 
-    def blank(self) -> Architecture:
-        """The table with zeros for initial weights, for a model that is filled at once.
+    def with_zero_kernels(self) -> Architecture:
+        """Return the table with zeros as initial kernels, for a model whose weights are set afterwards.
 
         Drawing 61 million normal numbers takes as long as reading the weights.
         """
-        return self.changed(**{row.name: dataclasses.replace(row, kernel_init="zeros") for row in self.weighted})
+        rows = {row.name: dataclasses.replace(row, kernel_init="zeros") for row in self.weighted}
+        return self.replace_layers(**rows)
 
     def output_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """What leaves each layer, (height, width, channels); a vector is (1, 1, numbers)."""
+        """Return the output shape of each layer, (height, width, channels); a vector is (1, 1, length)."""
         shapes = {}
         height, width, channels = self.input_shape
         for layer in self.layers:
@@ -186,7 +228,7 @@ class Architecture:
                 case Pad(size=p):
                     height, width = height + 2 * p, width + 2 * p
                 case Conv() | Pool():
-                    height, width = (_windows(n, layer) for n in (height, width))
+                    height, width = (_window_count(side, layer) for side in (height, width))
                     channels = layer.filters if isinstance(layer, Conv) else channels
                 case Flatten():
                     height, width, channels = 1, 1, height * width * channels
@@ -196,12 +238,12 @@ class Architecture:
         return shapes
 
     def input_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """What enters each layer."""
+        """Return the input shape of each layer, in the form of `output_shapes`."""
         outputs = self.output_shapes()
         return dict(zip(outputs, [self.input_shape, *outputs.values()], strict=False))
 
     def parameter_shapes(self) -> dict[str, tuple[tuple[int, ...], tuple[int]]]:
-        """Shapes of kernel and bias by layer: kernels (h, w, in/groups, out) or (in, out)."""
+        """Return the shapes of kernel and bias by layer: kernels (h, w, in / groups, out) or (in, out)."""
         shapes: dict[str, tuple[tuple[int, ...], tuple[int]]] = {}
         inputs = self.input_shapes()
         for layer in self.weighted:
@@ -215,13 +257,44 @@ class Architecture:
 
     @property
     def flattened(self) -> tuple[int, int, int]:
-        """The feature map that is flattened, (height, width, channels)."""
+        """The shape (height, width, channels) of the feature map that `Flatten` receives."""
         flatten = next(layer for layer in self.layers if isinstance(layer, Flatten))
         return self.input_shapes()[flatten.name]
 
 
-def _windows(length: int, layer: Conv | Pool) -> int:
-    """How many windows of a layer fit along one side."""
+def _window_count(length: int, layer: Conv | Pool) -> int:
+    """Return the number of windows of a layer along a side of the given length."""
     if layer.padding == "same":
         return -(-length // layer.stride)
     return (length - layer.size) // layer.stride + 1
+
+
+def _check_order(layers: tuple[Layer, ...]) -> None:
+    """Raise `ValueError` if two layers have the same name, or the kinds of layers cannot follow each other."""
+    names, kinds = [layer.name for layer in layers], [type(layer) for layer in layers]
+    if len(set(names)) < len(names):
+        raise error("architecture", "a different name for each layer", sorted(names))
+    order = [kind.__name__ for kind in kinds]
+    if Conv not in kinds or kinds.count(Flatten) != 1 or kinds[-1] is not Dense:
+        raise error("architecture", "at least one Conv, exactly one Flatten, and Dense as the last layer", order)
+    flatten = kinds.index(Flatten)
+    if Dense in kinds[:flatten] or not set(kinds[flatten + 1 :]) <= {Dense, Dropout, Activation}:
+        raise error("architecture", "no Dense before Flatten; Dense, Dropout and Activation only after it", order)
+
+
+def _check_shapes(architecture: Architecture) -> None:
+    """Raise `ValueError` if a layer cannot compute its output, or one of its arrays is too large."""
+    inputs, outputs = architecture.input_shapes(), architecture.output_shapes()
+    for layer in architecture.layers:
+        groups, channels, shape = getattr(layer, "groups", 1), inputs[layer.name][-1], outputs[layer.name]
+        if channels % groups or getattr(layer, "filters", groups) % groups:
+            raise error(layer.name, f"channels and filters to be multiples of `groups` ({channels} channels)", layer)
+        if isinstance(layer, Norm) and layer.size % 2 == 0:
+            raise error(layer.name, "`size` to be odd", layer.size)
+        if not all(0 < side <= LARGEST_SIZE for side in shape[:2]):
+            raise error(layer.name, f"an output with sides from 1 to {LARGEST_SIZE}", shape)
+        if math.prod(shape) > LARGEST_COUNT:
+            raise error(layer.name, f"an output of at most {LARGEST_COUNT} numbers", shape)
+    for name, (kernel, _) in architecture.parameter_shapes().items():
+        if math.prod(kernel) > LARGEST_COUNT:
+            raise error(name, f"a kernel of at most {LARGEST_COUNT} parameters", kernel)

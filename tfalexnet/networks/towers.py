@@ -1,12 +1,8 @@
-"""The network on two devices, as in 2012: each holds one tower.
+"""The layers and the model of two towers, each on its own device, as in 2012.
 
-A tensor of two towers is a list of two tensors, each on its device. Every layer here enters its
-device's scope where it computes, since TensorFlow places operations, not layers; and takes its
-gradient under the same scope, since a gradient's operations otherwise carry no device at all. Towers
-exchange data in `exchange` and nowhere else.
-
-The layers with weights carry the names of the layers they stand for, because Keras addresses weights
-in a file by class name; they store and load their towers joined. So one file serves both placements.
+Between layers the feature map of two towers is a list of two tensors, each on its device. The layers with
+weights have the class names of the one-device layers, because Keras addresses weights in a file by class
+name, and save kernel and bias of all towers concatenated. One weights file therefore serves both placements.
 """
 
 from __future__ import annotations
@@ -21,7 +17,7 @@ import tensorflow as tf
 from tfalexnet.networks import layers, spec
 from tfalexnet.networks.build import LAYER_BUILDERS, make_layer, rows_below_top
 from tfalexnet.networks.catalog import ARCHITECTURES
-from tfalexnet.networks.devices import Towers, _short, exchange, resolve_devices, run_on
+from tfalexnet.networks.devices import Towers, exchange, resolve_devices, run_on, short_name
 from tfalexnet.networks.spec import Architecture
 
 
@@ -32,119 +28,113 @@ def build_towers(
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
 ) -> keras.Model:
-    """The network of a table with its towers on `devices`, with fresh weights.
+    """Return the model of a table with one tower on each of `devices`, with fresh weights.
+
+    The other arguments are those of `tfalexnet.networks.build.build_model`.
 
     Raises:
-        ValueError: a device does not exist, or their number is not that of the towers.
+        ValueError: a device does not exist, or the number of devices is not the number of towers.
     """
     resolve_devices(devices)
     if len(devices) != architecture.towers or architecture.towers == 1:
-        able = [name for name, net in ARCHITECTURES.items() if net.towers == len(devices)]
+        matching = [name for name, net in ARCHITECTURES.items() if net.towers == len(devices)]
         raise ValueError(
             f"Expected `devices` to be one per tower; {architecture.name} has {architecture.towers} "
-            f"tower(s). Networks of {len(devices)} towers: {', '.join(able) or 'none'}. "
+            f"tower(s). Networks of {len(devices)} towers: {', '.join(matching) or 'none'}. "
             f"Received: devices={tuple(devices)}"
         )
     x = inputs = keras.Input(architecture.input_shape, name="input")
     for row in rows_below_top(architecture, include_top):
         if isinstance(row, spec.Flatten):
-            continue  # Dense joins the towers' channels first, or its kernel's rows would not fit.
+            continue  # Dense flattens, after it has concatenated the towers: its kernel has the order of one device.
         layer = make_layer(row, architecture, classifier_activation, dropout)
         if isinstance(row, spec.Conv):
-            x = Conv2D.of(layer, devices, towers=len(devices))(x)
+            layer = Conv2D.from_layer(layer, devices, towers=len(devices))
         elif isinstance(row, spec.Dense):
-            # The classifier lives on the first device, as in 2012.
-            x = Dense.of(layer, devices, towers=1 if row is architecture.classifier else len(devices))(x)
+            # The classifier is on the first device, as in 2012.
+            towers = 1 if row is architecture.classifier else len(devices)
+            layer = Dense.from_layer(layer, devices, towers=towers)
         elif isinstance(row, spec.Norm) and row.groups == 1:
-            x = SeamedNormalization.of(layer, devices)(x)
+            layer = SeamedNormalization.from_layer(layer, devices)
         else:
-            if isinstance(row, spec.Norm):  # A group is a tower.
+            if isinstance(row, spec.Norm):  # Each group is one tower.
                 layer = LAYER_BUILDERS[spec.Norm](dataclasses.replace(row, groups=1))
-            x = EachTower(layer, devices=devices, name=row.name)(x)
+            layer = EachTower(layer, devices=devices, name=row.name)
+        x = layer(x)
     if isinstance(x, list):
         x = Join(devices=devices, name="join")(x)
     return PlacedModel(inputs, x, name=architecture.name)
 
 
-class _Placed(keras.layers.Layer):
-    """A layer with a share on each of `devices`. Its inputs are a list of towers, or one tensor."""
+class _OnDevices(keras.layers.Layer):
+    """A layer that computes on each of `devices`. Its input is a list of towers, or one tensor."""
 
     def __init__(self, *args: Any, devices: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.devices = resolve_devices(devices)
-        # XLA compiles across device scopes as if they were not there.
-        self.supports_jit = False
+        self.supports_jit = False  # XLA ignores device scopes.
         self.input_spec = None
 
     @classmethod
-    def of(cls, layer: keras.layers.Layer, devices: Sequence[str], **kwargs: Any) -> _Placed:
-        """The layer that does on `devices` what `layer` does on one."""
+    def from_layer(cls, layer: keras.layers.Layer, devices: Sequence[str], **kwargs: Any) -> _OnDevices:
+        """Return the layer on `devices` with the configuration of `layer`, a layer on one device."""
         return cls.from_config(layer.get_config() | {"devices": devices} | kwargs)
 
-    def gather(self, towers: Towers, devices: Sequence[str]) -> Towers:
-        """All channels of all towers, on each of `devices`."""
-        whole = [(source, 0, tower.shape[-1]) for source, tower in enumerate(towers)]
-        return exchange(towers, self.devices[: len(towers)], devices, [whole] * len(devices))
+    def gather(self, towers: Towers, targets: Sequence[str]) -> Towers:
+        """Return the channels of all towers on each of `targets`."""
+        all_channels = [(index, 0, tower.shape[-1]) for index, tower in enumerate(towers)]
+        return exchange(towers, self.devices[: len(towers)], targets, [all_channels] * len(targets))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"devices": ["/" + _short(name) for name in self.devices]}
+        return super().get_config() | {"devices": ["/" + short_name(name) for name in self.devices]}
 
 
-class _Weighted(_Placed):
-    """A layer whose outputs are dealt out to the first `towers` devices, each with its variables."""
+class _Weighted(_OnDevices):
+    """A layer whose outputs are divided equally between the first `towers` devices, with their weights."""
 
     def __init__(self, *args: Any, towers: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.towers = towers
 
     def build_towers(self, kernel_shape: tuple[int, ...]) -> None:
-        """A kernel and a bias on each device; `kernel_shape` is that of all towers together."""
-        share = kernel_shape[-1] // self.towers
+        """Create a kernel and a bias on each device; `kernel_shape` is the shape for all towers concatenated."""
+        part = kernel_shape[-1] // self.towers
         self.kernels, self.biases = [], []
         for tower, device in enumerate(self.devices[: self.towers]):
             with tf.device(device):
-                # Cast inside `on`, not by Keras on the way there, so that the gradient of the cast
-                # is placed too.
-                self.kernels.append(
-                    self.add_weight(
-                        (*kernel_shape[:-1], share),
-                        self.kernel_initializer,
-                        name=f"kernel_{tower}",
-                        regularizer=self.kernel_regularizer,
-                        autocast=False,
-                    )
-                )
-                self.biases.append(
-                    self.add_weight(
-                        (share,),
-                        self.bias_initializer,
-                        name=f"bias_{tower}",
-                        regularizer=self.bias_regularizer,
-                        autocast=False,
-                    )
-                )
+                shape = (*kernel_shape[:-1], part)
+                kernel = self._add(f"kernel_{tower}", shape, self.kernel_initializer, self.kernel_regularizer)
+                bias = self._add(f"bias_{tower}", (part,), self.bias_initializer, self.bias_regularizer)
+            self.kernels.append(kernel)
+            self.biases.append(bias)
         self.built = True
 
-    def each(self, compute: Callable[..., tf.Tensor], inputs: Towers) -> Towers:
-        """`compute(input, kernel, bias)` of every tower on its device."""
-        shares = zip(self.devices, inputs, self.kernels, self.biases, strict=False)
-        return [run_on(device, compute, x, kernel.value, bias.value) for device, x, kernel, bias in shares]
+    def _add(self, name: str, shape: tuple[int, ...], initializer: Any, regularizer: Any) -> keras.Variable:
+        # Keras does not cast the variable: `cast` does, inside `run_on`, so that its gradient is placed too.
+        return self.add_weight(shape, initializer, name=name, regularizer=regularizer, autocast=False)
+
+    def compute_towers(self, compute: Callable[..., tf.Tensor], inputs: Towers) -> Towers:
+        """Return `compute(input, kernel, bias)` for each tower, computed on its device."""
+        towers = zip(self.devices, inputs, self.kernels, self.biases, strict=False)
+        return [run_on(device, compute, x, kernel.value, bias.value) for device, x, kernel, bias in towers]
 
     def cast(self, *variables: tf.Tensor) -> list[tf.Tensor]:
+        """Return variables in the compute dtype."""
         return [tf.cast(variable, self.compute_dtype) for variable in variables]
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
-        for key, shares in {"0": self.kernels, "1": self.biases}.items():
-            store[key] = tf.concat([share.numpy() for share in shares], axis=-1).numpy()
+        for key, parts in {"0": self.kernels, "1": self.biases}.items():
+            store[key] = tf.concat([part.numpy() for part in parts], axis=-1).numpy()
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
-        for key, shares in {"0": self.kernels, "1": self.biases}.items():
-            expected = (*shares[0].shape[:-1], shares[0].shape[-1] * self.towers)
+        variables = {"0": self.kernels, "1": self.biases}
+        for key, parts in variables.items():
+            expected = (*parts[0].shape[:-1], parts[0].shape[-1] * self.towers)
             if tuple(store[key].shape) != expected:
                 raise ValueError(f"Layer {self.name}: expected shape {expected}. Received: {store[key].shape}")
-        for key, shares in {"0": self.kernels, "1": self.biases}.items():
-            for share, part in zip(shares, tf.split(store[key][...], self.towers, axis=-1), strict=True):
-                share.assign(part)
+        for key, parts in variables.items():
+            for part, values in zip(parts, tf.split(store[key][...], self.towers, axis=-1), strict=True):
+                part.assign(values)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"towers": self.towers}
@@ -152,97 +142,96 @@ class _Weighted(_Placed):
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
 class Conv2D(_Weighted, layers.Conv2D):
-    """A convolution whose filters are dealt out to the devices.
+    """A convolution whose filters are divided between the devices.
 
-    With as many groups as towers, each reads its own; in one group, each reads all.
+    With one group per tower, each tower reads its own channels; with `groups=1`, it reads those of all towers.
     """
 
     def build(self, input_shape: Any) -> None:
-        channels = sum(shape[-1] for shape in _shapes(input_shape))
+        channels = sum(shape[-1] for shape in _tower_shapes(input_shape))
         self.build_towers((*self.kernel_size, channels // self.groups, self.filters))
 
     def call(self, inputs: tf.Tensor | Towers) -> Towers:
-        inputs = _listed(inputs)
+        inputs = inputs if isinstance(inputs, list) else [inputs]
         if self.groups == 1:
             inputs = self.gather(inputs, self.devices)
-        return self.each(self._compute, inputs)
+        return self.compute_towers(self._convolve, inputs)
 
-    def _compute(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    def _convolve(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         kernel, bias = self.cast(kernel, bias)
-        y = tf.nn.conv2d(x, kernel, self.strides, self.padding.upper()) + bias
-        return self.activation(y)
+        return self.activation(tf.nn.conv2d(x, kernel, self.strides, self.padding.upper()) + bias)
 
     def compute_output_shape(self, input_shape: Any) -> list[tuple[int | None, ...]]:
-        whole = super().compute_output_shape(_shapes(input_shape)[0])
-        return [(*whole[:-1], self.filters // self.towers)] * self.towers
+        shape = super().compute_output_shape(_tower_shapes(input_shape)[0])
+        return [(*shape[:-1], self.filters // self.towers)] * self.towers
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
 class Dense(_Weighted, keras.layers.Dense):
-    """A fully connected layer whose units are dealt out to the devices; each reads all towers."""
+    """A fully connected layer whose units are divided between the devices; each unit reads all towers."""
 
     def build(self, input_shape: Any) -> None:
-        shapes = _shapes(input_shape)
-        places = tf.TensorShape(shapes[0][1:-1]).num_elements()
-        self.build_towers((places * sum(shape[-1] for shape in shapes), self.units))
+        shapes = _tower_shapes(input_shape)
+        positions = tf.TensorShape(shapes[0][1:-1]).num_elements()
+        self.build_towers((positions * sum(shape[-1] for shape in shapes), self.units))
 
     def call(self, inputs: Towers) -> tf.Tensor | Towers:
-        outputs = self.each(self._compute, self.gather(inputs, self.devices[: self.towers]))
+        outputs = self.compute_towers(self._multiply, self.gather(inputs, self.devices[: self.towers]))
         if self.towers > 1:
             return outputs
+        # Outside `run_on`, so that Keras' losses find the logits of a softmax, as they do on one device.
         with tf.device(self.devices[0]):
-            # Out here Keras' losses find the logits of a softmax, as they do on one device.
             return self.activation(outputs[0])
 
-    def _compute(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    def _multiply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         kernel, bias = self.cast(kernel, bias)
         y = tf.reshape(x, (-1, kernel.shape[0])) @ kernel + bias
         return self.activation(y) if self.towers > 1 else y
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        share = (_shapes(input_shape)[0][0], self.units // self.towers)
-        return [share] * self.towers if self.towers > 1 else share
+        shape = (_tower_shapes(input_shape)[0][0], self.units // self.towers)
+        return [shape] * self.towers if self.towers > 1 else shape
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
-class SeamedNormalization(_Placed, layers.LocalResponseNormalization):
-    """Normalisation across the channels of all towers: only those next to the seam cross over."""
+class SeamedNormalization(_OnDevices, layers.LocalResponseNormalization):
+    """Normalisation across the channels of all towers; only channels next to the seam are exchanged."""
 
-    sliced = False  # XLA chooses devices of its own.
+    sliced = False  # XLA ignores device scopes.
 
     def build(self, input_shape: Any) -> None:
         self.built = True
 
     def call(self, inputs: Towers) -> Towers:
         reach, last = self.size // 2, len(inputs) - 1
-        pieces = []
+        slices = []
         for tower, x in enumerate(inputs):
             channels = x.shape[-1]
             before = [(tower - 1, channels - reach, channels)] if tower else []
             after = [(tower + 1, 0, reach)] if tower < last else []
-            pieces.append([*before, (tower, 0, channels), *after])
-        widened = exchange(inputs, self.devices, self.devices, pieces)
+            slices.append([*before, (tower, 0, channels), *after])
+        widened = exchange(inputs, self.devices, self.devices, slices)
         normalized = []
-        for tower, (device, x, own) in enumerate(zip(self.devices, widened, inputs, strict=True)):
-            start = reach if tower else 0
+        for tower, (device, x, unwidened) in enumerate(zip(self.devices, widened, inputs, strict=True)):
+            first = reach if tower else 0
 
-            def normalize(x: tf.Tensor, start: int = start, count: int = own.shape[-1]) -> tf.Tensor:
+            def normalize(x: tf.Tensor, first: int = first, count: int = unwidened.shape[-1]) -> tf.Tensor:
                 y = layers.LocalResponseNormalization.call(self, x)
-                return y[..., start : start + count]
+                return y[..., first : first + count]
 
             normalized.append(run_on(device, normalize, x))
         return normalized
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
-class EachTower(_Placed):
-    """A layer without weights, on every tower for itself."""
+class EachTower(_OnDevices):
+    """A layer without weights, applied to each tower separately."""
 
     def __init__(self, layer: keras.layers.Layer | dict, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layer = keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
         if isinstance(self.layer, layers.LocalResponseNormalization):
-            self.layer.sliced = False  # XLA chooses devices of its own.
+            self.layer.sliced = False  # XLA ignores device scopes.
 
     def build(self, input_shape: Any) -> None:
         self.layer.build(input_shape[0])
@@ -259,8 +248,8 @@ class EachTower(_Placed):
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
-class Join(_Placed):
-    """All towers as one tensor on the first device."""
+class Join(_OnDevices):
+    """The channels of all towers as one tensor on the first device."""
 
     def call(self, inputs: Towers) -> tf.Tensor:
         return self.gather(inputs, self.devices[:1])[0]
@@ -271,33 +260,28 @@ class Join(_Placed):
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
 class PlacedModel(keras.Model):
-    """A functional model whose optimizer keeps its state, and computes, where each variable is."""
+    """A functional model whose optimizer updates each variable, and keeps its state, on the variable's device."""
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
-        # Built later, inside fit's graph, every slot would land on the first device.
+        # Built later, inside the graph of `fit`, all variables of the optimizer would be on the first device.
         self.optimizer.build(self.trainable_variables)
         update_step = self.optimizer.update_step
 
-        def placed(gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        def update_on_device(gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
             with tf.device(variable.device):
                 update_step(gradient, variable, learning_rate)
 
-        self.optimizer.update_step = placed
-        # Keras sums gradients over replicas, of which there is one here, in an operation that would
-        # bring all of them to the first device.
+        self.optimizer.update_step = update_on_device
+        # Keras sums gradients over replicas in an operation that would transfer all of them to the first
+        # device. There is one replica here, so the identity suffices.
         self.optimizer._all_reduce_sum_gradients = list
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
 
-def _listed(inputs: tf.Tensor | Towers) -> Towers:
-    """One tensor as a list of one tower."""
-    return inputs if isinstance(inputs, list) else [inputs]
-
-
-def _shapes(shape: Any) -> list[tuple[int | None, ...]]:
-    """The shapes of all towers; a single shape may be a list too, when it comes from a file."""
-    several = isinstance(shape[0], list | tuple)
-    return [tuple(one) for one in (shape if several else [shape])]
+def _tower_shapes(shape: Any) -> list[tuple[int | None, ...]]:
+    """Return the shapes of all towers, of one shape or a list of shapes. A shape from a file is a list too."""
+    shapes = shape if isinstance(shape[0], list | tuple) else [shape]
+    return [tuple(shape) for shape in shapes]

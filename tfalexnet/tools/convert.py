@@ -83,7 +83,7 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
         "sha256": sha256(path),
         "network": f"{net.name}, {net.source}",
         "classes": f"{len(names)}: {few}" if names else f"none, it lacks {', '.join(checkpoint.missing)}",
-        "pictures": checkpoint.preprocessing.words() if checkpoint.preprocessing else "prepared nobody says how",
+        "pictures": checkpoint.preprocessing.summary() if checkpoint.preprocessing else "prepared nobody says how",
     }
     lines = [f"{name:<9} {value}" for name, value in facts.items()]
     return "\n".join([*lines, *(f"note      {note}" for note in checkpoint.notes), "", parameters_table(checkpoint)])

@@ -123,12 +123,12 @@ def _pairs_exchanged(net: Architecture, first: type, second: type) -> Architectu
 
 def _rows_changed(net: Architecture, kind: type, **changes: Any) -> Architecture:
     rows = {row.name: dataclasses.replace(row, **changes) for row in net.layers if isinstance(row, kind)}
-    return net.changed(**rows)
+    return net.replace_layers(**rows)
 
 
 def _conv1_padded(net: Architecture, padding: str) -> Architecture:
     first = net.weighted[0]
-    return net.changed(**{first.name: dataclasses.replace(first, padding=padding)})
+    return net.replace_layers(**{first.name: dataclasses.replace(first, padding=padding)})
 
 
 def _network(change: Callable[[Architecture], Architecture]) -> Mutant:
@@ -335,7 +335,7 @@ def _runner() -> Softmax:
     @functools.lru_cache(maxsize=2)
     def network(net: Architecture) -> Any:
         gc.collect()  # Networks of Keras are cycles: those dropped would stay, with 244 MB each.
-        return build_model(net.blank())
+        return build_model(net.with_zero_kernels())
 
     def softmax(net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
         set_parameters(network(net), parameters)

@@ -211,7 +211,7 @@ def _described(
             if name not in ("log_interval", "checkpoint_minutes")
         },
         "weights_sha256": None if options.weights is None else sha256(find_weights(options.weights)),
-        "preprocessing": process.described(),
+        "preprocessing": process.to_dict(),
         "replicas": replicas,
         "versions": {
             "tfalexnet": __version__,
