@@ -25,7 +25,7 @@ from tfalexnet.hub.cache import WeightsNotFoundError, find_weights, locate_weigh
 from tfalexnet.hub.download import Digest, DownloadError, download_file
 from tfalexnet.hub.registry import REGISTRY, Accuracy, PublishedWeights, Source
 from tfalexnet.images.classes import numbered_classes
-from tfalexnet.io import progress
+from tfalexnet.io import locks, progress
 from tfalexnet.io.locks import fcntl, file_lock
 from tfalexnet.tools.convert import convert
 
@@ -47,7 +47,7 @@ LONGER = {"Content-Length": str(SIZE + 1000)}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(download, "PAUSE", 0.001)
-    monkeypatch.setattr(download, "POLL", 0.01)
+    monkeypatch.setattr(locks, "POLL", 0.01)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("TFALEXNET_OFFLINE", raising=False)
 
@@ -432,9 +432,10 @@ FETCH = """
 import sys
 from pathlib import Path
 from tfalexnet.hub import download
-download.PAUSE = download.POLL = 0.01
+from tfalexnet.io import locks
+download.PAUSE = locks.POLL = 0.01
 url, path, hexadecimal = sys.argv[1:]
-download.fetch([url], Path(path), download.Digest("sha256", hexadecimal))
+download.download_file([url], Path(path), download.Digest("sha256", hexadecimal))
 """
 
 
@@ -488,10 +489,10 @@ def test_a_killed_process_blocks_nobody_and_is_gone_on_from(server, path, part):
 
 def test_one_process_at_a_time(path):
     code = (
-        "import sys; from pathlib import Path; from tfalexnet.hub import download; download.POLL = 0.001\n"
+        "import sys; from pathlib import Path; from tfalexnet.io import locks; locks.POLL = 0.001\n"
         "path = Path(sys.argv[1])\n"
         "for _ in range(50):\n"
-        "    with download.alone(path):\n"
+        "    with locks.file_lock(path):\n"
         "        path.write_text(str(int(path.read_text()) + 1 if path.exists() else 1))\n"
     )
     running = [process(code, path) for _ in range(4)]
@@ -530,10 +531,10 @@ def test_a_file_system_without_locks_stops_nobody(server, path, monkeypatch):
 def test_a_full_disk_is_no_fault_of_the_address(server, path, part):
     url, mirror = server.gives("file", GOOD), server.gives("mirror", GOOD)
     code = (
-        "import resource, signal, sys; from pathlib import Path; from tfalexnet import download\n"
+        "import resource, signal, sys; from pathlib import Path; from tfalexnet.hub import download\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
-        "try: download.fetch(sys.argv[3:], Path(sys.argv[1]), download.Digest('sha256', sys.argv[2]))\n"
+        "try: download.download_file(sys.argv[3:], Path(sys.argv[1]), download.Digest('sha256', sys.argv[2]))\n"
         "except OSError as error: sys.exit(f'{type(error).__name__} {error.errno}')\n"
     )
     with process(code, path, RIGHT.hexadecimal, url, mirror) as full:
@@ -694,14 +695,15 @@ def test_offline_the_way_by_hand_is_told_and_works(server, named, home, tmp_path
 
 FIND = """
 import sys
-from tfalexnet.hub import cache as weights, download
-from tfalexnet.tools import convert as conversion
-download.POLL = 0.01
+from tfalexnet.hub import cache, registry
+from tfalexnet.hub.download import Digest
+from tfalexnet.io import locks
+locks.POLL = 0.01
 url, hexadecimal, architecture = sys.argv[1:]
-source = weights.Source((url,), download.Digest("sha256", hexadecimal))
-accuracy = weights.Accuracy(0, None, "")
-weights.KNOWN["tested"] = weights.Known("tested", architecture, None, "", "", accuracy, (source,))
-weights.find("tested")
+source = registry.Source((url,), Digest("sha256", hexadecimal))
+accuracy = registry.Accuracy(0, None, "")
+registry.REGISTRY["tested"] = registry.PublishedWeights("tested", architecture, None, "", "", accuracy, (source,))
+cache.find_weights("tested")
 """
 
 

@@ -448,7 +448,7 @@ def test_a_whole_keras_model_is_refused_with_the_way_out(tmp_path):
     from tfalexnet import AlexNet
 
     AlexNet("cifar10_18pct").save(tmp_path / "net.keras")
-    with pytest.raises(CheckpointError, match="a whole model of Keras. Save its weights alone: .*save_weights"):
+    with pytest.raises(CheckpointError, match="a whole model of Keras. Save only its weights: .*save_weights"):
         read_checkpoint(tmp_path / "net.keras")
 
 
@@ -474,7 +474,7 @@ def test_a_layer_of_pytorchs_that_is_left_out_does_not_turn_the_others(tmp_path)
     found = npz.read(tmp_path / "net.npz")
     assert found.flatten == "HWC"
     equal(found.parameters)
-    assert found.left_out == ("norm (kernel (3,), bias (3,)): no kernel of two or four sides with a bias",)
+    assert found.left_out == ("norm (kernel (3,), bias (3,)): no kernel of 2 or 4 dimensions with a bias",)
 
 
 def test_a_flipped_bit_does_not_pass_a_checksum(tmp_path):
@@ -484,7 +484,7 @@ def test_a_flipped_bit_does_not_pass_a_checksum(tmp_path):
     (tmp_path / "net.npz").write_bytes(data)
     with pytest.raises(zipfile.BadZipFile), np.load(tmp_path / "net.npz") as archive:
         archive["fc6.kernel"]
-    with pytest.raises(CheckpointError, match="damaged: fc6.kernel.npy is not what its checksum says"):
+    with pytest.raises(CheckpointError, match="damaged: fc6.kernel.npy does not match its checksum"):
         npz.read(tmp_path / "net.npz")
 
 
@@ -502,7 +502,7 @@ def test_the_checksums_of_pytorch(counted, tmp_path):
     data[data.index(state["classifier.4.weight"].numpy().tobytes()) + 4321] ^= 1
     (tmp_path / "net.pth").write_bytes(data)
     if counted:
-        with pytest.raises(CheckpointError, match="damaged: .*data/.* is not what its checksum says"):
+        with pytest.raises(CheckpointError, match="damaged: .*data/.* does not match its checksum"):
             torch_pth.read(tmp_path / "net.pth")
 
 

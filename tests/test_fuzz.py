@@ -387,8 +387,8 @@ def shared(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (loop, "one of several names of a layer"),
-        (tree_of_twins, "one of several names of a layer"),
+        (loop, "a second name of another layer"),
+        (tree_of_twins, "a second name of another layer"),
         (shared, "no more numbers than the file holds"),
     ],
 )

@@ -1,10 +1,11 @@
-"""Foreign checkpoints in and out, a file per format; one canonical form between.
+"""File formats of weights, one module each, and the canonical form that all of them read and write.
 
-Canonical form: `{layer: (kernel, bias)}`, float32, kernels as (height, width, in / groups, out) or
-(in, out), the first fully connected one reading height, width, channel.
+The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or (in, out);
+the rows of the first fully connected kernel are in the order height, width, channel.
 
-Every format is a module with `recognises(path)`, `read(path)` and, but for PyTorch's pickles,
-`write(path, contents)`.
+Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except for PyTorch's pickles,
+`write(path, contents)`. Deep Compression has no signature: its module has `classes(path, shapes)` instead of
+`recognises`, and its `read` takes the shapes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 
 from tfalexnet.networks.spec import Parameters
 
-FLOATS = {"f2", "f4", "f8"}  # Types that weights may have in files, in either order of bytes.
-MAX_RANK = 8  # Weights have four sides; a long shape could be copied into a thousand arrays.
+FLOATS = {"f2", "f4", "f8"}  # Types of weights in files, in either byte order.
+MAX_RANK = 8  # Weights have at most 4 dimensions. A file could make one long shape serve a thousand arrays.
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ class Contents:
     """What a file holds.
 
     Attributes:
-        parameters: kernel and bias by layer, in the canonical form but for `flatten`; read-only
-            views of the file where it can be.
-        attributes: what the file says of itself: architecture, classes, preprocessing.
-        extras: arrays that travel with the weights: mean, labels.
-        flatten: the order in which the first fully connected kernel reads the last feature map.
-        resembles: the network that the file's own list of layers describes.
-        left_out: what else the file holds and this package has no use for, each a phrase "name (what
-            it is): why", such as "fc8 (InnerProduct): one blob, no bias".
+        parameters: kernel and bias by layer, in the canonical form except for `flatten`; read-only views of the file
+            where possible.
+        attributes: text and integers that the file states about its weights.
+        extras: arrays stored with the weights, of any numeric type.
+        flatten: the order in which the rows of the first fully connected kernel read the last feature map.
+        resembles: the name of the network whose layers the file lists, None where it lists none.
+        left_out: the entries that are not used, each a phrase "name (what it is): why", such as
+            "fc8 (InnerProduct): one blob, no bias".
+
+    Raises:
+        CheckpointError: an attribute or an extra has another type, or a text has a character that UTF-8 cannot encode.
     """
 
     parameters: Parameters
@@ -49,26 +53,30 @@ class Contents:
     def __post_init__(self) -> None:
         values = self.attributes.values()
         if not all(isinstance(value, str | int) for value in values):
-            raise CheckpointError("expected attributes of text and whole numbers")
+            raise CheckpointError("expected attributes of text and integers")
         if not all(array.dtype.kind in "fiub" for array in self.extras.values()):
             raise CheckpointError("expected extras of numbers")
-        # Half of a surrogate pair is text that no terminal shows and no file takes.
-        words = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
-        if any("\ud800" <= sign <= "\udfff" for word in words for sign in word):
+        # A lone surrogate cannot be encoded, so that neither a terminal nor a file accepts the text.
+        texts = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             raise CheckpointError("expected names and attributes of valid text")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or is not what it should be."""
+    """A checkpoint cannot be read, or does not match what is expected of it."""
 
 
 @contextmanager
 def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
-    """Whatever a damaged file provokes leaves this block as a `CheckpointError` that names it.
+    """Turn every error in this block into a `CheckpointError` that names the file.
+
+    Args:
+        path: the file.
+        expected: what it should be, for the message.
 
     Raises:
-        OSError: the file cannot be opened, and the block is not entered.
-        MemoryError: the machine has too little memory; files that claim too much are refused before.
+        OSError: the file cannot be opened; the block is not entered.
+        MemoryError: the machine has too little memory. (Readers refuse sizes beyond that of the file.)
     """
     with Path(path).open("rb"):
         pass
@@ -78,28 +86,28 @@ def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
         raise
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
-    except Exception as error:  # A damaged file can fail in any way at all.
+    except Exception as error:  # A damaged file can raise anything in the libraries that parse it.
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(
-            f"{os.fspath(path)}: expected {expected}; received a damaged one ({reason[:200]}). Get the file anew."
+            f"{os.fspath(path)}: expected {expected}; received a damaged one ({reason[:200]}). Get the file again."
         ) from error
 
 
 def map_file(path: str | os.PathLike) -> np.ndarray:
-    """The bytes of a file, paged in when used."""
+    """Return the bytes of a file, uint8, mapped: the system reads them when they are used."""
     if not Path(path).stat().st_size:
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(path, np.uint8, "r"))
 
 
 def bfloat16_to_float32(numbers: np.ndarray) -> np.ndarray:
-    """The same numbers in float32, of which bfloat16 (here as unsigned integers) is the upper half."""
+    """Return bfloat16 numbers, given as uint16, in float32: bfloat16 is the upper half of float32."""
     wide = numbers.astype(np.uint32)
     wide <<= 16
     return wide.view(np.float32)
 
 
 def starts_with(path: Path, magic: bytes) -> bool:
-    """Whether the file begins with these bytes."""
+    """Return whether the file begins with these bytes."""
     with path.open("rb") as file:
         return file.read(len(magic)) == magic

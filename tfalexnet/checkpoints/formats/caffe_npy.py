@@ -1,8 +1,8 @@
-"""Caffe weights in a NumPy file: `bvlc_alexnet.npy` and what caffe-tensorflow writes.
+"""Read and write Caffe weights in a NumPy file: `bvlc_alexnet.npy`, and the files of caffe-tensorflow.
 
-The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases":
-b}, …}`, written by Python 2 or 3, its keys str or bytes. Arrays are taken from the bytes as they
-stand, so that reading costs the file's size once.
+The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases": b}, …}`, written by
+Python 2 or 3, with keys of str or bytes. The arrays are views of the bytes read, so that memory stays close to the
+file's size.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tfalexnet.io.files import atomic_write
 
 MAGIC = b"\x93NUMPY"
 FLATTEN = "HWC"
-MAX_LAYERS = 1 << 10  # AlexNet has 8, Caffe's own networks some hundred.
+MAX_LAYERS = 1 << 10  # AlexNet has 8, Caffe's own networks have about a hundred.
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file begins as one does."""
+    """Return whether the file begins with the signature of NumPy."""
     return starts_with(path, MAGIC)
 
 
 def read(path: str | os.PathLike) -> Contents:
-    """Kernels and biases by layer, in the order of the file; read-only float32 arrays.
+    """Return kernels and biases by layer, in the order of the file; read-only float32 arrays.
 
     Raises:
-        CheckpointError: the file is damaged, is no such dictionary, or its pickle asks for
-            anything beyond NumPy arrays.
+        CheckpointError: the file is damaged, does not hold such a dictionary, or its pickle names anything but NumPy
+            arrays.
         OSError: the file cannot be opened.
     """
     with Path(path).open("rb") as file, reading(path, "a .npy file with a pickled dictionary of layers"):
@@ -55,7 +55,7 @@ def read(path: str | os.PathLike) -> Contents:
         left_out = [f"{name} ({_kind(named[name])}): no weights and biases" for name in named if not pairs[name]]
         if not arrays:
             raise CheckpointError(f"expected layers; received {', '.join(left_out[:8])}")
-        # Many arrays may share their bytes, until they are turned into float32.
+        # In a hostile file many arrays may share bytes; as float32 each gets its own.
         if sum(len(array.data) for pair in arrays.values() for array in pair) > size:
             raise CheckpointError("expected no more numbers than the file holds")
         parameters = {name: (kernel.numbers(), bias.numbers()) for name, (kernel, bias) in arrays.items()}
@@ -63,18 +63,17 @@ def read(path: str | os.PathLike) -> Contents:
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
-    """The layout of `bvlc_alexnet.npy` to the opcode, which Python 2 and 3 and all NumPy read.
+    """Write the opcodes of `bvlc_alexnet.npy`, which Python 2 and 3 and all versions of NumPy read.
 
-    In Python 3: `np.load(path, allow_pickle=True, encoding="latin1").item()`. Attributes and extras
-    have no place in it.
+    In Python 3: `np.load(path, allow_pickle=True, encoding="latin1").item()`. Attributes and extras are not written.
 
     Raises:
-        OSError: the file cannot be written; whatever was there before still is.
+        OSError: the file cannot be written; an older file stays as it was.
     """
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
         file.write(b"\x80\x02")
-        # An array without sides, which holds one dictionary.
+        # An array of 0 dimensions, which holds one dictionary.
         _write_array(file, (), b"O8", b"|", b"](}(")
         for name, pair in contents.parameters.items():
             file.write(_short(name.encode()) + b"](")
@@ -88,12 +87,12 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
 def _write_array(
     file: BinaryIO, shape: tuple[int, ...], code: bytes, order: bytes, start: bytes, data: Any = None
 ) -> None:
-    """The opcodes of one array; without `data`, the caller writes the content and ends it."""
-    sides = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in shape) + b"t"
+    """Write the opcodes of one array; without `data`, the caller writes the content and the end."""
+    sizes = b"(" + b"".join(b"J" + struct.pack("<i", size) for size in shape) + b"t"
     flags = b"K?" if code == b"O8" else b"K\x00"
     dtype = b"cnumpy\ndtype\n(" + _short(code) + b"K\x00K\x01tR(K\x03" + _short(order) + b"NNN"
     file.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR")
-    file.write(b"(K\x01" + sides + dtype + b"J\xff\xff\xff\xff" * 2 + flags + b"tb\x89" + start)
+    file.write(b"(K\x01" + sizes + dtype + b"J\xff\xff\xff\xff" * 2 + flags + b"tb\x89" + start)
     if data is not None:
         file.write(memoryview(data).cast("B"))
         file.write(b"tb")
@@ -110,8 +109,8 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
         raise CheckpointError(
             f"expected one pickled dictionary of layers; received a plain array of shape {shape} and type {dtype}"
         )
-    bounded = pickles.Bounded(file, size - start)
-    array = pickles.Unpickler(bounded, GLOBALS, (_Array, _Type)).load()
+    bounded_file = pickles.BoundedFile(file, size - start)
+    array = pickles.Unpickler(bounded_file, GLOBALS, (_Array, _Type)).load()
     if not isinstance(array, _Array) or len(array.objects) != 1:
         raise CheckpointError("expected an array that holds one dictionary")
     (entries,) = array.objects
@@ -124,14 +123,13 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
 
 
 def _layer(entry: Any) -> tuple[_Array, _Array] | None:
-    """One layer of either layout; None where it is something else."""
+    """Return the kernel and bias of an entry in either layout, None if it is not a layer."""
     if isinstance(entry, dict) and len(entry) == 2:
         parts = {_name(key): part for key, part in entry.items()}
         entry = [parts.get("weights"), parts.get("biases")]
     if not isinstance(entry, list | tuple) or len(entry) != 2:
         return None
-    whole = all(isinstance(part, _Array) and part.is_floats() for part in entry)
-    return (entry[0], entry[1]) if whole else None
+    return (entry[0], entry[1]) if all(isinstance(part, _Array) and part.is_floats() for part in entry) else None
 
 
 def _name(key: Any) -> str:
@@ -139,7 +137,7 @@ def _name(key: Any) -> str:
 
 
 def _kind(entry: Any) -> str:
-    """What an entry that is no layer is, in few words."""
+    """Return a short description of an entry that is not a layer."""
     if isinstance(entry, dict) and len(entry) <= 4:
         return ", ".join(map(_name, entry))
     if isinstance(entry, list | tuple | dict):
@@ -148,18 +146,18 @@ def _kind(entry: Any) -> str:
 
 
 class _Type:
-    """Stands in for numpy.dtype: the code, and the byte order that follows in its state."""
+    """Replaces numpy.dtype: the type code, and the byte order from its state."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = pickles.text(code)
         self.order = "="
 
-    def set(self, state: tuple) -> None:
+    def set_state(self, state: tuple) -> None:
         self.order = pickles.text(state[1])
 
 
 class _Array:
-    """Stands in for numpy.ndarray: the bytes of an array, or the objects of an object array."""
+    """Replaces numpy.ndarray: the bytes of an array, or the objects of an object array."""
 
     def __init__(self, *_: Any) -> None:
         self.data: Any = b""
@@ -167,11 +165,11 @@ class _Array:
         self.shape: tuple[int, ...] = (0,)
         self.objects: list = []
 
-    def set(self, state: tuple) -> None:
+    def set_state(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
-        self.hold(data, dtype, shape, "F" if fortran else "C")
+        self.fill(data, dtype, shape, "F" if fortran else "C")
 
-    def hold(self, data: Any, dtype: _Type, shape: tuple[int, ...], order: str) -> _Array:
+    def fill(self, data: Any, dtype: _Type, shape: tuple[int, ...], order: str) -> _Array:
         if isinstance(data, list):
             self.objects = data
         self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
@@ -181,9 +179,9 @@ class _Array:
         return not self.objects and isinstance(self.dtype, _Type) and self.dtype.code in FLOATS
 
     def numbers(self) -> np.ndarray:
-        """The array itself, a view of the bytes that were read."""
-        if len(self.shape) > MAX_RANK or not all(isinstance(side, int) and side >= 0 for side in self.shape):
-            raise CheckpointError("expected a shape of few whole numbers")
+        """Return the array, a view of the bytes that were read if they are float32."""
+        if len(self.shape) > MAX_RANK or not all(isinstance(size, int) and size >= 0 for size in self.shape):
+            raise CheckpointError(f"expected a shape of at most {MAX_RANK} non-negative integers")
         flat = np.frombuffer(self.data, np.dtype(self.dtype.code).newbyteorder(self.dtype.order))
         array = flat.reshape(tuple(self.shape), order=self.order)
         return np.ascontiguousarray(array, dtype=np.float32)
@@ -194,5 +192,5 @@ GLOBALS: pickles.Globals = {
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.numeric", "_frombuffer"): lambda *state: _Array().hold(*state),
+    ("numpy._core.numeric", "_frombuffer"): lambda *state: _Array().fill(*state),
 }

@@ -1,9 +1,8 @@
-"""Keras' own `.weights.h5`, read and written without Keras.
+"""Read and write Keras' `.weights.h5` without Keras.
 
-A layer's variables are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`,
-whose attribute `name` is the layer's name; a model within the model is a layer with `layers` of its
-own. What belongs to the weights besides, so that a file needs nothing beside it to be used, are
-attributes of the root (text and integers) and datasets of the group `tfalexnet`; Keras reads neither.
+The variables of a layer are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`, whose attribute
+`name` is the name of the layer; a nested model is a layer with a group `layers`. The attributes are HDF5 attributes of
+the root (text and integers) and the extras are datasets of the group `tfalexnet`; Keras reads neither.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from tfalexnet.networks.spec import Parameters
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
-BFLOAT16 = "V2"  # Two bytes that HDF5 does not interpret.
-METADATA = 1 << 16  # Bytes, more than all names and attributes take.
-# Of the HDF5 format: where the superblock of each version says how many bytes sizes have, and the heaps
-# in which text lies (III.E, "Global Heap").
-SIZES = {0: 13, 1: 13, 2: 9, 3: 9}
+BFLOAT16 = "V2"  # Two opaque bytes in HDF5.
+METADATA = 1 << 16  # Bytes; more than all names and attributes take.
+# HDF5 file format specification: by version of the superblock, the offset of the byte "size of offsets"; and the
+# global heaps, which hold the text (III.E).
+OFFSET_SIZES = {0: 13, 1: 13, 2: 9, 3: 9}
 HEAP = b"GCOL\x01"
 MIN_HEAP = 4096
-MAX_OBJECTS = 1 << 20  # Of all heaps; Keras writes one for each layer.
+MAX_OBJECTS = 1 << 20  # In all heaps; Keras writes one per layer.
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file begins as one does."""
+    """Return whether the file begins with the signature of HDF5."""
     return starts_with(path, MAGIC)
 
 
@@ -52,7 +51,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     """Write kernels and biases where `keras.Model.load_weights` looks for them.
 
     Raises:
-        OSError: the file cannot be written; whatever was there before still is.
+        OSError: the file cannot be written; an older file stays as it was.
     """
     counts = {"conv2d": 0, "dense": 0}
     arrays = [*contents.extras.values(), *(array for pair in contents.parameters.values() for array in pair)]
@@ -72,7 +71,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
 
 
 def read(path: str | os.PathLike) -> Contents:
-    """Kernels and biases by layer; read-only float32 arrays, paged in from the file when used.
+    """Return kernels and biases by layer; read-only float32 arrays, mapped where the file has float32.
 
     Raises:
         CheckpointError: the file is damaged or holds no layers.
@@ -81,28 +80,29 @@ def read(path: str | os.PathLike) -> Contents:
     with _opened(path) as file:
         parameters: Parameters = {}
         left_out: dict[str, str] = {}
-        left = Path(path).stat().st_size  # Layers may share an array; halves take twice their room as floats.
+        # The layers of a hostile file may share one array. float16 doubles its bytes as float32, which is accepted.
+        remaining = Path(path).stat().st_size
         for group in _variables(file, set()):
             kind = group.name.removeprefix("/layers/").removesuffix("/vars")
-            name = str(_attributes(group).get("name", kind))  # Early versions of Keras 3 do not say it.
+            name = str(_attributes(group).get("name", kind))  # Early versions of Keras 3 do not write it.
             if name in parameters or name in left_out:
                 raise CheckpointError(f"two layers are called {name!r}")
             if set(group) != {"0", "1"}:
                 left_out[name] = f"{name} ({kind}): not 2 variables but {len(group)}"
                 continue
             kernel, bias = _array(path, group, "0"), _array(path, group, "1")
-            left -= kernel.nbytes + bias.nbytes
-            if left < 0:
+            remaining -= kernel.nbytes + bias.nbytes
+            if remaining < 0:
                 raise CheckpointError("expected no more numbers than the file holds")
             if {kernel.dtype.str[1:], bias.dtype.str[1:]} <= FLOATS | {BFLOAT16}:
                 parameters[name] = _floats(kernel), _floats(bias)
             else:
                 left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
-        if left_out and not parameters:
-            raise CheckpointError(f"expected layers of weights; received {', '.join([*left_out.values()][:8])}")
         if not parameters:
+            if left_out:
+                raise CheckpointError(f"expected layers of weights; received {', '.join([*left_out.values()][:8])}")
             raise CheckpointError(
-                "expected weights of Keras 3 (a group `layers`); found none. "
+                "expected weights of Keras 3 (a group `layers`); received none. "
                 "Save them with model.save_weights('NAME.weights.h5')."
             )
         group = _child(file, EXTRAS) if EXTRAS in file else {}
@@ -111,7 +111,7 @@ def read(path: str | os.PathLike) -> Contents:
 
 
 def attributes(path: str | os.PathLike) -> dict[str, str | int]:
-    """The attributes alone, without a look at the weights."""
+    """Return the attributes; the weights are not read."""
     with _opened(path) as file:
         return _attributes(file)
 
@@ -125,17 +125,20 @@ def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
 
 
 def _check_heaps(data: np.ndarray) -> None:
-    """The HDF5 library (1.14.6, H5HGcache.c) believes the sizes in a heap: it runs in circles, or out of it."""
+    """Raise `CheckpointError` for a damaged heap.
+
+    The HDF5 library (1.14.6, H5HGcache.c) does not validate the sizes in a heap; it may loop or read out of bounds.
+    """
     start = data[:16].tobytes()
-    at = SIZES.get(start[8]) if start.startswith(MAGIC) and len(start) == 16 else None
-    if at is None or start[at : at + 2] != b"\x08\x08":
-        raise CheckpointError("expected a file of HDF5 with sizes of 8 bytes")
+    offset = OFFSET_SIZES.get(start[8]) if start.startswith(MAGIC) and len(start) == 16 else None
+    if offset is None or start[offset : offset + 2] != b"\x08\x08":
+        raise CheckpointError("expected an HDF5 file with offsets and lengths of 8 bytes")
     objects = 0
     for match in re.finditer(HEAP, data):
         heap = data[match.start() :]
         size = int.from_bytes(heap[8:16].tobytes(), "little")
         if not MIN_HEAP <= size <= len(heap):
-            continue  # Not a heap, or one that the library refuses.
+            continue  # Not a heap, or one that the HDF5 library refuses.
         position = 16
         while position + 16 <= size:
             index, length = struct.unpack("<H6xQ", heap[position : position + 16].tobytes())
@@ -147,31 +150,31 @@ def _check_heaps(data: np.ndarray) -> None:
 
 
 def _attributes(group: h5py.Group) -> dict[str, str | int]:
-    """Text and whole numbers; what else others may have noted is not asked for."""
-    found: dict[str, str | int] = {}
+    """Return the attributes that are text or integers; others are ignored."""
+    attributes: dict[str, str | int] = {}
     for name in group.attrs:
         attribute = group.attrs.get_id(name)
         if attribute.shape == () and h5py.check_string_dtype(attribute.dtype):
-            found[name] = str(group.attrs[name])
+            attributes[name] = str(group.attrs[name])
         elif attribute.shape == () and attribute.dtype.kind in "iu":
-            found[name] = int(group.attrs[name])
-    return found
+            attributes[name] = int(group.attrs[name])
+    return attributes
 
 
 def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """A member that lies in the file itself: a link could name any other file of the machine."""
+    """Return a member of a group; a link, which could lead to any other file, is refused."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise CheckpointError(f"{group.name}/{name} is a link; refused")
     return group[name]
 
 
 def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
-    """The variables of each layer that has some, also in models within the model."""
+    """Yield the group `vars` of each layer that has variables, nested models included."""
     layers = _child(model, "layers") if "layers" in model else {}
     for name in layers:
         layer = _child(layers, name)
         if layer in seen:
-            raise CheckpointError(f"{layer.name} is one of several names of a layer; refused")
+            raise CheckpointError(f"{layer.name} is a second name of another layer; refused")
         seen.add(layer)
         group = _child(layer, "vars") if "vars" in layer else {}
         if len(group):
@@ -185,11 +188,11 @@ def _floats(array: np.ndarray) -> np.ndarray:
 
 
 def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
-    """A dataset in one piece, as in Keras' files, mapped from the file."""
+    """Return a contiguous dataset, as Keras writes it, mapped from the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{group.name}/{name} lies outside the file; refused")
-    if dataset.chunks is not None:  # Pieces may be bombs, or need code of others to be unpacked.
+    if dataset.chunks is not None:  # Chunks may be compressed bombs, or require plugins.
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:
         raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")

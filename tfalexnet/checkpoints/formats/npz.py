@@ -1,7 +1,7 @@
-"""`.npz`: NumPy's archive of named arrays, `conv1.kernel` and `conv1.bias`, channels last.
+"""Read and write `.npz`, NumPy's archive of named arrays: `conv1.kernel`, `conv1.bias`, …, channels last.
 
-Others' names are understood as far as `state_dict` knows them. Attributes are one array of JSON text,
-extras arrays; the names of both begin with `tfalexnet.`.
+Files with the other names that `state_dict` accepts are read too. The attributes are one array of JSON text; its name
+and those of the extras begin with `tfalexnet.`.
 """
 
 from __future__ import annotations
@@ -24,48 +24,47 @@ PICKLE = b"/data.pkl"
 KERAS = "model.weights.h5"
 FLATTEN = "HWC"
 ATTRIBUTES = state_dict.EXTRAS + "attributes"
-EXPANSION = 2  # A compressed archive may grow so far; a bomb grows a thousandfold.
+EXPANSION = 2  # Limit of unpacked by packed bytes. Weights hardly compress; a zip bomb grows a thousandfold.
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-MAX_HEADER = 1 << 10  # Bytes, of what is parsed as Python; NumPy writes 118.
+MAX_HEADER = 1 << 10  # Bytes of the header of an array, which NumPy parses as Python; it writes 118.
 MAX_MEMBERS = 1 << 12
-PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's; others can be unpacked in no measured way.
+PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's. zipfile cannot limit the memory of the others.
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file is an archive, other than PyTorch's, whose first member is its pickle."""
+    """Return whether the file is a zip archive, except those of PyTorch, whose first member is a pickle."""
     with path.open("rb") as file:
         start = file.read(1 << 12)
     return start.startswith(MAGIC) and PICKLE not in start
 
 
 def read(path: str | os.PathLike) -> Contents:
-    """Kernels and biases by layer; views of the mapped file where it is not compressed.
+    """Return kernels and biases by layer; views of the mapped file where it is not compressed.
 
     Raises:
-        CheckpointError: the file is damaged, holds no layers, or objects other than arrays.
+        CheckpointError: the file is damaged, holds no layers, or holds Python objects.
         OSError: the file cannot be opened.
     """
     with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         data = map_file(path)
         if KERAS in archive.namelist():
             raise CheckpointError(
-                "expected weights; received a whole model of Keras. Save its weights alone: "
+                "expected weights; received a whole model of Keras. Save only its weights: "
                 "keras.models.load_model(file).save_weights('model.weights.h5')"
             )
-        total = sum(member.file_size for member in archive.infolist())
-        if len(archive.infolist()) > MAX_MEMBERS:
-            raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(archive.infolist())}")
+        members = archive.infolist()
+        if len(members) > MAX_MEMBERS:
+            raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(members)}")
+        total = sum(member.file_size for member in members)
         if total > EXPANSION * data.size:
             raise CheckpointError(
-                f"expected at most {EXPANSION} times the file's {data.size} bytes; it claims to hold {total}. "
-                "If you trust it, save it again with numpy.savez"
+                f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked; received {total}. "
+                "If you trust the file, save it again with numpy.savez"
             )
-        arrays = {
-            member.filename.removesuffix(".npy"): _array(member, archive, data) for member in archive.infolist()
-        }
+        arrays = {member.filename.removesuffix(".npy"): _array(member, archive, data) for member in members}
         attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
         if not isinstance(attributes, dict):
             raise CheckpointError(f"expected attributes with names; received {type(attributes).__name__}")
@@ -73,10 +72,10 @@ def read(path: str | os.PathLike) -> Contents:
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
-    """An archive that `numpy.load` reads.
+    """Write an archive that `numpy.load` reads.
 
     Raises:
-        OSError: the file cannot be written; whatever was there before still is.
+        OSError: the file cannot be written; an older file stays as it was.
     """
     text = json.dumps(dict(contents.attributes)).encode()
     arrays = {ATTRIBUTES: np.frombuffer(text, np.uint8)}
@@ -90,7 +89,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
 def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
     content = stored(member, data)
     if content is None:
-        with archive.open(member) as file:  # Not archive.read, which unpacks more than is claimed.
+        with archive.open(member) as file:  # archive.read would unpack more than the stated size.
             content = np.frombuffer(file.read(member.file_size), np.uint8)
     shape, fortran, dtype, start = header(content)
     if dtype.kind not in "fiub":
@@ -104,8 +103,8 @@ def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) 
 
 
 def header(data: np.ndarray) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """What a .npy file says: shape, Fortran order, type, and where the content begins."""
-    start = io.BytesIO(data[:MAX_HEADER].tobytes())  # A copy, so that a claimed size is not believed.
+    """Parse the header of a .npy file: shape, whether the order is Fortran's, dtype, and where the numbers begin."""
+    start = io.BytesIO(data[:MAX_HEADER].tobytes())  # A stated length cannot exceed this copy.
     version = np.lib.format.read_magic(start)
     if version not in HEADERS:
         raise CheckpointError(f"expected .npy version 1.0 or 2.0; received {version}")
@@ -113,21 +112,21 @@ def header(data: np.ndarray) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 
 def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
-    """The bytes of a member as they lie in the archive, their checksum right; None where compressed."""
+    """Return the bytes of a member as a view of the archive, their checksum verified; None if it is compressed."""
     if member.compress_type not in PACKING:
-        raise CheckpointError(f"expected {member.filename} stored or deflated, as NumPy does")
+        raise CheckpointError(f"expected {member.filename} stored or deflated, as NumPy writes it")
     if member.compress_type != zipfile.ZIP_STORED:
         return None
     local = data[member.header_offset : member.header_offset + 30].tobytes()
     if len(local) < 30 or not local.startswith(MAGIC):
-        raise CheckpointError(f"damaged: {member.filename} is not where the archive says")
+        raise CheckpointError(f"damaged: {member.filename} is not at the position that the archive states")
     start = (
         member.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     )
     if start + member.file_size > data.size:
-        raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file anew")
+        raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file again")
     content = data[start : start + member.file_size]
-    # PyTorch writes 0 where torch.serialization.set_crc32_options forbids it to count.
+    # PyTorch writes 0 if torch.serialization.set_crc32_options turns checksums off.
     if member.CRC not in (0, zlib.crc32(content)):
-        raise CheckpointError(f"damaged: {member.filename} is not what its checksum says. Get the file anew")
+        raise CheckpointError(f"damaged: {member.filename} does not match its checksum. Get the file again")
     return content

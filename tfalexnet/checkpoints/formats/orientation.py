@@ -1,4 +1,4 @@
-"""Kernels of Caffe and PyTorch, which put channels first, to ours, which put them last."""
+"""Transpose kernels between the channels-first order of Caffe and PyTorch and the channels-last order of Keras."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def channels_last(kernel: np.ndarray) -> np.ndarray:
-    """(out, in, height, width) to (height, width, in, out), (out, in) to (in, out); a view."""
+    """Transpose (out, in, height, width) to (height, width, in, out), or (out, in) to (in, out); a view."""
     return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
 
 
 def channels_first(kernel: np.ndarray) -> np.ndarray:
-    """The other way round; a view."""
+    """Transpose (height, width, in, out) to (out, in, height, width), or (in, out) to (out, in); a view."""
     return kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
 
 
 def flatten_hwc(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Rows that read channel, height, width to rows that read height, width, channel.
+    """Reorder the rows of a fully connected kernel from channel, height, width to height, width, channel.
 
     Args:
         kernel: (height · width · channels, units).
@@ -27,5 +27,5 @@ def flatten_hwc(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def flatten_chw(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The other way round."""
+    """Reorder the rows of a fully connected kernel from height, width, channel to channel, height, width."""
     return kernel.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)

@@ -1,7 +1,6 @@
-"""`.safetensors`: a JSON header, then the numbers; in and out as a PyTorch state dict.
+"""Read and write `.safetensors`: a JSON header, then the numbers, with the names of a PyTorch state dict.
 
-Attributes are strings of the header's `__metadata__`, extras arrays whose names begin with
-`tfalexnet.`.
+The attributes are strings in the header's `__metadata__`; the extras are arrays whose names begin with `tfalexnet.`.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from tfalexnet.checkpoints.formats import (
 from tfalexnet.io.files import atomic_write
 
 FLATTEN = "CHW"
-# Those of its format.rs; NumPy has none for floats of one byte, and those of half a byte are refused.
+# The types of its format.rs. NumPy has no 1-byte floats, which are read as raw bytes; types below 1 byte are refused.
 TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "V2", "C64": "<c8", "BOOL": "?"}
 TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 TYPES |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0"), "V1")
 CODES = {np.dtype(code): name for name, code in TYPES.items()}
 METADATA = "__metadata__"
-MAX_HEADER = 1 << 20  # Bytes; JSON takes twenty times its size. Ours are a few thousand.
+MAX_HEADER = 1 << 20  # Bytes. Parsed JSON takes twenty times its size; our headers have a few thousand bytes.
 
 
 def recognises(path: Path) -> bool:
-    """Whether the file begins with the size of a header and its brace."""
+    """Return whether the file begins with the size of a header and its opening brace."""
     with path.open("rb") as file:
         start = file.read(9)
     size = int.from_bytes(start[:8], "little")
@@ -45,7 +44,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: str | os.PathLike) -> Contents:
-    """Kernels and biases by layer; views of the mapped file.
+    """Return kernels and biases by layer; views of the mapped file.
 
     Raises:
         CheckpointError: the file is damaged or holds no layers.
@@ -57,10 +56,10 @@ def read(path: str | os.PathLike) -> Contents:
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
-    """A state dict that PyTorch's `safetensors.torch.load_file` reads; `flatten` must be "CHW".
+    """Write a state dict that `safetensors.torch.load_file` reads; `contents.flatten` must be "CHW".
 
     Raises:
-        OSError: the file cannot be written; whatever was there before still is.
+        OSError: the file cannot be written; an older file stays as it was.
     """
     extras = {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
     arrays = state_dict.arrays(contents) | extras
@@ -69,26 +68,24 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
 
 
 def pack(file: BinaryIO, attributes: Mapping[str, str | int], arrays: Mapping[str, np.ndarray]) -> None:
-    """Header and numbers, in the order of `arrays`."""
+    """Write header and numbers, in the order of `arrays`."""
     header: dict[str, Any] = {METADATA: {name: str(value) for name, value in attributes.items()}}
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
         header[name] = {"dtype": CODES[array.dtype], "shape": array.shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # So that the numbers are aligned.
+    text += b" " * (-len(text) % 8)  # Aligns the numbers.
     file.write(len(text).to_bytes(8, "little") + text)
     for array in arrays.values():
         file.write(memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B"))
 
 
 def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Attributes and arrays; views of `data`, but for bfloat16."""
+    """Return attributes and arrays; the arrays are views of `data`, except those of bfloat16."""
     size = int.from_bytes(data[:8].tobytes(), "little")
     if size > data.size - 8:
-        raise CheckpointError(
-            f"truncated: the header claims {size} bytes, {data.size - 8} are left. Get the file anew"
-        )
+        raise CheckpointError(f"truncated: the header has {size} bytes, {data.size - 8} are left. Get the file again")
     if size > MAX_HEADER:
         raise CheckpointError(f"expected a header of at most {MAX_HEADER} bytes; received {size}")
     header = json.loads(data[8 : 8 + size].tobytes())
@@ -98,16 +95,22 @@ def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise CheckpointError("expected metadata of strings")
     arrays = {name: _array(name, entry, numbers) for name, entry in header.items()}
     if sum(end - start for start, end in (entry["data_offsets"] for entry in header.values())) > numbers.size:
-        raise CheckpointError("expected each array in bytes of its own; some overlap")
-    halves = {name: array.view("<u2") for name, array in arrays.items() if header[name]["dtype"] == "BF16"}
-    return attributes, arrays | {name: bfloat16_to_float32(array) for name, array in halves.items()}
+        raise CheckpointError("expected arrays that do not share bytes; some overlap")
+    for name, array in arrays.items():
+        if header[name]["dtype"] == "BF16":
+            arrays[name] = bfloat16_to_float32(array.view("<u2"))
+    return attributes, arrays
 
 
 def _array(name: str, entry: dict, numbers: np.ndarray) -> np.ndarray:
     code, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    whole = all(type(side) is int and side >= 0 for side in (*shape, start, end))
-    if code not in TYPES or not whole or len(shape) > MAX_RANK:
-        raise CheckpointError(f"{name}: expected one of {', '.join(TYPES)} in few whole sides; received {code!r}")
+    natural = all(type(number) is int and number >= 0 for number in (*shape, start, end))
+    if code not in TYPES or not natural or len(shape) > MAX_RANK:
+        raise CheckpointError(
+            f"{name}: expected one of {', '.join(TYPES)} in at most {MAX_RANK} dimensions; received {code!r}"
+        )
     if end > numbers.size or math.prod(shape) * np.dtype(TYPES[code]).itemsize != end - start:
-        raise CheckpointError(f"{name}: expected {shape} numbers in bytes {start} to {end}, {numbers.size} are there")
+        raise CheckpointError(
+            f"{name}: expected {shape} numbers in bytes {start} to {end}; the file has {numbers.size} bytes of numbers"
+        )
     return numbers[start:end].view(TYPES[code]).reshape(shape)

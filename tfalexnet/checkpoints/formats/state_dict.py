@@ -1,7 +1,7 @@
-"""Arrays with names, as state dicts have them, to layers and back.
+"""Convert between the named arrays of a state dict and layers.
 
-`features.0.weight` is how PyTorch calls a kernel, channels first; `conv1.kernel` or `conv1/weights`
-is how TensorFlow does, channels last. torchvision numbers its layers instead of naming them.
+PyTorch names a kernel `features.0.weight` and stores it channels first; TensorFlow names it `conv1.kernel` or
+`conv1/weights` and stores it channels last. torchvision numbers its layers instead of naming them.
 """
 
 from __future__ import annotations
@@ -13,34 +13,31 @@ import numpy as np
 
 from tfalexnet.checkpoints.formats import FLOATS, CheckpointError, Contents
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
+from tfalexnet.networks.layer_names import PRE_ACTIVATION, TORCHVISION_OUTPUTS
 from tfalexnet.networks.spec import Parameters
 
-# torchvision, models/alexnet.py: places in its two sequences.
+# torchvision's modules with weights: their output is that of a layer before its activation, or of the last layer.
 TORCHVISION = {
-    "features.0": "conv1",
-    "features.3": "conv2",
-    "features.6": "conv3",
-    "features.8": "conv4",
-    "features.10": "conv5",
-    "classifier.1": "fc6",
-    "classifier.4": "fc7",
-    "classifier.6": "fc8",
+    module: output.removesuffix(PRE_ACTIVATION)
+    for module, output in TORCHVISION_OUTPUTS.items()
+    if output.endswith(PRE_ACTIVATION) or module == "classifier.6"
 }
-KERNELS_FIRST = {"weight"}  # PyTorch's word, and PyTorch's order.
+KERNELS_FIRST = {"weight"}  # PyTorch's name of a kernel, which is channels first.
 KERNELS_LAST = {"kernel", "weights", "W"}
 BIASES = {"bias", "biases", "b"}
-EXTRAS = "tfalexnet."  # With what the names of arrays begin that travel with the weights.
+EXTRAS = "tfalexnet."  # Prefix of the names of arrays that are extras.
 
 
-def contents(
-    arrays: Mapping[str, np.ndarray],
-    attributes: Mapping[str, str | int] | None = None,
-) -> Contents:
-    """The layers that named arrays make up, and extras; what belongs to neither is left out, and said."""
+def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | int] | None = None) -> Contents:
+    """Return the layers and the extras among named arrays; other arrays are listed in `left_out`.
+
+    Raises:
+        CheckpointError: there are no layers, two arrays have the same role, or the orders of the axes are mixed.
+    """
     extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
-    parts: dict[str, dict[str, np.ndarray]] = {}
+    layers: dict[str, dict[str, np.ndarray]] = {}
     left_out = []
-    first = set()
+    channels_first_layers = set()
     for name, array in arrays.items():
         if name.startswith(EXTRAS):
             continue
@@ -49,50 +46,51 @@ def contents(
             why = "neither a kernel nor a bias" if part is None else "not floats"
             left_out.append(f"{name} ({array.dtype}, {array.shape}): {why}")
             continue
-        kind = "bias" if part in BIASES else "kernel"
-        if kind in parts.setdefault(layer, {}):
-            raise CheckpointError(f"two arrays are the {kind} of {layer!r}")
+        role = "bias" if part in BIASES else "kernel"
+        if role in layers.setdefault(layer, {}):
+            raise CheckpointError(f"two arrays are the {role} of {layer!r}")
         if part in KERNELS_FIRST:
-            first.add(layer)
-        parts[layer][kind] = array
+            channels_first_layers.add(layer)
+        layers[layer][role] = array
     parameters: Parameters = {}
-    for layer, pair in parts.items():
-        kernel, bias = pair.get("kernel"), pair.get("bias")
+    for layer, roles in layers.items():
+        kernel, bias = roles.get("kernel"), roles.get("bias")
         if kernel is None or bias is None or kernel.ndim not in (2, 4) or bias.ndim != 1:
-            shapes = ", ".join(f"{kind} {array.shape}" for kind, array in pair.items())
-            left_out.append(f"{layer} ({shapes}): no kernel of two or four sides with a bias")
+            shapes = ", ".join(f"{role} {array.shape}" for role, array in roles.items())
+            left_out.append(f"{layer} ({shapes}): no kernel of 2 or 4 dimensions with a bias")
             continue
-        kernel = channels_last(kernel) if layer in first else kernel
+        kernel = channels_last(kernel) if layer in channels_first_layers else kernel
         parameters[layer] = kernel.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
     if not parameters:
         raise CheckpointError(
             "expected arrays called like conv1.weight and conv1.bias; "
             f"received {', '.join(sorted(arrays)[:8]) or 'none'}"
         )
-    first &= set(parameters)
-    if 0 < len(first) < len(parameters):
+    channels_first_layers &= set(parameters)
+    if 0 < len(channels_first_layers) < len(parameters):
         raise CheckpointError("expected either .weight (channels first) or .kernel (channels last); received both")
-    flatten = "CHW" if first else "HWC"
+    flatten = "CHW" if channels_first_layers else "HWC"
     return Contents(parameters, attributes or {}, extras, flatten, left_out=tuple(left_out))
 
 
 def arrays(contents: Contents) -> dict[str, np.ndarray]:
-    """Named arrays in PyTorch's order, under torchvision's names where the network is its own."""
-    torchvision = contents.attributes.get("architecture") == "one_weird_trick"
-    names = {ours: theirs for theirs, ours in TORCHVISION.items()} if torchvision else {}
-    found = {}
+    """Return named arrays in PyTorch's order of axes; one_weird_trick, torchvision's network, gets torchvision's names."""
+    is_torchvision = contents.attributes.get("architecture") == "one_weird_trick"
+    names = {layer: module for module, layer in TORCHVISION.items()} if is_torchvision else {}
+    named = {}
     for layer, (kernel, bias) in contents.parameters.items():
         name = names.get(layer, layer)
-        found[f"{name}.weight"] = channels_first(kernel)
-        found[f"{name}.bias"] = bias
-    return found
+        named |= {f"{name}.weight": channels_first(kernel), f"{name}.bias": bias}
+    return named
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Layer and part: `module.features.0.weight`, as DataParallel says, is conv1's kernel."""
-    words = [word for word in re.split(r"[./]", name) if word != "module"]
-    part = words.pop() if words else ""
-    if not words or part not in KERNELS_FIRST | KERNELS_LAST | BIASES:
+    """Split a name into layer and part, None if it has no part.
+
+    `module.` is the prefix of PyTorch's DataParallel: `module.features.0.weight` is the kernel of conv1.
+    """
+    names = [part for part in re.split(r"[./]", name) if part != "module"]
+    part = names.pop() if names else ""
+    if not names or part not in KERNELS_FIRST | KERNELS_LAST | BIASES:
         return name, None
-    layer = ".".join(words)
-    return TORCHVISION.get(".".join(words[-2:]), layer), part
+    return TORCHVISION.get(".".join(names[-2:]), ".".join(names)), part
