@@ -1,17 +1,58 @@
-"""Rows of cells as lines of text."""
+"""The terminal: tables, bars, error lines, and the output of C libraries."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows of cells as lines of columns, those numbered in `right` flush right."""
+    """Return rows of cells as lines of aligned columns; columns whose index is in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            f"{cell:>{width}}" if number in right else f"{cell:<{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            f"{cell:>{width}}" if index in right else f"{cell:<{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     )
+
+
+def bar_character() -> str:
+    """Return the block that bars are drawn with, or "#" if the encoding of stdout does not contain it."""
+    try:
+        "█".encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return "#"
+    return "█"
+
+
+def explain_os_error(error: Exception) -> str:
+    """Return the message of an error, with the file's name in front for an error of the operating system."""
+    prefix = f"{error.filename}: " if getattr(error, "filename", None) else ""
+    return prefix + (getattr(error, "strerror", None) or str(error))
+
+
+def print_error(message: str) -> None:
+    """Print a line on stderr that starts with the program's name."""
+    print(f"tfalexnet: {message}", file=sys.stderr)
+
+
+def discard_output() -> None:
+    """Redirect stdout, whose reader has exited, to the null device, so that flushing it at exit does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def silence_libraries() -> None:
+    """Discard what the C libraries of TensorFlow and Pillow write to stderr.
+
+    They write to file descriptor 2 whatever the log level. Python's `sys.stderr` is moved to a copy of the
+    descriptor, so that Python's own messages are still shown. TF_CPP_MIN_LOG_LEVEL=0 in the environment
+    leaves everything as it is.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        return
+    terminal = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,75 @@
+"""The command `tfalexnet convert`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from tfalexnet.cli.options import NAME_OR_PATH, PATH, overwrite_option
+
+
+def parse_renamed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Return {old: new} for values of the form OLD=NEW."""
+    renamed = {}
+    for value in values:
+        old, _, new = value.partition("=")
+        if not (old and new):
+            raise click.BadParameter(f"expected OLD=NEW, received {value!r}")
+        renamed[old] = new
+    return renamed
+
+
+@click.command
+@click.argument(
+    "file",
+    metavar="FILE",
+    type=NAME_OR_PATH,
+    help="A .npy, .caffemodel, .pth, .safetensors, .npz, .net or .weights.h5 file, detected from its content; "
+    "or the name of published weights.",
+)
+@click.option(
+    "--output",
+    type=PATH,
+    metavar="FILE",
+    help="A .weights.h5, .npy, .caffemodel, .safetensors, .npz or .net file. [default: weights/<name>.weights.h5]",
+)
+@click.option(
+    "--architecture",
+    metavar="NAME",
+    help="Architecture (see tfalexnet list). [default: the one that FILE states or is named after, else the "
+    "first one whose shapes match]",
+)
+@click.option(
+    "--map",
+    "renamed",
+    multiple=True,
+    callback=parse_renamed,
+    metavar="OLD=NEW",
+    help="Read layer OLD of FILE as the architecture's layer NEW. May be repeated.",
+)
+@click.option("--labels", type=PATH, metavar="FILE", help="Names of the classes, one per line, UTF-8.")
+@overwrite_option
+def command(
+    file: str,
+    output: Path | None,
+    architecture: str | None,
+    renamed: dict[str, str],
+    labels: Path | None,
+    overwrite: bool,
+) -> int:
+    """Convert a checkpoint, for Keras or for other programs."""
+    from tfalexnet.tools.convert import convert, parameters_table
+
+    output, checkpoint = convert(file, output, architecture, labels, renamed, overwrite)
+    print(parameters_table(checkpoint))
+    for note in checkpoint.notes:
+        print(f"\nNote: {note}")
+    classes = "no classifier" if checkpoint.missing else f"{checkpoint.architecture.classes} classes"
+    print(f"\n{checkpoint.architecture.name}, {classes}, written to {output}")
+    if not checkpoint.preprocessing:
+        print("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
+    elif not checkpoint.missing:
+        print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
+    return 0

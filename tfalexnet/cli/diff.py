@@ -1,0 +1,29 @@
+"""The command `tfalexnet diff`."""
+
+from __future__ import annotations
+
+import click
+
+from tfalexnet.cli.options import NAME_OR_PATH
+
+
+class DiffCommand(click.Command):
+    """A command whose exit status for errors is 2, because 1 means that the two differ, as in diff(1)."""
+
+    error_status = 2
+
+
+@click.command(cls=DiffCommand)
+@click.argument(
+    "a", metavar="A", type=NAME_OR_PATH, help="Name of an architecture or of published weights, or a file."
+)
+@click.argument("b", metavar="B", type=NAME_OR_PATH, help="The same.")
+@click.option("--architecture", metavar="NAME", help="Architecture of files that do not state one.")
+@click.option("--weights", is_flag=True, help="Read names as weights, also those that are architectures too.")
+def command(a: str, b: str, architecture: str | None, weights: bool) -> int:
+    """Compare two checkpoints, or two architectures, layer by layer."""
+    from tfalexnet.tools.compare import comparison_table, diff
+
+    comparison = diff(a, b, architecture, weights)
+    print(comparison_table(comparison))
+    return 0 if comparison.same else 1

@@ -1,0 +1,116 @@
+"""The command `tfalexnet predict`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tfalexnet.cli.options import (
+    NAME_OR_PATH,
+    PATH,
+    POSITIVE,
+    overwrite_option,
+    precision_option,
+    weights_option,
+)
+from tfalexnet.io.terminal import bar_character, explain_os_error, print_error
+
+if TYPE_CHECKING:
+    from tfalexnet.inference.predict import Prediction
+
+COMPILE_ABOVE = 100  # For fewer photos, compiling the network takes longer than it saves.
+BAR_WIDTH = 20
+
+
+@click.command
+@click.argument(
+    "photos", metavar="PHOTO...", nargs=-1, required=True, type=NAME_OR_PATH, help="Files, folders, quoted patterns."
+)
+@weights_option
+@precision_option
+@click.option("--top", type=POSITIVE, default=5, metavar="N", help="Number of classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each photo.")
+@click.option(
+    "--output",
+    type=PATH,
+    metavar="FILE",
+    help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an "
+    "interrupted run.",
+)
+@overwrite_option
+@click.pass_obj
+def command(
+    command_line: str,
+    photos: tuple[str, ...],
+    weights: str | None,
+    precision: str,
+    top: int,
+    as_json: bool,
+    output: Path | None,
+    overwrite: bool,
+) -> int:
+    """Print the best classes of photos."""
+    from tfalexnet.hub.cache import default_weights
+    from tfalexnet.inference.label import label
+
+    if weights is None:
+        print_error(f"weights: {default_weights()}")
+    if overwrite and not output:
+        raise ValueError("--overwrite requires --output")
+    if not output:
+        return _print_predictions(photos, weights, top, precision, as_json)
+    if as_json:
+        raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
+    try:
+        report = label(photos, output, weights, top, precision, overwrite)
+    except KeyboardInterrupt:
+        print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
+        return 130
+    print(f"{report.files} files, {report.unreadable} of them unreadable: {output}")
+    return 1 if report.unreadable else 0
+
+
+def _print_predictions(sources: Iterable[str], weights: str | None, top: int, precision: str, as_json: bool) -> int:
+    """Print the predictions for each photo; return 1 if a photo cannot be read, else 0."""
+    from tfalexnet.images.decode import PictureError
+    from tfalexnet.inference.predict import iter_predictions
+
+    photos, failed = _expand(sources)
+    predictions = iter_predictions(photos, weights, top, precision, compiled=len(photos) > COMPILE_ABOVE)
+    for photo, result in zip(photos, predictions, strict=True):
+        if isinstance(result, PictureError):
+            failed = True
+            print_error(str(result))
+        elif as_json:
+            row = {"file": photo, "predictions": [prediction._asdict() for prediction in result]}
+            print(json.dumps(row, ensure_ascii=False))
+        else:
+            print("\n".join([photo, *map(_format_prediction, result)]))
+    return 1 if failed else 0
+
+
+def _expand(sources: Iterable[str]) -> tuple[list[str], bool]:
+    """Return the photos that files, folders and patterns stand for, and whether one of them failed."""
+    from tfalexnet.inference.label import expand_sources
+
+    photos, failed = [], False
+    for source in sources:
+        try:
+            photos += expand_sources(source)
+        except FileNotFoundError:
+            photos.append(source)  # Reported in its turn, when it is opened.
+        except (ValueError, OSError) as error:
+            failed = True
+            print_error(explain_os_error(error))
+    return photos, failed
+
+
+def _format_prediction(prediction: Prediction) -> str:
+    """Return a prediction as a line: probability, bar, index, WordNet id if there is one, label."""
+    bar = bar_character() * round(BAR_WIDTH * prediction.score)
+    wnid = f"  {prediction.wnid}" if prediction.wnid else ""
+    return f"  {prediction.score:6.1%} {bar:<{BAR_WIDTH}} {prediction.index:>4}{wnid}  {prediction.label}"

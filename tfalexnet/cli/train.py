@@ -1,0 +1,173 @@
+"""The command `tfalexnet train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE
+from tfalexnet.io.terminal import format_table, print_error
+
+
+class PositiveNumber(click.ParamType):
+    """A finite number above 0, which `click.FloatRange` does not check: it accepts nan and inf."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"expected a positive number, received {value!r}", param, ctx)
+        return number
+
+
+class TrainCommand(click.Command):
+    """A command whose help ends with the recipes, which are imported only then: they import Keras."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"\n{recipes_table()}\n")
+
+
+def parse_devices(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Return the names between commas."""
+    return None if value is None else tuple(value.split(","))
+
+
+@click.command(cls=TrainCommand)
+@click.argument(
+    "data",
+    metavar="DATA",
+    type=NAME_OR_PATH,
+    help="A folder with one folder per class, or with such folders train and val, or with lists train.txt and "
+    "val.txt; an .npz file; or mnist, fashion_mnist, cifar10, cifar100. Pictures in val, valid, validation or test "
+    "(in an .npz: x_test) are used for validation, else a tenth of each class.",
+)
+@click.option("--output", type=PATH, required=True, metavar="RUN", help="Folder for everything the training writes.")
+@click.option(
+    "--architecture",
+    metavar="A",
+    help="Architecture (see tfalexnet list). [default: that of --weights, else bvlc_alexnet]",
+)
+@click.option(
+    "--weights", metavar="W", type=NAME_OR_PATH, help="Initial weights, name or file. [default: random weights]"
+)
+@click.option("--classes", type=PATH, metavar="FILE", help="Names of the classes in their order, one per line.")
+@click.option("--freeze-until", metavar="L", help="First layer that is trained, such as fc6 or fc8.")
+@click.option(
+    "--recipe",
+    type=click.Choice(("source", "paper", "caffe", "fine-tune")),
+    help="See below. [default: fine-tune with --weights, else that of the architecture's source]",
+)
+@click.option("--epochs", type=POSITIVE, metavar="N", help="[default: the recipe's]")
+@click.option("--batch-size", type=POSITIVE, metavar="N", help="[default: the recipe's]")
+@click.option("--learning-rate", type=PositiveNumber(), metavar="E", help="[default: the recipe's]")
+@click.option("--augment", type=click.Choice(("none", "mirror", "crop", "paper")), help="[default: the recipe's]")
+@click.option(
+    "--colours",
+    type=click.Choice(("imagenet", "own")),
+    default="imagenet",
+    help="Colour statistics for --augment paper: those of ImageNet, or those of DATA.",
+)
+@click.option("--dropout", type=float, metavar="P", help="Rate of all dropout layers. [default: as published]")
+@click.option("--precision", type=click.Choice(("float32", "mixed_bfloat16")), default="float32")
+@click.option("--seed", type=int, default=2012, metavar="N")
+@click.option(
+    "--devices", callback=parse_devices, metavar="D,D", help="Devices of the two towers, such as /GPU:0,/GPU:1."
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(("mirrored", "multi-worker")),
+    help="Split batches between devices, or between machines (TF_CONFIG).",
+)
+@click.option("--deterministic", is_flag=True, help="Bit-identical weights in every run; slower.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at a picture that cannot be read, as is always done with --strategy.",
+)
+@click.option(
+    "--log-interval",
+    type=POSITIVE,
+    default=10,
+    metavar="N",
+    help="Steps between two readings of the loss and of stop requests.",
+)
+@click.option(
+    "--checkpoint-minutes",
+    type=PositiveNumber(),
+    default=5.0,
+    metavar="M",
+    help="Time between two checkpoints; one more follows each epoch.",
+)
+@click.pass_obj
+def command(command_line: str, **flags: Any) -> int:
+    """Train on your own pictures; an interrupted training can be resumed."""
+    from tfalexnet.data.batching import read
+    from tfalexnet.training.distribute import get_strategy
+    from tfalexnet.training.loop import Options, Stopped
+    from tfalexnet.training.recipes import recipe
+    from tfalexnet.training.trainer import resolve_architecture, train
+
+    architecture = resolve_architecture(flags["architecture"], flags["weights"])
+    changes = {
+        "epochs": flags["epochs"],
+        "batch": flags["batch_size"],
+        "learning_rate": flags["learning_rate"],
+        "augment": flags["augment"],
+    }
+    chosen = recipe(flags["recipe"], architecture.name, flags["weights"] is not None, **changes)
+    options = Options(**{field.name: flags[field.name] for field in dataclasses.fields(Options)})
+    training, validation = read(flags["data"], flags["classes"])
+    path = Path(flags["data"])
+    origin = {"data": str(path.resolve() if path.exists() else path), "command": command_line}
+    strategy = get_strategy(flags["strategy"])
+    try:
+        model = train(training, validation, architecture, chosen, flags["output"], options, strategy, origin)
+    except Stopped as stopped:
+        print_error(f"{stopped}. To resume: {command_line}")
+        return 130
+    print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
+    return 0
+
+
+def recipes_table() -> str:
+    """Return the recipes as a table, with notes on `source` and on learning rates of fine-tuning."""
+    from tfalexnet.training.recipes import CAFFE, FINE_TUNE_RATES, PAPER, RECIPES, SOURCES
+
+    users: dict[str, list[str]] = {"paper": [], "caffe": []}  # Architectures whose source's recipe is one of these.
+    rows = [["recipe", "optimizer", "rate", "batch", "epochs", "schedule", "augment"]]
+    rows += [_recipe_row(name, recipe) for name, recipe in RECIPES.items()]
+    rows += [["source, of", *[""] * 6]]
+    for architecture, recipe in SOURCES.items():
+        for name, usual in (("paper", PAPER), ("caffe", CAFFE)):
+            if dataclasses.replace(recipe, source=usual.source) == usual:
+                users[name].append(architecture)
+                break
+        else:
+            rows.append(_recipe_row(architecture, recipe))
+    sources = ", ".join(f"{name} for {_enumerate(architectures)}" for name, architectures in users.items())
+    rates = "\n".join(f"fine-tune of {name} has rate {rate:g}." for name, rate in FINE_TUNE_RATES.items())
+    return f"{format_table(rows, right=(2, 3, 4))}\n\nsource is {sources}.\n{rates}"
+
+
+def _recipe_row(name: str, recipe: Any) -> list[str]:
+    optimizer = recipe.optimizer
+    if optimizer == "momentum":
+        optimizer = f"momentum {recipe.momentum:g}" if recipe.momentum else "plain descent"
+    numbers = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
+    return [name, optimizer, *numbers, recipe.schedule, recipe.augment]
+
+
+def _enumerate(names: list[str]) -> str:
+    """Return "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
