@@ -64,7 +64,7 @@ def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
 
     def preparing() -> None:
         with ThreadPoolExecutor(CORES) as pool:
-            for _ in pool.map(network.preprocessing.views, files):
+            for _ in pool.map(network.spec.preprocessing.views, files):
                 pass
 
     def computing() -> None:

@@ -22,8 +22,9 @@ import numpy as np
 from absl import app, flags
 
 from tfalexnet import ARCHITECTURES, Architecture
-from tfalexnet.checkpoints.checkpoint import FORMATS, PREPROCESSING, Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import Contents, state_dict
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.networks.spec import Parameters
 
 FLAGS = flags.FLAGS
@@ -93,8 +94,8 @@ def write(folder: Path) -> None:
     for suffix, module in FORMATS.items():
         if hasattr(module, "write"):
             kept = compressed(parameters) if suffix == ".net" else parameters
-            process = PREPROCESSING[net.name]
-            write_checkpoint(folder / f"{net.name}{suffix}", Checkpoint(kept, net, process, ()))
+            spec = ModelSpec(net, PREPROCESSING[net.name], ())
+            write_checkpoint(folder / f"{net.name}{suffix}", Checkpoint(kept, spec))
     try:
         import torch
     except ImportError:

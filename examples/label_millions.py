@@ -26,7 +26,7 @@ import ray
 from absl import app, flags
 
 from tfalexnet import PictureError
-from tfalexnet.checkpoints.checkpoint import read_description
+from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.inference.label import expand_sources, label_row, labels_table
 from tfalexnet.inference.pipeline import run_network
@@ -57,7 +57,7 @@ class Labeller:
             path = Path(folder, name)
             path.write_bytes(ray.get(content))
             self.network = load_network(path, precision=precision)
-        self.top = min(top, len(self.network.classes))
+        self.top = min(top, len(self.network.spec.classes))
 
     def __call__(self, names: pyarrow.Table) -> pyarrow.Table:
         files = [os.fsdecode(name) for name in names["file"].to_pylist()]
@@ -65,7 +65,7 @@ class Labeller:
 
     def row(self, file: str, answer: list | PictureError) -> dict:
         if not isinstance(answer, PictureError):
-            answer = top_predictions(answer[0], self.network.classes, self.top)
+            answer = top_predictions(answer[0], self.network.spec.classes, self.top)
         return label_row(file, answer)
 
 
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
             raise FileExistsError(f"Expected {output} to be new or empty. Name another folder, or empty it.")
         files = expand_sources(Path.cwd() / source for source in argv[1:])
         path = find_weights(FLAGS.weights)
-        read_description(path)  # Here, before the workers stumble over it one after the other.
+        read_spec(path)  # Here, before the workers stumble over it one after the other.
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     ray.init(address=FLAGS.address)

@@ -161,7 +161,7 @@ def save(model: keras.Model, mean: np.ndarray, names: list[str], output: Path) -
 def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
     """The share of pictures whose best class is wrong, in float32, by the written file."""
     network = load_network(file)
-    inputs = network.preprocessing.normalize(pictures.astype(np.float32))
+    inputs = network.spec.preprocessing.normalize(pictures.astype(np.float32))
     best = [network(inputs[i : i + 500])[0].argmax(axis=1) for i in range(0, len(inputs), 500)]
     return float(np.mean(np.concatenate(best) != labels))
 

@@ -18,11 +18,11 @@ import pytest
 import tensorflow as tf
 from nets import each_norm, random_parameters, small
 from PIL import Image
+from tfalexnet.checkpoints.description import describe_export, parse_description
 
 import tfalexnet
 from tfalexnet.checkpoints import match as fitting
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
-from tfalexnet.checkpoints.description import describe_export, parse_description
 from tfalexnet.exporters import litert, savedmodel
 from tfalexnet.exporters import onnx as onnx_format
 from tfalexnet.exporters import openvino as openvino_format

@@ -1,4 +1,4 @@
-"""The constructor: a table, its devices, its weights."""
+"""`AlexNet`: the Keras model of a table, on one device or two, with weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfalexnet.checkpoints.checkpoint import read_checkpoint
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.networks.build import build_model, set_parameters
@@ -26,11 +26,10 @@ def AlexNet(
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
 ) -> keras.Model:
-    """A network of the table as a functional `keras.Model`, its layers named conv1 … fc8.
+    """Return a network as a functional `keras.Model` with layers conv1 … fc8.
 
-    Input: float32, (batch, height, width, channels) as the table says, preprocessed as the weights
-    expect (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last
-    feature map.
+    Input: float32, (batch, height, width, channels) of the table, preprocessed as the weights require
+    (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last feature map.
 
     Args:
         architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own.
@@ -63,36 +62,49 @@ def AlexNet(
             "Expected Keras' image_data_format to be 'channels_last', the order of every weights "
             "file here. Call keras.config.set_image_data_format('channels_last')."
         )
-    parameters = None
-    if weights is not None:
-        if include_top and classifier_activation not in ("softmax", None):
-            raise ValueError(
-                "Expected `classifier_activation` 'softmax' or None with `weights`. "
-                f"Received: {classifier_activation!r}"
-            )
-        checkpoint = read_checkpoint(find_weights(weights), net)
-        for note in checkpoint.notes:
-            warnings.warn(note, stacklevel=2)
-        parameters, net = checkpoint.parameters, checkpoint.architecture
-        if include_top and checkpoint.missing and classes is None:
-            raise CheckpointError(
-                f"Expected `classes` with {os.fspath(weights)!r}, which lacks {', '.join(checkpoint.missing)}: "
-                "classes=N draws fresh ones to train, include_top=False does without."
-            )
-        if include_top and classes not in (None, net.classes):
-            if not checkpoint.missing:
-                last = net.classifier.name
-                warnings.warn(
-                    f"{last} of {os.fspath(weights)!r} knows {net.classes} classes; for {classes} it is drawn "
-                    "afresh, and must be trained.",
-                    stacklevel=2,
-                )
-                parameters = {name: arrays for name, arrays in parameters.items() if name != last}
-            net = net.with_classes(classes)
-    elif classes is not None:
-        net = net.with_classes(classes)
     options = (include_top, classifier_activation, dropout)
-    built = build_model(net, *options) if devices is None else build_towers(net, devices, *options)
-    if parameters is not None:
-        set_parameters(built, parameters)
-    return built
+    if weights is None:
+        return _build(net if classes is None else net.with_classes(classes), devices, options)
+    if include_top and classifier_activation not in ("softmax", None):
+        raise ValueError(
+            f"Expected `classifier_activation` 'softmax' or None with `weights`. Received: {classifier_activation!r}"
+        )
+    checkpoint = read_checkpoint(find_weights(weights), net)
+    for note in checkpoint.notes:
+        warnings.warn(note, stacklevel=2)
+    return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, *options)
+
+
+def model_of_checkpoint(
+    checkpoint: Checkpoint,
+    name: str,
+    classes: int | None = None,
+    devices: Sequence[str] | None = None,
+    include_top: bool = True,
+    classifier_activation: str | Callable | None = "softmax",
+    dropout: float | None = None,
+) -> keras.Model:
+    """Return the model of a checkpoint; `name` is what messages call it, the other arguments are those of `AlexNet`."""
+    parameters, net = checkpoint.parameters, checkpoint.spec.architecture
+    if include_top and checkpoint.missing and classes is None:
+        raise CheckpointError(
+            f"Expected `classes` with {name!r}, which lacks {', '.join(checkpoint.missing)}: "
+            "classes=N adds new ones to train, include_top=False omits them."
+        )
+    if include_top and classes not in (None, net.classes):
+        if not checkpoint.missing:
+            last = net.classifier.name
+            warnings.warn(
+                f"{last} of {name!r} has {net.classes} classes; for {classes} it gets new weights, which must be "
+                "trained.",
+                stacklevel=3,
+            )
+            parameters = {layer: arrays for layer, arrays in parameters.items() if layer != last}
+        net = net.with_classes(classes)
+    model = _build(net, devices, (include_top, classifier_activation, dropout))
+    set_parameters(model, parameters)
+    return model
+
+
+def _build(net: Architecture, devices: Sequence[str] | None, options: tuple) -> keras.Model:
+    return build_model(net, *options) if devices is None else build_towers(net, devices, *options)

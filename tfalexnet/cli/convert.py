@@ -66,9 +66,9 @@ def command(
     print(parameters_table(checkpoint))
     for note in checkpoint.notes:
         print(f"\nNote: {note}")
-    classes = "no classifier" if checkpoint.missing else f"{checkpoint.architecture.classes} classes"
-    print(f"\n{checkpoint.architecture.name}, {classes}, written to {output}")
-    if not checkpoint.preprocessing:
+    classes = "no classifier" if checkpoint.missing else f"{checkpoint.spec.architecture.classes} classes"
+    print(f"\n{checkpoint.spec.architecture.name}, {classes}, written to {output}")
+    if not checkpoint.spec.preprocessing:
         print("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
     elif not checkpoint.missing:
         print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")

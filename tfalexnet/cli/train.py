@@ -111,13 +111,14 @@ def parse_devices(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.pass_obj
 def command(command_line: str, **flags: Any) -> int:
     """Train on your own pictures; an interrupted training can be resumed."""
-    from tfalexnet.data.batching import read
+    from tfalexnet.data.datasets import read
     from tfalexnet.training.distribute import get_strategy
     from tfalexnet.training.loop import Options, Stopped
     from tfalexnet.training.recipes import recipe
-    from tfalexnet.training.trainer import resolve_architecture, train
+    from tfalexnet.training.trainer import read_start, train
 
-    architecture = resolve_architecture(flags["architecture"], flags["weights"])
+    start = read_start(flags["architecture"], flags["weights"])
+    architecture = start.architecture
     changes = {
         "epochs": flags["epochs"],
         "batch": flags["batch_size"],
@@ -131,7 +132,7 @@ def command(command_line: str, **flags: Any) -> int:
     origin = {"data": str(path.resolve() if path.exists() else path), "command": command_line}
     strategy = get_strategy(flags["strategy"])
     try:
-        model = train(training, validation, architecture, chosen, flags["output"], options, strategy, origin)
+        model = train(training, validation, architecture, chosen, flags["output"], options, strategy, origin, start)
     except Stopped as stopped:
         print_error(f"{stopped}. To resume: {command_line}")
         return 130

@@ -11,20 +11,18 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet.checkpoints.checkpoint import PREPROCESSING, read_description
+from tfalexnet.checkpoints.spec import default_preprocessing
 from tfalexnet.data.augmentation import AUGMENTATIONS, IMAGENET_COLOURS, principal_colours
 from tfalexnet.data.datasets import Labelled, from_arrays, read
-from tfalexnet.hub.cache import SHIPPED
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
-from tfalexnet.images.preprocessing import PAPER, Preprocessing, centre_crop
+from tfalexnet.images.preprocessing import Preprocessing, centre_crop
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
 
 __all__ = [
     "AUGMENTATIONS",
     "COLOURS",
-    "PREPARED",
     "Labelled",
     "Skipped",
     "batches",
@@ -37,20 +35,6 @@ __all__ = [
 
 LISTED = 10  # Of the files that cannot be read, as many are named.
 COLOUR_PICTURES = 1000  # As many tell the colours of a training set: 65 million pixels.
-
-# How networks with fresh weights take their pictures.
-PREPARED = PREPROCESSING | {
-    "krizhevsky2012": PAPER,
-    # 0–255 minus the mean picture of CIFAR-10's training pictures, which the shipped weights bring.
-    "cifar10_18pct": Preprocessing(
-        "squash",
-        32,
-        32,
-        antialias=True,
-        channels="RGB",
-        mean=read_description(SHIPPED / "cifar10.weights.h5")[0].mean,
-    ),
-}
 
 
 @dataclass
@@ -140,27 +124,12 @@ def from_folder(
 
 
 def prepared(architecture: str | Architecture) -> Preprocessing:
-    """What pictures become for a network with fresh weights.
-
-    That is what its source says; for a table of your own, levels 0–1 of the centre, which has the same share
-    of the shorter side as in the paper, 227 of 256.
+    """Return the preprocessing for a network with new weights; see `default_preprocessing`.
 
     Raises:
-        ValueError: no network has this name, or its input is not square, of one channel or three.
+        ValueError: there is no network of this name, or its input is not square, of one channel or three.
     """
-    net = get_architecture(architecture)
-    if net.name in PREPARED and PREPARED[net.name].shape == net.input_shape:
-        return PREPARED[net.name]
-    height, width, channels = net.input_shape
-    if height != width or channels not in (1, 3):
-        raise ValueError(
-            f"Expected a square input of 1 or 3 channels for {net.name}. Received: {net.input_shape}; prepare its "
-            "pictures yourself."
-        )
-    order, mean = ("RGB", (0.0,) * 3) if channels == 3 else ("L", (0.0,))
-    return Preprocessing(
-        "shorter side", width * 256 // 227, width, channels=order, mean=mean, antialias=True, scale=1 / 255
-    )
+    return default_preprocessing(get_architecture(architecture))
 
 
 def own_colours(data: Labelled, process: Preprocessing) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfalexnet.images.classes import read_class_names
 from tfalexnet.images.folders import list_pictures
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
@@ -98,7 +99,7 @@ def read(
     else:
         validation = _same_classes(training, validation, path)
     if classes is not None:
-        names = _names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
+        names = read_class_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
         training, validation = rename_classes(training, names), rename_classes(validation, names)
     return training, validation
 
@@ -288,16 +289,6 @@ def _same_classes(training: Labelled, validation: Labelled, path: Path) -> Label
             "training has no pictures."
         )
     return replace(validation, labels=np.array([places[name] for name in names])[labels], classes=training.classes)
-
-
-def _names(path: Path) -> list[str]:
-    """Names of classes, one on a line."""
-    lines = [line.strip() for line in _lines(path)]
-    while lines and not lines[-1]:
-        lines.pop()
-    if not all(lines):
-        raise ValueError(f"{path}, line {lines.index('') + 1}: expected the name of a class; received none.")
-    return lines
 
 
 def _lines(path: Path) -> list[str]:

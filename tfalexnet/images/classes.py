@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -45,3 +46,20 @@ def classes_from_labels(labels: list[str]) -> tuple[Class, ...]:
 def numbered_classes(count: int) -> tuple[Class, ...]:
     """Return `count` classes with the names "class 0", "class 1", …"""
     return classes_from_labels([f"class {index}" for index in range(count)])
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Return the names of classes in a text file: UTF-8, one on a line, blanks at the ends stripped.
+
+    Raises:
+        ValueError: the file is not UTF-8, or a line between two names is empty.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected text in UTF-8; received something else.") from None
+    while lines and not lines[-1]:
+        lines.pop()
+    if not all(lines):
+        raise ValueError(f"{path}, line {lines.index('') + 1}: expected the name of a class; received none.")
+    return lines

@@ -209,9 +209,9 @@ def _size(shapes: tuple[Shape, Shape] | None) -> int | None:
 def _checkpoints(name_a: str, name_b: str, a: Checkpoint, b: Checkpoint) -> Comparison:
     rows = tuple(_arrays(a, b))
     differences = (
-        *_networks_differ(a.architecture, b.architecture),
-        *_preprocessings_differ(a.preprocessing, b.preprocessing),
-        *_classes_differ(a.classes, b.classes),
+        *_networks_differ(a.spec.architecture, b.spec.architecture),
+        *_preprocessings_differ(a.spec.preprocessing, b.spec.preprocessing),
+        *_classes_differ(a.spec.classes, b.spec.classes),
     )
     same = all(row.identical for row in rows) and not differences
     return Comparison((name_a, name_b), rows, differences, (*a.notes, *b.notes), same)
@@ -229,7 +229,7 @@ def _arrays(a: Checkpoint, b: Checkpoint) -> Iterator[ArrayDifference]:
                 yield ArrayDifference(name, part, shapes, True, 0.0, 0.0, 1.0 if x.any() else None)
             else:
                 largest, relative, cosine = _distance(x, y)
-                hint = _layout(x, y, name, b.architecture) if part == "kernel" and relative > ROUNDED else None
+                hint = _layout(x, y, name, b.spec.architecture) if part == "kernel" and relative > ROUNDED else None
                 yield ArrayDifference(name, part, shapes, False, largest, relative, cosine, hint)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import output_format, read_checkpoint, write_checkpoint
-from tfalexnet.checkpoints.formats import CheckpointError, deep_compression
+from tfalexnet.checkpoints.formats import deep_compression
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture
 from tfalexnet.inference.pipeline import run_network
@@ -90,8 +90,7 @@ def compress(
     require_absent(output, overwrite)
     source = find_weights(weights)
     checkpoint = read_checkpoint(source)
-    if checkpoint.missing:
-        raise CheckpointError(f"Expected weights with all layers. {source} lacks {', '.join(checkpoint.missing)}.")
+    checkpoint.require_complete(source)
     parameters, kernels = {}, []
     for name, (kernel, bias) in checkpoint.parameters.items():
         few = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
@@ -102,7 +101,7 @@ def compress(
     compressed = replace(checkpoint, parameters=parameters)
     write_checkpoint(output, compressed, source=source.name, source_sha256=sha256(source))
     loss = None
-    if checkpoint.preprocessing is not None:
+    if checkpoint.spec.preprocessing is not None:
         loss = measure_loss(source, output, noise_pictures() if pictures is None else pictures)
     on = "pictures of noise (--pictures has others)" if pictures is None else "pictures"
     return Compression(output, source.stat().st_size, output.stat().st_size, tuple(kernels), loss, on)

@@ -18,7 +18,7 @@ from tfalexnet.checkpoints.checkpoint import (
 )
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.images.classes import classes_from_labels, read_class_names
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
@@ -62,11 +62,11 @@ def convert(
     require_absent(output, overwrite)
     checkpoint = read_checkpoint(path, architecture, renamed)
     if labels is not None:
-        checkpoint = _labelled(checkpoint, Path(labels))
+        checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
     if module in WEIGHTS_ONLY:
         note = (
-            f"{output.name} has no place for network, class names and preprocessing: say them again when it is read."
+            f"{output.name} stores weights only: state network, class names and preprocessing again when it is read."
         )
         checkpoint = dataclasses.replace(checkpoint, notes=(*checkpoint.notes, note))
     return output, checkpoint
@@ -76,14 +76,15 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     """Format, network, classes, preprocessing and layers of a file, as lines of text."""
     path = find_weights(source)
     checkpoint = read_checkpoint(path, architecture)
-    net, names = checkpoint.architecture, [entry.label for entry in checkpoint.classes]
+    net, preprocessing = checkpoint.spec.architecture, checkpoint.spec.preprocessing
+    names = [label for _, label in checkpoint.spec.classes]
     few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     facts = {
         "file": f"{path}, {path.stat().st_size:,} bytes",
         "sha256": sha256(path),
         "network": f"{net.name}, {net.source}",
         "classes": f"{len(names)}: {few}" if names else f"none, it lacks {', '.join(checkpoint.missing)}",
-        "pictures": checkpoint.preprocessing.summary() if checkpoint.preprocessing else "prepared nobody says how",
+        "pictures": preprocessing.summary() if preprocessing else "preprocessing unknown",
     }
     lines = [f"{name:<9} {value}" for name, value in facts.items()]
     return "\n".join([*lines, *(f"note      {note}" for note in checkpoint.notes), "", parameters_table(checkpoint)])
@@ -100,16 +101,15 @@ def parameters_table(checkpoint: Checkpoint) -> str:
     return format_table(rows, right=(3,))
 
 
-def _labelled(checkpoint: Checkpoint, file: Path) -> Checkpoint:
+def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:
+    """Return the checkpoint with the class names of a text file."""
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
-    try:
-        labels = file.read_text("utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError:
-        raise CheckpointError(f"{file}: expected names of classes in UTF-8; received something else.") from None
-    if len(labels) != checkpoint.architecture.classes:
+    labels = read_class_names(file)
+    count = checkpoint.spec.architecture.classes
+    if len(labels) != count:
         raise CheckpointError(
-            f"{file}: expected {checkpoint.architecture.classes} lines, one for each class of the "
-            f"weights; received {len(labels)}."
+            f"{file}: expected {count} lines, one for each class of the weights; received {len(labels)}."
         )
-    return dataclasses.replace(checkpoint, classes=classes_from_labels(labels))
+    spec = dataclasses.replace(checkpoint.spec, classes=classes_from_labels(labels))
+    return dataclasses.replace(checkpoint, spec=spec)

@@ -182,10 +182,10 @@ def verify(
     files = _by_stem(pictures)
     checkpoint = read_checkpoint(path)
     own, foreign = _published(fingerprints, checkpoint, path)
-    net = checkpoint.architecture if architecture is None else get_architecture(architecture)
-    if net.parameter_shapes() != checkpoint.architecture.parameter_shapes():
+    net = checkpoint.spec.architecture if architecture is None else get_architecture(architecture)
+    if net.parameter_shapes() != checkpoint.spec.architecture.parameter_shapes():
         raise ValueError(
-            f"Expected an architecture with kernels as those of {checkpoint.architecture.name}. Received: {net.name}"
+            f"Expected an architecture with kernels as those of {checkpoint.spec.architecture.name}. Received: {net.name}"
         )
     softmax = _runner()
     rows = _rows(own, files, net, checkpoint.parameters, softmax)
@@ -257,7 +257,7 @@ def _published(
     fingerprints: Sequence[Fingerprint], checkpoint: Checkpoint, path: Path
 ) -> tuple[list[Fingerprint], list[Fingerprint]]:
     """The fingerprints of the weights, and of others in kernels of the same shapes."""
-    net = checkpoint.architecture
+    net = checkpoint.spec.architecture
     if checkpoint.missing:
         raise CheckpointError(
             f"{path}: expected a classifier to verify; the file lacks {', '.join(checkpoint.missing)}."
@@ -346,7 +346,7 @@ def _runner() -> Softmax:
 
 def _compressed(checkpoint: Checkpoint) -> bool:
     """Whether the first dense kernel takes its numbers from a codebook."""
-    first = next(row.name for row in checkpoint.architecture.layers if isinstance(row, Dense))
+    first = next(row.name for row in checkpoint.spec.architecture.layers if isinstance(row, Dense))
     return 1 < np.unique(checkpoint.parameters[first][0][:16]).size <= CODEBOOK
 
 

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -84,106 +84,118 @@ class Options:
                 raise ValueError(f"Expected `{name}` to be {expected}. Received: {getattr(self, name)!r}")
 
 
-@dataclass(kw_only=True)
-class Job:
-    """A training under way.
+@dataclass(frozen=True)
+class TrainingData:
+    """The pictures of a training, and how they are prepared.
 
     Attributes:
-        net: what is trained, with as many classes as the pictures have.
-        process: how pictures are prepared.
-        colours: directions and strengths of the paper's augmentation, (3, 3).
-        model: compiled by the recipe, in the scope of the strategy.
-        run: where all is noted; `events`, for TensorBoard.
-        skipped: the files that could not be read.
-        known: whether the weights that it starts from know these classes already.
-        step, measure: see `compiled`.
-        saved: when the last checkpoint was written.
-        asked: to stop, by these signals.
+        training: the pictures to learn from.
+        validation: the pictures on which the error is measured after each epoch.
+        preprocessing: of all pictures.
+        colours: principal colours of the paper's augmentation, (3, 3).
+        skipped: collects the files that cannot be read.
     """
 
     training: Labelled
     validation: Labelled
-    net: Architecture
-    process: Preprocessing
+    preprocessing: Preprocessing
     colours: np.ndarray
-    recipe: Recipe
-    options: Options
-    strategy: tf.distribute.Strategy
-    model: keras.Model
-    run: RunFolder
     skipped: Skipped
-    known: bool
-    step: Callable = field(init=False)
-    measure: Callable = field(init=False)
-    events: EventWriter = field(init=False)
-    saved: float = field(init=False, default_factory=time.monotonic)
-    asked: list[int] = field(init=False, default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.step, self.measure = make_step_functions(self.model, self.recipe, self.strategy)
-        self.events = EventWriter(self.run.folder, self.run.writes)
+
+class Trainer:
+    """A model with its data, its recipe and its run folder, while it is trained.
+
+    Args:
+        data: the pictures.
+        net: the network, with as many classes as the pictures have.
+        model: compiled by the recipe, in the scope of the strategy.
+        recipe: of the training.
+        options: of the training.
+        strategy: distributes each batch over replicas.
+        run: the folder that everything is written to.
+        knows_classes: whether the initial weights have a classifier for these classes.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        net: Architecture,
+        model: keras.Model,
+        recipe: Recipe,
+        options: Options,
+        strategy: tf.distribute.Strategy,
+        run: RunFolder,
+        knows_classes: bool,
+    ) -> None:
+        self.data, self.net, self.model, self.recipe = data, net, model, recipe
+        self.options, self.strategy, self.run, self.knows_classes = options, strategy, run, knows_classes
+        self.step, self.measure = make_step_functions(model, recipe, strategy)
+        self.events = EventWriter(run.folder, run.writes)
+        self.saved = time.monotonic()  # Time of the last checkpoint.
+        self.stop_signals: list[int] = []
 
     @property
     def steps(self) -> int:
-        """Those of an epoch."""
-        return len(self.training) // self.recipe.batch
+        """Steps of an epoch."""
+        return len(self.data.training) // self.recipe.batch
 
     @property
-    def alone(self) -> bool:
-        """Whether no other process learns too."""
+    def is_single_worker(self) -> bool:
+        """Whether no other process trains the same model."""
         return worker_count(self.strategy) == 1
 
     def rate(self, step: int, state: TrainingState) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         return self.recipe.rate(step, self.steps * self.recipe.epochs, state.errors)
 
-    def looks(self, count: int) -> bool:
-        """Whether to look after so many steps: workers at the same ones, a lone one also when asked to stop."""
-        return count % self.options.log_interval == 0 or (self.alone and bool(self.asked))
+    def is_check_due(self, count: int) -> bool:
+        """Return whether metrics and stop requests are checked after `count` steps; the same steps on every worker."""
+        return count % self.options.log_interval == 0 or (self.is_single_worker and bool(self.stop_signals))
 
     def save(self, state: TrainingState) -> None:
-        """Write a checkpoint, of several workers the first."""
+        """Write a checkpoint; of several workers only the first one does."""
         self.run.save(self.model, state)
         self.saved = time.monotonic()
 
 
-def print_summary(job: Job, state: TrainingState, epochs: int | None) -> None:
+def print_summary(trainer: Trainer, state: TrainingState, epochs: int | None) -> None:
     """Say what is trained, and from where; it was to have so many epochs."""
-    if not job.run.writes:
+    if not trainer.run.writes:
         return
-    net, recipe, steps = job.net, job.recipe, _counted(job.steps, "step")
+    net, recipe, steps = trainer.net, trainer.recipe, _counted(trainer.steps, "step")
     print(
-        f"{net.name}: {_counted(len(job.training), 'picture')} of {net.classes} classes, {len(job.validation):,} for "
+        f"{net.name}: {_counted(len(trainer.data.training), 'picture')} of {net.classes} classes, {len(trainer.data.validation):,} for "
         f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
         f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
     )
     if state.epoch == recipe.epochs:
-        print(f"All epochs are done already, {job.run.folder}")
+        print(f"All epochs are done already, {trainer.run.folder}")
     elif state.step:
         where = f"after {_counted(state.place, 'picture')} of" if state.place else "at the start of"
-        print(f"Going on {where} epoch {state.epoch + 1}, in {job.run.folder}")
+        print(f"Going on {where} epoch {state.epoch + 1}, in {trainer.run.folder}")
         if epochs is not None and recipe.stretched(epochs):
             print(recipe.stretched(epochs))
 
 
-def train_epochs(job: Job, state: TrainingState) -> None:
+def train_epochs(trainer: Trainer, state: TrainingState) -> None:
     """Go on from a state to the last epoch of the recipe.
 
     Raises:
         Stopped, TrainingError, ValueError, OSError: see `tfalexnet.runs.train`.
     """
-    with _stoppable(job.asked):
-        if job.known and not state.step:
-            job.run.tell_before(_validated(job, state))
-        while state.epoch < job.recipe.epochs:
-            _epoch(job, state)
-            row = _row(state, job.rate(state.step - 1, state)) | _validated(job, state)
+    with _collect_stop_signals(trainer.stop_signals):
+        if trainer.knows_classes and not state.step:
+            trainer.run.tell_before(_validate(trainer, state))
+        while state.epoch < trainer.recipe.epochs:
+            _train_epoch(trainer, state)
+            row = _row(state, trainer.rate(state.step - 1, state)) | _validate(trainer, state)
             state.history.append(row)
             state.epoch, state.place, state.loss, state.wrong, state.seen = state.epoch + 1, 0, 0.0, 0.0, 0.0
-            job.save(state)
-            kernel, _ = get_parameters(job.model)["conv1"]
-            job.events.epoch(row, kernel[:, :, ::-1] if job.process.channels == "BGR" else kernel)
-            job.run.tell(row, job.recipe.epochs)
+            trainer.save(state)
+            kernel, _ = get_parameters(trainer.model)["conv1"]
+            trainer.events.epoch(row, kernel[:, :, ::-1] if trainer.data.preprocessing.channels == "BGR" else kernel)
+            trainer.run.tell(row, trainer.recipe.epochs)
 
 
 def make_step_functions(
@@ -225,85 +237,89 @@ def make_step_functions(
     return step, measure
 
 
-def _epoch(job: Job, state: TrainingState) -> None:
+def _train_epoch(trainer: Trainer, state: TrainingState) -> None:
     """The rest of the running epoch."""
-    batch = job.recipe.batch
+    batch = trainer.recipe.batch
     pipeline = functools.partial(
         batches,
-        job.training,
-        job.process,
+        trainer.data.training,
+        trainer.data.preprocessing,
         batch,
-        job.recipe.augment,
-        job.options.seed,
+        trainer.recipe.augment,
+        trainer.options.seed,
         epoch=state.epoch,
         start=state.place,
-        skipped=job.skipped,
-        colours=job.colours,
+        skipped=trainer.data.skipped,
+        colours=trainer.data.colours,
     )
-    frozen = _frozen(job.model)
+    frozen = _frozen(trainer.model)
     pending: list[tuple[tf.Tensor, ...]] = []
     began = time.monotonic()
-    with Progress(job.steps * batch, "pictures", start=state.place, note=_note(state)) as progress:
-        for inputs, labels, places in distribute_batches(job.strategy, pipeline):
-            job.model.optimizer.learning_rate = rate = job.rate(state.step, state)
-            pending.append(job.step(inputs, labels))
-            before, state.place = state.place, next_position(job.strategy, places, batch)
+    with Progress(trainer.steps * batch, "pictures", start=state.place, note=_note(state)) as progress:
+        for inputs, labels, places in distribute_batches(trainer.strategy, pipeline):
+            trainer.model.optimizer.learning_rate = rate = trainer.rate(state.step, state)
+            pending.append(trainer.step(inputs, labels))
+            before, state.place = state.place, next_position(trainer.strategy, places, batch)
             state.step += 1
             now = time.monotonic()
             state.seconds, began = state.seconds + now - began, now
-            if job.looks(state.step):
-                _settle(pending, state, job.run)
-                job.events.scalars(state.step, loss=state.loss / state.seen, learning_rate=rate)
-                _look(job, state)
+            if trainer.is_check_due(state.step):
+                _add_results(pending, state, trainer.run)
+                trainer.events.scalars(state.step, loss=state.loss / state.seen, learning_rate=rate)
+                _save_or_stop(trainer, state)
             progress.advance(state.place - before, _note(state))
-            _tell_first(job, progress)
-    _settle(pending, state, job.run)
-    _check_frozen(job.model, frozen)
+            _report_first_unreadable(trainer, progress)
+    _add_results(pending, state, trainer.run)
+    _check_frozen(trainer.model, frozen)
     if not state.seen:
         raise ValueError(
             f"Expected at least a batch of {batch} readable pictures to learn from. Received fewer, and "
-            f"{_counted(len(job.skipped.reasons), 'file')} that cannot be read"
+            f"{_counted(len(trainer.data.skipped.reasons), 'file')} that cannot be read"
         )
 
 
-def _look(job: Job, state: TrainingState) -> None:
+def _save_or_stop(trainer: Trainer, state: TrainingState) -> None:
     """Save where it is time to; stop where any worker was asked to."""
-    stop = sum_over_workers(job.strategy, bool(job.asked)) > 0
-    if stop or time.monotonic() - job.saved > 60 * job.options.checkpoint_minutes:
-        job.save(state)
+    stop = sum_over_workers(trainer.strategy, bool(trainer.stop_signals)) > 0
+    if stop or time.monotonic() - trainer.saved > 60 * trainer.options.checkpoint_minutes:
+        trainer.save(state)
     if stop:
-        sum_over_workers(job.strategy, 0)  # All wait until the first has saved.
-        saved = "all is saved" if job.run.writes else "as all workers do; the first one has saved all"
-        raise Stopped(f"stopped in epoch {state.epoch + 1}; {saved} in {job.run.folder}")
+        sum_over_workers(trainer.strategy, 0)  # All wait until the first has saved.
+        saved = "all is saved" if trainer.run.writes else "as all workers do; the first one has saved all"
+        raise Stopped(f"stopped in epoch {state.epoch + 1}; {saved} in {trainer.run.folder}")
 
 
-def _validated(job: Job, state: TrainingState) -> dict[str, float]:
+def _validate(trainer: Trainer, state: TrainingState) -> dict[str, float]:
     """Loss and errors on the validation pictures; every worker measures all of them."""
     sums, count = np.zeros(3), 0
-    validation = batches(job.validation, job.process, VALIDATION_BATCH, skipped=job.skipped)
-    with Progress(len(job.validation), "pictures", note="validation") as progress:
+    validation = batches(
+        trainer.data.validation, trainer.data.preprocessing, VALIDATION_BATCH, skipped=trainer.data.skipped
+    )
+    with Progress(len(trainer.data.validation), "pictures", note="validation") as progress:
         for number, (inputs, labels, _) in enumerate(validation):
-            if job.looks(number):
-                _look(job, state)
-            sums += [float(part) for part in job.measure(inputs, labels)]
+            if trainer.is_check_due(number):
+                _save_or_stop(trainer, state)
+            sums += [float(part) for part in trainer.measure(inputs, labels)]
             count += len(labels)
             progress.advance(len(labels), f"validation, error {sums[1] / count:.1%}")
-            _tell_first(job, progress)
+            _report_first_unreadable(trainer, progress)
     if not count:
         raise ValueError("Expected validation pictures that can be read. Received none.")
     loss, wrong, wrong5 = sums / count
     figures = {"validation_loss": loss, "validation_error": 100 * wrong}
-    return figures | ({"validation_top5_error": 100 * wrong5} if len(job.training.classes) >= TOP5_CLASSES else {})
+    return figures | (
+        {"validation_top5_error": 100 * wrong5} if len(trainer.data.training.classes) >= TOP5_CLASSES else {}
+    )
 
 
-def _tell_first(job: Job, progress: Progress) -> None:
+def _report_first_unreadable(trainer: Trainer, progress: Progress) -> None:
     """Say of the first file that cannot be read, while there is time to stop; the others are said at the end."""
-    news = job.skipped.news()
+    news = trainer.data.skipped.news()
     if news:
         progress.say(f"tfalexnet: {news}")
 
 
-def _settle(pending: list[tuple[tf.Tensor, ...]], state: TrainingState, run: RunFolder) -> None:
+def _add_results(pending: list[tuple[tf.Tensor, ...]], state: TrainingState, run: RunFolder) -> None:
     """Add what steps have given to the sums; nothing is kept that comes after a loss of NaN."""
     for loss, wrong, seen in pending:
         if not math.isfinite(float(loss)):
@@ -349,7 +365,7 @@ def _check_frozen(model: keras.Model, before: dict[str, np.ndarray]) -> None:
 
 
 @contextmanager
-def _stoppable(asked: list[int]) -> Iterator[None]:
+def _collect_stop_signals(asked: list[int]) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM fill the list, between two steps; the second one ends at once."""
 
     def ask(number: int, _: Any) -> None:

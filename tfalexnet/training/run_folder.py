@@ -193,7 +193,7 @@ class RunFolder:
             self.tabulate(state)
             write_checkpoint(path, checkpoint, source="tfalexnet train")
             try:
-                curve(state.history, checkpoint.architecture.name, self.folder / CURVE)
+                curve(state.history, checkpoint.spec.architecture.name, self.folder / CURVE)
             except ModuleNotFoundError as error:
                 print(error)
         return path

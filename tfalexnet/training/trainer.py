@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfalexnet import __version__
-from tfalexnet.alexnet import AlexNet
+from tfalexnet.alexnet import AlexNet, model_of_checkpoint
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.data.batching import Labelled, Skipped, batches, colours_of, prepared
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import classes_from_labels, numbered_classes
@@ -30,7 +31,7 @@ from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.devices import resolve_devices
 from tfalexnet.networks.spec import Architecture
 from tfalexnet.training.distribute import folder_is_shared, independent_dropout, is_chief
-from tfalexnet.training.loop import Job, Options, print_summary, train_epochs, translate_errors
+from tfalexnet.training.loop import Options, Trainer, TrainingData, print_summary, train_epochs, translate_errors
 from tfalexnet.training.recipes import Recipe
 from tfalexnet.training.run_folder import RunFolder, TrainingState
 
@@ -44,6 +45,7 @@ def train(
     options: Options | None = None,
     strategy: tf.distribute.Strategy | None = None,
     origin: Mapping[str, Any] | None = None,
+    start: Start | None = None,
 ) -> Path:
     """Train, or go on with a training, and write a model that `tfalexnet.predict` takes.
 
@@ -78,20 +80,23 @@ def train(
     origin = {"strategy": strategy and type(strategy).__name__} | dict(origin or {})
     strategy = strategy or tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
+    start = start or read_start(architecture, options.weights)
     net = architecture.with_classes(len(training.classes))
     _check(training, validation, recipe, options, replicas)
-    process, known = _begun(net, training.classes, options.weights)
-    # Says what is wrong before RUN is taken.
-    batches(training, process, recipe.batch, recipe.augment, replicas=replicas)
-    colours = colours_of(options.colours, training, process)
+    preprocessing, knows_classes = _initial_preprocessing(net, training.classes, start, options.weights)
+    # Fail before the output folder is created.
+    batches(training, preprocessing, recipe.batch, recipe.augment, replicas=replicas)
+    colours = colours_of(options.colours, training, preprocessing)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = RunFolder(Path(output), is_chief(strategy))
     skipped = Skipped(options.strict or replicas > 1)
     with _policy(options.precision), translate_errors(skipped):
         _check_folder(strategy, run.folder)
-        model = _model(net, recipe, options, strategy)
-        described = _described(training, validation, net, recipe, options, process, replicas) | {"origin": origin}
+        model = _model(net, recipe, options, strategy, start)
+        described = _describe_run(training, validation, net, recipe, options, preprocessing, replicas, start) | {
+            "origin": origin
+        }
         epochs = run.check(described)
         state = run.resume(model) or TrainingState()
         if state.epoch > recipe.epochs:
@@ -99,45 +104,52 @@ def train(
                 f"Expected at least the {state.epoch} epochs that are done in {run.folder}. Received: {recipe.epochs}"
             )
         run.claim(described)
-        job = Job(
-            training=training,
-            validation=validation,
-            net=net,
-            process=process,
-            colours=colours,
-            recipe=recipe,
-            options=options,
-            strategy=strategy,
-            model=model,
-            run=run,
-            skipped=skipped,
-            known=known,
-        )
-        print_summary(job, state, epochs)
+        pictures = TrainingData(training, validation, preprocessing, colours, skipped)
+        trainer = Trainer(pictures, net, model, recipe, options, strategy, run, knows_classes)
+        print_summary(trainer, state, epochs)
         try:
-            train_epochs(job, state)
+            train_epochs(trainer, state)
         finally:
             for line in skipped.report(len(training) + len(validation)).splitlines():
                 print(f"tfalexnet: {line}", file=sys.stderr)
     names = classes_from_labels(training.classes)
-    return run.finish(Checkpoint(get_parameters(model), net, process, names), state)
+    return run.finish(Checkpoint(get_parameters(model), ModelSpec(net, preprocessing, names)), state)
 
 
-def resolve_architecture(architecture: str | None, weights: str | os.PathLike | None) -> Architecture:
-    """The network of a name; without one that of the weights, and without these bvlc_alexnet.
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The network to train, and the weights that it starts from.
+
+    Attributes:
+        architecture: the network.
+        checkpoint: the initial weights; None for random ones.
+        weights_sha256: digest of their file.
+    """
+
+    architecture: Architecture
+    checkpoint: Checkpoint | None = None
+    weights_sha256: str | None = None
+
+
+def read_start(architecture: str | Architecture | None, weights: str | os.PathLike | None) -> Start:
+    """Read the initial weights. The network is `architecture`, else that of the weights, else bvlc_alexnet.
 
     Raises:
-        ValueError: there is none of this name, or the weights do not say and fit none.
+        ValueError: there is no network of this name, or the weights match none.
         OSError: the weights cannot be read.
     """
-    if architecture is not None or weights is None:
-        return get_architecture(architecture or "bvlc_alexnet")
+    if weights is None:
+        return Start(get_architecture(architecture or "bvlc_alexnet"))
+    path = find_weights(weights)
     try:
-        return read_checkpoint(find_weights(weights)).architecture
+        checkpoint = read_checkpoint(path, architecture)
     except CheckpointError as error:
+        if architecture is not None:
+            raise
         raise CheckpointError(
-            f"{error}\nIf it is a checkpoint, say --architecture and a name of `tfalexnet list`."
+            f"{error}\nIf it is a checkpoint, add --architecture and a name of `tfalexnet list`."
         ) from None
+    return Start(checkpoint.spec.architecture, checkpoint, sha256(path))
 
 
 def _check(training: Labelled, validation: Labelled, recipe: Recipe, options: Options, replicas: int) -> None:
@@ -167,35 +179,36 @@ def _check_folder(strategy: tf.distribute.Strategy, folder: Path) -> None:
         )
 
 
-def _begun(
-    net: Architecture, names: tuple[str, ...], weights: str | os.PathLike | None
+def _initial_preprocessing(
+    net: Architecture, names: tuple[str, ...], start: Start, weights: str | os.PathLike | None
 ) -> tuple[Preprocessing, bool]:
-    """How pictures are prepared, and whether the weights bring a classifier for these classes.
+    """Return the preprocessing, and whether the weights have a classifier for these classes.
 
-    Weights that know as many classes are those of the same classes, in the same order.
+    Weights with as many classes must have the same classes in the same order.
     """
-    if weights is None:
+    if start.checkpoint is None:
         return prepared(net), False
-    checkpoint = read_checkpoint(find_weights(weights), net)
-    known = not checkpoint.missing and checkpoint.architecture.classes == len(names)
-    if known and checkpoint.classes != numbered_classes(len(names)):
-        for name, entry in zip(names, checkpoint.classes, strict=True):
+    spec = start.checkpoint.spec
+    knows_classes = not start.checkpoint.missing and spec.architecture.classes == len(names)
+    if knows_classes and spec.classes != numbered_classes(len(names)):
+        for name, entry in zip(names, spec.classes, strict=True):
             if name not in (entry.wnid, entry.label):
                 raise ValueError(
                     f"Expected the classes of {os.fspath(weights)}, as the data has as many ({len(names)}): "
                     f"{entry.label!r}. Received: {name!r}. Rename or reorder them (--classes)."
                 )
-    return checkpoint.preprocessing or prepared(net), known
+    return spec.preprocessing or prepared(net), knows_classes
 
 
-def _described(
+def _describe_run(
     training: Labelled,
     validation: Labelled,
     net: Architecture,
     recipe: Recipe,
     options: Options,
-    process: Preprocessing,
+    preprocessing: Preprocessing,
     replicas: int,
+    start: Start,
 ) -> dict[str, Any]:
     """All that is needed to repeat a run."""
     return {
@@ -210,8 +223,8 @@ def _described(
             for name, value in dataclasses.asdict(options).items()
             if name not in ("log_interval", "checkpoint_minutes")
         },
-        "weights_sha256": None if options.weights is None else sha256(find_weights(options.weights)),
-        "preprocessing": process.to_dict(),
+        "weights_sha256": start.weights_sha256,
+        "preprocessing": preprocessing.to_dict(),
         "replicas": replicas,
         "versions": {
             "tfalexnet": __version__,
@@ -223,18 +236,25 @@ def _described(
     }
 
 
-def _model(net: Architecture, recipe: Recipe, options: Options, strategy: tf.distribute.Strategy) -> keras.Model:
-    """The network and its optimizer, where the strategy wants them."""
+def _model(
+    net: Architecture, recipe: Recipe, options: Options, strategy: tf.distribute.Strategy, start: Start
+) -> keras.Model:
+    """Return the network and its optimizer, created in the scope of the strategy."""
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        model = AlexNet(
-            net,
-            weights=options.weights,
-            classes=net.classes,
-            devices=options.devices,
-            classifier_activation=None,
-            dropout=options.dropout,
-        )
+        if start.checkpoint is None:
+            model = AlexNet(net, devices=options.devices, classifier_activation=None, dropout=options.dropout)
+        else:
+            for note in start.checkpoint.notes:
+                warnings.warn(note, stacklevel=3)
+            model = model_of_checkpoint(
+                start.checkpoint,
+                os.fspath(options.weights),
+                net.classes,
+                options.devices,
+                classifier_activation=None,
+                dropout=options.dropout,
+            )
         _freeze(model, net, options.freeze_until)
         recipe.compile(model)
         model.optimizer.build(model.trainable_variables)

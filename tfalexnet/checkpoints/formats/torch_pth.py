@@ -154,7 +154,7 @@ def _stream(path: Path, data: np.ndarray) -> tuple[Any, Callable[[Storage], np.n
 
 def _unpickle(file: Any, size: int | None = None, storages: dict[str, Storage] | None = None) -> Any:
     size = len(file.getbuffer()) if size is None else size
-    bounded = pickles.Bounded(file, size - file.tell())
+    bounded = pickles.BoundedFile(file, size - file.tell())
 
     def persistent(pid: Any) -> Storage:
         kind, storage, key, _, count = pid[:5]
@@ -251,7 +251,7 @@ BESIDE = {
 # What state dicts name; a call of anything else is refused.
 GLOBALS: pickles.Globals = {
     **{(module, name): pickles.Discarded for module, names in BESIDE.items() for name in names},
-    ("collections", "OrderedDict"): pickles.ordered,
+    ("collections", "OrderedDict"): pickles.ordered_dict,
     ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
