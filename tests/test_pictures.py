@@ -117,7 +117,7 @@ def test_a_disk_that_is_gone_says_nothing_about_its_pictures(left, folder, folde
     shutil.rmtree(folder)
     left == "nothing" or os.makedirs(folder)
     open("beside.txt", "w").close()
-    with pytest.raises(NotADirectoryError, match=rf"^{named}: expected the pictures .*gone, or empty\. .*goes on"):
+    with pytest.raises(NotADirectoryError, match=rf"^{named}: expected the pictures .*gone, or empty\. .*continues"):
         check_folder_present("set/a/1.png", {Path(name) for name in folders})
 
 

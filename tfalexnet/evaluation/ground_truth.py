@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tfalexnet.images.classes import Class, ilsvrc_ids, imagenet_classes
-from tfalexnet.images.folders import _below, _is_picture, _subfolders, list_pictures, require_folder
+from tfalexnet.images.folders import is_picture, list_pictures, pictures_below, require_folder, subfolders
 
 Ids = Literal["sorted", "ilsvrc"]
 """How ImageNet's classes are numbered: by sorted WordNet id from 0, as the outputs of the networks, or
@@ -109,11 +109,11 @@ def label_by_folder(
         raise ValueError("Expected a ground-truth file, whose numbers `ids` explains. Received: ids without one.")
     folder, names = require_folder(folder), ClassIndex(classes)
     expected = f"{folder}: expected sub-folders named by class ({names.examples()})"
-    below = {child: pictures for child in _subfolders(folder) if (pictures := _below(child))}
-    loose = [path for path in sorted(folder.iterdir()) if _is_picture(path.name) and not path.is_dir()]
+    below = {child: pictures for child in subfolders(folder) if (pictures := pictures_below(child))}
+    loose = [path for path in sorted(folder.iterdir()) if is_picture(path.name) and not path.is_dir()]
     unknown = [child for child in below if not names.indices(child.name)]
     if unknown:
-        right = [str(child) for child in unknown if any(names.indices(inner.name) for inner in _subfolders(child))]
+        right = [str(child) for child in unknown if any(names.indices(inner.name) for inner in subfolders(child))]
         hint = f" Give {' or '.join(right)}." if right else ""
         received = ", ".join(child.name for child in unknown[:5]) + ", …" * (len(unknown) > 5)
         raise ValueError(f"{expected}; received {len(unknown)} that are no class: {received}.{hint}")
