@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfalexnet.images.resize import resize_bilinear
+from tfalexnet.images.preprocessing import resize_bilinear
 
 SIZES = [
     ((375, 500), (256, 256)),

@@ -1,4 +1,4 @@
-"""`class_names`, the list that scripts written for tf_alexnet import from caffe_classes."""
+"""`class_names`, the list that scripts written for tf_alexnet import from their module caffe_classes."""
 
 from tfalexnet.images.classes import imagenet_classes
 

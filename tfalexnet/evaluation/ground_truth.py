@@ -1,4 +1,4 @@
-"""Which pictures there are, and which class each of them shows."""
+"""The class of each picture of a folder, from its sub-folder or from a ground-truth file."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tfalexnet.images.classes import Class, ilsvrc_ids, imagenet_classes
-from tfalexnet.images.folders import _below, _is_picture, _subfolders, list_pictures, require_folder
+from tfalexnet.images.folders import is_picture, list_pictures, pictures_below, require_folder, subfolders
 
 Ids = Literal["sorted", "ilsvrc"]
-"""How ImageNet's classes are numbered: by sorted WordNet id from 0, as the outputs of the networks, or
-by the challenge's devkit from 1. The two differ for nearly every class."""
+"""How a file numbers ImageNet's classes: from 0 in the order of the sorted WordNet ids, as the outputs of the
+networks, or from 1 as the challenge's development kit. The two differ for nearly every class."""
 
 ID_NUMBERINGS = {"sorted": "sorted WordNet ids from 0", "ilsvrc": "the devkit's own ids from 1"}
 
-# ILSVRC2012_validation_ground_truth.txt, lines 1 to 10: ids of the devkit.
+# ILSVRC2012_validation_ground_truth.txt, lines 1 to 10: ids of the development kit.
 VALIDATION = "ILSVRC2012_val_{:08d}"
 FIRST_TEN = dict(
     zip(map(VALIDATION.format, range(1, 11)), (490, 361, 171, 822, 297, 482, 13, 704, 599, 164), strict=True)
 )
 
-LINE = re.compile(r"(?:(.*[^\s,])[\s,]+)?([^\s,]+)")  # [name, then] label, where nothing tells more
-BETWEEN = re.compile(r"[\s,]+")
+LINE = re.compile(r"(?:(.*[^\s,])[\s,]+)?([^\s,]+)")  # [name, separator] label: the label is the last word.
+SEPARATOR = re.compile(r"[\s,]+")
 TAB = re.compile(r"[\s,]*\t[\s,]*")
-KAGGLE_HEADER = "ImageId,PredictionString"  # LOC_val_solution.csv: a name, then wnid and box, once or more.
+KAGGLE_HEADER = "ImageId,PredictionString"  # LOC_val_solution.csv: a name, then one or more of WordNet id and box.
 KAGGLE = re.compile(r"([^,]+),(n\d{8})(?:\s.*)?")
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 
 
 class GroundTruth(NamedTuple):
-    """What a ground-truth file says of a folder.
+    """The labels that a ground-truth file gives to the pictures of a folder.
 
     Attributes:
-        pictures: every picture and its class.
-        ids: how the file numbers ImageNet's classes; None where it does not.
-        unused: how many of its labels have no picture here.
+        pictures: every picture and the index of its class.
+        ids: how the file numbers ImageNet's classes; None if it does not.
+        unused: number of labels of pictures that are not in the folder.
     """
 
     pictures: list[tuple[Path, int]]
@@ -48,7 +48,7 @@ class GroundTruth(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A line of a ground-truth file."""
+    """One line of a ground-truth file: its number, the name of a picture if it has one, and the label."""
 
     line: int
     name: str | None
@@ -56,32 +56,35 @@ class Entry(NamedTuple):
 
 
 class ClassIndex:
-    """Classes by WordNet id or name; case, and spaces for underscores, matter only where they must."""
+    """The indices of classes by WordNet id or name.
+
+    If no class has exactly the given name, case is ignored, and underscores count as spaces.
+    """
 
     def __init__(self, classes: tuple[Class, ...]) -> None:
         self.classes = classes
-        self.exact, self.plain = _indices(classes, str), _indices(classes, _plain)
+        self.exact, self.normalized = _indices_by_name(classes, str), _indices_by_name(classes, _normalized)
 
     def indices(self, name: str) -> list[int]:
-        """Every class of this name."""
-        return self.exact.get(name) or self.plain.get(_plain(name)) or []
+        """Return the indices of all classes of this name."""
+        return self.exact.get(name) or self.normalized.get(_normalized(name)) or []
 
     def index(self, name: str, where: str) -> int:
-        """The class of a name that there is.
+        """Return the index of the one class of a name that exists; `where` begins the message of an error.
 
         Raises:
-            ValueError: several classes bear it.
+            ValueError: several classes have this name.
         """
-        found = self.indices(name)
-        if len(found) > 1:
-            several = ", ".join(f"{index} ({self.classes[index].wnid or 'no WordNet id'})" for index in found)
-            raise ValueError(f"{where}: expected one class; {name!r} is the name of {several}. Use WordNet ids.")
-        return found[0]
+        indices = self.indices(name)
+        if len(indices) > 1:
+            classes = ", ".join(f"{index} ({self.classes[index].wnid or 'no WordNet id'})" for index in indices)
+            raise ValueError(f"{where}: expected one class; {name!r} is the name of {classes}. Use WordNet ids.")
+        return indices[0]
 
     def examples(self) -> str:
-        """A few of them, for messages."""
-        few = ", ".join(wnid or label for wnid, label in self.classes[:3])
-        return f"{few}, …" if len(self.classes) > 3 else few
+        """Return the first names or WordNet ids, for messages."""
+        first = ", ".join(wnid or label for wnid, label in self.classes[:3])
+        return f"{first}, …" if len(self.classes) > 3 else first
 
 
 def label_by_folder(
@@ -90,245 +93,261 @@ def label_by_folder(
     truth: str | os.PathLike | None = None,
     ids: Ids | None = None,
 ) -> list[tuple[Path, int]]:
-    """Every picture of a folder, and the place of its class in `classes`.
+    """Return every picture of a folder and the index of its class in `classes`.
 
     Args:
-        folder: with a sub-folder for each class, named by WordNet id or by the class's name; they
-            need not be all there. With `truth`, pictures anywhere below it.
-        classes: what a network tells apart.
-        truth: see `ground_truth`.
-        ids: see `ground_truth`.
+        folder: contains a sub-folder for each class, named by WordNet id or class name; classes may be
+            missing. With `truth`, the pictures may be anywhere below the folder.
+        classes: the classes of the network.
+        truth: see `read_ground_truth`.
+        ids: see `read_ground_truth`.
 
     Raises:
-        ValueError: what is there cannot be labelled with certainty; the message says how it can.
-        OSError: something cannot be read.
+        ValueError: the pictures cannot be labelled unambiguously. The message states what to change.
+        OSError: a file or folder cannot be read.
     """
     if truth is not None:
         return read_ground_truth(folder, classes, truth, ids).pictures
     if ids is not None:
-        raise ValueError("Expected a ground-truth file, whose numbers `ids` explains. Received: ids without one.")
-    folder, names = require_folder(folder), ClassIndex(classes)
-    expected = f"{folder}: expected sub-folders named by class ({names.examples()})"
-    below = {child: pictures for child in _subfolders(folder) if (pictures := _below(child))}
-    loose = [path for path in sorted(folder.iterdir()) if _is_picture(path.name) and not path.is_dir()]
-    unknown = [child for child in below if not names.indices(child.name)]
+        raise ValueError("Expected a ground-truth file, whose numbers `ids` describes. Received: ids without one.")
+    folder, class_index = require_folder(folder), ClassIndex(classes)
+    expected = f"{folder}: expected sub-folders named by class ({class_index.examples()})"
+    below = {child: pictures for child in subfolders(folder) if (pictures := pictures_below(child))}
+    outside = [path for path in sorted(folder.iterdir()) if is_picture(path.name) and not path.is_dir()]
+    unknown = [child for child in below if not class_index.indices(child.name)]
     if unknown:
-        right = [str(child) for child in unknown if any(names.indices(inner.name) for inner in _subfolders(child))]
-        hint = f" Give {' or '.join(right)}." if right else ""
+        with_classes = [
+            str(child) for child in unknown if any(class_index.indices(path.name) for path in subfolders(child))
+        ]
+        hint = f" Give {' or '.join(with_classes)}." if with_classes else ""
         received = ", ".join(child.name for child in unknown[:5]) + ", …" * (len(unknown) > 5)
         raise ValueError(f"{expected}; received {len(unknown)} that are no class: {received}.{hint}")
-    if loose:
+    if outside:
         raise ValueError(
-            f"{expected} alone; received {len(loose)} pictures outside of them, as {loose[0].name}. "
-            "A ground-truth file (--truth) can label them."
+            f"{expected}, and no pictures beside them; received {len(outside)} pictures outside of them, as "
+            f"{outside[0].name}. A ground-truth file (--truth) can label them."
         )
     if not below:
         raise ValueError(f"{expected}, with pictures; received none.")
-    return [(path, names.index(child.name, str(child))) for child, pictures in below.items() for path in pictures]
+    return [
+        (path, class_index.index(child.name, str(child))) for child, pictures in below.items() for path in pictures
+    ]
 
 
 def read_ground_truth(
     folder: str | os.PathLike, classes: tuple[Class, ...], truth: str | os.PathLike, ids: Ids | None = None
 ) -> GroundTruth:
-    """The pictures below a folder with the labels of a file.
+    """Return the pictures below a folder with their labels from a file.
 
     Args:
-        folder: of pictures.
-        classes: what a network tells apart.
-        truth: a text file, a label on each line: a number, a WordNet id or a class's name. Before it,
-            and a tab, comma or space, may stand the picture's name, with folder and suffix or without.
-            Else the lines belong to the pictures in the order of their names, or of the numbers of
-            ILSVRC2012_val_…. Kaggle's LOC_val_solution.csv will do too.
-        ids: how the file numbers ImageNet's classes, where it does not show by itself: by a 0 or a
-            1000, or by pictures whose class is known. Other classes are numbered from 0.
+        folder: contains the pictures.
+        classes: the classes of the network.
+        truth: a text file with a label on each line: a number, a WordNet id or a class name. The picture's
+            name may stand before it, with or without folder and suffix, followed by a tab, comma or space.
+            Without names, the lines belong to the pictures in the order of their names, or, for
+            ILSVRC2012_val_… pictures, by the number in the name. Kaggle's LOC_val_solution.csv is read too.
+        ids: how the file numbers ImageNet's classes. It is required only if the file does not show it: by
+            a 0 or a 1000, or by pictures whose class is known. Other classes are numbered from 0.
 
     Raises:
-        ValueError: a picture has no label or two; a label is no class; where a name ends is
-            uncertain; the numbering is, or contradicts itself or `ids`.
-        OSError: something cannot be read.
+        ValueError: a picture has no label or several; a label is not a class; the end of a picture's name
+            is ambiguous; the numbering is ambiguous, or contradicts itself or `ids`.
+        OSError: a file or folder cannot be read.
     """
     if ids not in (None, *ID_NUMBERINGS):
         raise ValueError(f"Expected ids 'sorted' or 'ilsvrc'. Received: {ids!r}")
-    paths, truth = list_pictures(folder), Path(truth)
+    paths, truth, class_index = list_pictures(folder), Path(truth), ClassIndex(classes)
     names = [path.relative_to(folder).as_posix() for path in paths]
-    known = ClassIndex(classes)
-    entries = _named(_entries(truth, names, known), names, truth)
-    indices, ids = _resolved(entries, known, ids, truth)
+    entries = _with_names(_read_entries(truth, names, class_index), names, truth)
+    indices, ids = _class_indices(entries, class_index, ids, truth)
+    positions = _match(names, entries, indices, truth, os.fspath(folder))
+    pictures = [(path, indices[position]) for path, position in zip(paths, positions, strict=True)]
+    return GroundTruth(pictures, ids, len(entries) - len(positions))
 
-    by_form: dict[str, list[int]] = {}
-    for place, entry in enumerate(entries):
-        for form in set(_forms(entry.name)):
-            by_form.setdefault(form, []).append(place)
-    found, missing, used = [], [], {}
-    for path, name in zip(paths, names, strict=True):
-        places = next((by_form[form] for form in _forms(name) if form in by_form), [])
-        if not places:
+
+def _match(names: list[str], entries: list[Entry], indices: list[int], truth: Path, folder: str) -> list[int]:
+    """Return for each picture the position of its entry."""
+    by_name: dict[str, list[int]] = {}
+    for position, entry in enumerate(entries):
+        for variant in set(_name_variants(entry.name)):
+            by_name.setdefault(variant, []).append(position)
+    missing, names_by_position = [], {}
+    for name in names:
+        matches = next((by_name[variant] for variant in _name_variants(name) if variant in by_name), [])
+        if not matches:
             missing.append(name)
             continue
-        if len({indices[place] for place in places}) > 1:
-            lines = " and ".join(str(entries[place].line) for place in places[:2])
+        if len({indices[position] for position in matches}) > 1:
+            lines = " and ".join(str(entries[position].line) for position in matches[:2])
             raise ValueError(f"{truth}: expected one label for {name}; received two, on lines {lines}.")
-        other = used.setdefault(places[0], name)
+        other = names_by_position.setdefault(matches[0], name)
         if other != name:
-            line = entries[places[0]].line
+            line = entries[matches[0]].line
             raise ValueError(f"{truth}: expected one picture for line {line}; received {other} and {name}.")
-        found.append((path, indices[places[0]]))
     if missing:
         raise ValueError(
             f"{truth}: expected a label for each picture of {folder}; {len(missing)} of {len(names)} have none, "
             f"as {missing[0]}."
         )
-    return GroundTruth(found, ids, len(entries) - len(used))
+    return list(names_by_position)
 
 
-def _entries(truth: Path, names: list[str], known: ClassIndex) -> list[Entry]:
-    here = {form for name in names for form in _forms(name)}
+def _read_entries(truth: Path, names: list[str], class_index: ClassIndex) -> list[Entry]:
+    """Return the entries of a ground-truth file; `names` are those of the pictures in the folder."""
+    variants = {variant for name in names for variant in _name_variants(name)}
     try:
         lines = truth.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise ValueError(f"{truth}: expected text, a label on each line; received a binary file.") from None
-    kaggle = lines[0].strip() == KAGGLE_HEADER
-    if kaggle:
+    is_kaggle = lines[0].strip() == KAGGLE_HEADER
+    if is_kaggle:
         lines[0] = ""
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where, line = f"{truth}, line {number}", line.strip()
-        match = (KAGGLE if kaggle else LINE).fullmatch(line)
+        match = (KAGGLE if is_kaggle else LINE).fullmatch(line)
         if match is None:
             raise ValueError(f"{where}: expected [a name and] a label; received {line[:60]!r}.")
-        name, label = match.groups() if kaggle else _divided(line, here, known, where)
+        name, label = match.groups() if is_kaggle else _split_line(line, variants, class_index, where)
         entries.append(Entry(number, name, label))
     if not entries:
         raise ValueError(f"{truth}: expected a label on each line; received an empty file.")
     return entries
 
 
-def _divided(line: str, here: set[str], known: ClassIndex, where: str) -> tuple[str | None, str]:
-    """The name, if there is one, and the label of a line; where either holds spaces, what is known of both tells."""
+def _split_line(line: str, variants: set[str], class_index: ClassIndex, where: str) -> tuple[str | None, str]:
+    """Return the name of the picture, or None, and the label of a line.
+
+    Both may contain spaces. The separator is a tab if there is one. Else it is the one between a picture of
+    the folder and a class; if there is none, the line is the name of a class, or begins with the name of a
+    picture, or ends with a class, or has a label of one word, in this order.
+    """
     tabs = list(TAB.finditer(line))
-    ways = [(line[: gap.start()], line[gap.end() :]) for gap in tabs or BETWEEN.finditer(line) if gap.start()]
-    of_pictures = [way for way in ways if not here.isdisjoint(_forms(way[0]))]
-    certain = [way for way in of_pictures if way[1].isdecimal() or known.indices(way[1])]
+    splits = [(line[: gap.start()], line[gap.end() :]) for gap in tabs or SEPARATOR.finditer(line) if gap.start()]
+    with_picture = [split for split in splits if not variants.isdisjoint(_name_variants(split[0]))]
+    certain = [split for split in with_picture if split[1].isdecimal() or class_index.indices(split[1])]
     if len(certain) > 1:
-        several = " or ".join(f"{label!r} of {name!r}" for name, label in certain)
-        raise ValueError(f"{where}: expected one label; received {several}. Put a tab before it.")
-    whole = [(None, line)] if known.indices(line) and not tabs else []
-    of_classes = [way for way in ways if known.indices(way[1])]
-    usual = ways[:1] if tabs else [LINE.fullmatch(line).groups()]
-    return (certain or whole or of_pictures or of_classes or usual)[0]
+        labels = " or ".join(f"{label!r} of {name!r}" for name, label in certain)
+        raise ValueError(f"{where}: expected one label; received {labels}. Put a tab before it.")
+    label_only = [(None, line)] if class_index.indices(line) and not tabs else []
+    with_class = [split for split in splits if class_index.indices(split[1])]
+    default = splits[:1] if tabs else [LINE.fullmatch(line).groups()]
+    return (certain or label_only or with_picture or with_class or default)[0]
 
 
-def _named(entries: list[Entry], names: list[str], truth: Path) -> list[Entry]:
-    """The same, each with the name of its picture."""
-    alone = [entry for entry in entries if entry.name is None]
-    if not alone:
+def _with_names(entries: list[Entry], names: list[str], truth: Path) -> list[Entry]:
+    """Return the entries, each with the name of its picture."""
+    unnamed = [entry for entry in entries if entry.name is None]
+    if not unnamed:
         return entries
-    if len(alone) < len(entries):
+    if len(unnamed) < len(entries):
         raise ValueError(
             f"{truth}: expected names of pictures on every line or on none; "
-            f"received a label alone on line {alone[0].line}."
+            f"received a label without a name on line {unnamed[0].line}."
         )
     if len(entries) == len(names):
         return [entry._replace(name=name) for entry, name in zip(entries, names, strict=True)]
-    if all(re.fullmatch(r"ILSVRC2012_val_\d{8}", _forms(name)[-1]) for name in names):
-        return [entry._replace(name=VALIDATION.format(place)) for place, entry in enumerate(entries, start=1)]
+    if all(re.fullmatch(r"ILSVRC2012_val_\d{8}", _name_variants(name)[-1]) for name in names):
+        return [entry._replace(name=VALIDATION.format(number)) for number, entry in enumerate(entries, start=1)]
     raise ValueError(
         f"{truth}: expected as many labels as pictures, {len(names)}; received {len(entries)}. "
-        "With the pictures' names before the labels there may be more."
+        "The file may have more labels if each line begins with the name of its picture."
     )
 
 
-def _resolved(entries: list[Entry], names: ClassIndex, ids: Ids | None, truth: Path) -> tuple[list[int], Ids | None]:
-    """The class of each entry; how ImageNet's are numbered, if they are."""
-    unknown = [entry for entry in entries if not names.indices(entry.label)]
+def _class_indices(
+    entries: list[Entry], class_index: ClassIndex, ids: Ids | None, truth: Path
+) -> tuple[list[int], Ids | None]:
+    """Return the index of each entry's class, and how ImageNet's classes are numbered (None if they are not)."""
+    unknown = [entry for entry in entries if not class_index.indices(entry.label)]
     if not unknown:
-        return [names.index(entry.label, f"{truth}, line {entry.line}") for entry in entries], None
+        return [class_index.index(entry.label, f"{truth}, line {entry.line}") for entry in entries], None
     if not all(entry.label.isdecimal() for entry in entries):
-        odd = next((entry for entry in unknown if not entry.label.isdecimal()), unknown[0])
+        wrong = next((entry for entry in unknown if not entry.label.isdecimal()), unknown[0])
         raise ValueError(
-            f"{truth}, line {odd.line}: expected names of classes ({names.examples()}) or numbers, the same on "
-            f"every line; received {odd.label!r}."
+            f"{truth}, line {wrong.line}: expected names of classes ({class_index.examples()}) or numbers, "
+            f"the same on every line; received {wrong.label!r}."
         )
     numbers = [int(entry.label) for entry in entries]
-    is_imagenet = names.classes == imagenet_classes()
-    last = len(names.classes) - 1 + is_imagenet
+    is_imagenet = class_index.classes == imagenet_classes()
+    largest = len(class_index.classes) - 1 + is_imagenet
     for entry, number in zip(entries, numbers, strict=True):
-        if number > last:
-            raise ValueError(f"{truth}, line {entry.line}: expected numbers from 0 to {last}; received {number}.")
+        if number > largest:
+            raise ValueError(f"{truth}, line {entry.line}: expected numbers from 0 to {largest}; received {number}.")
     if is_imagenet:
         ids = _numbering(entries, numbers, ids, truth)
         return ([ilsvrc_ids()[number] for number in numbers] if ids == "ilsvrc" else numbers), ids
     if ids is not None:
-        raise ValueError(f"Expected `ids` for the numbers of ImageNet's classes alone. Received: ids={ids!r}")
+        raise ValueError(f"Expected `ids` only for the numbers of ImageNet's classes. Received: ids={ids!r}")
     return numbers, None
 
 
 def _numbering(entries: list[Entry], numbers: list[int], ids: Ids | None, truth: Path) -> Ids:
-    """How ImageNet's classes are numbered; every sign must agree."""
-    signs: dict[Ids, list[str]] = {"sorted": [], "ilsvrc": []}
+    """Return how ImageNet's classes are numbered. Raise `ValueError` unless all evidence supports one numbering."""
+    evidence: dict[Ids, list[str]] = {"sorted": [], "ilsvrc": []}
     if ids is not None:
-        signs[ids].append(f"ids={ids!r} was asked for")
-    for extreme, counted in ((0, "sorted"), (1000, "ilsvrc")):
+        evidence[ids].append(f"ids={ids!r} was asked for")
+    for extreme, numbering in ((0, "sorted"), (1000, "ilsvrc")):
         if extreme in numbers:
-            signs[counted].append(f"line {entries[numbers.index(extreme)].line} is {extreme}")
+            evidence[numbering].append(f"line {entries[numbers.index(extreme)].line} is {extreme}")
     for entry, number in zip(entries, numbers, strict=True):
-        known = _known(entry.name)
-        if known is None:
+        index = _index_from_name(entry.name)
+        if index is None:
             continue
-        meant = {"sorted": number, "ilsvrc": ilsvrc_ids().get(number)}
-        fitting = [counted for counted, index in meant.items() if index == known]
-        if not fitting:
-            devkit = next(number for number, index in ilsvrc_ids().items() if index == known)
+        candidates = {"sorted": number, "ilsvrc": ilsvrc_ids().get(number)}
+        matching = [numbering for numbering, candidate in candidates.items() if candidate == index]
+        if not matching:
+            devkit = next(number for number, other in ilsvrc_ids().items() if other == index)
             raise ValueError(
-                f"{truth}, line {entry.line}: expected {entry.name} to be {known} ({ID_NUMBERINGS['sorted']}) or "
+                f"{truth}, line {entry.line}: expected {entry.name} to be {index} ({ID_NUMBERINGS['sorted']}) or "
                 f"{devkit} ({ID_NUMBERINGS['ilsvrc']}); received {number}."
             )
-        if len(fitting) == 1:
-            signs[fitting[0]].append(f"line {entry.line}, {entry.name}, is {number}")
-    told = [counted for counted, found in signs.items() if found]
-    if len(told) == 1:
-        return told[0]
-    choice = " or ".join(f"{text} ({counted!r})" for counted, text in ID_NUMBERINGS.items())
-    if told:
+        if len(matching) == 1:
+            evidence[matching[0]].append(f"line {entry.line}, {entry.name}, is {number}")
+    supported = [numbering for numbering, reasons in evidence.items() if reasons]
+    if len(supported) == 1:
+        return supported[0]
+    choice = " or ".join(f"{text} ({numbering!r})" for numbering, text in ID_NUMBERINGS.items())
+    if supported:
         raise ValueError(
-            f"{truth}: expected classes numbered by {choice}; received both: {signs['sorted'][0]}, "
-            f"but {signs['ilsvrc'][0]}."
+            f"{truth}: expected classes numbered by {choice}; received both: {evidence['sorted'][0]}, "
+            f"but {evidence['ilsvrc'][0]}."
         )
     raise ValueError(f"{truth}: its numbers may be {choice}. Say which (ids; --truth-ids).")
 
 
-def _known(name: str) -> int | None:
-    """The class that a picture's name gives away: the first of the validation set, or a WordNet id."""
-    stem = _forms(name)[-1]
+def _index_from_name(name: str) -> int | None:
+    """Return the class of a picture whose name shows it: the first ten of the validation set, or a WordNet id."""
+    stem = _name_variants(name)[-1]
     if stem in FIRST_TEN:
         return ilsvrc_ids()[FIRST_TEN[stem]]
     wnid = WNID.search(name)
-    return _places().get(wnid[0]) if wnid else None
+    return _index_by_wnid().get(wnid[0]) if wnid else None
 
 
 @functools.cache
-def _places() -> dict[str | None, int]:
+def _index_by_wnid() -> dict[str | None, int]:
     return {wnid: index for index, (wnid, _) in enumerate(imagenet_classes())}
 
 
-def _forms(name: str) -> tuple[str, ...]:
-    """What a file may be called, from the whole to the bare name."""
+def _name_variants(name: str) -> tuple[str, ...]:
+    """Return a picture's name with and without its suffix, then the same without its folder."""
     base = posixpath.basename(name)
-    end = posixpath.splitext(base)[1]
-    if BETWEEN.search(end):  # "1. cat" has no suffix.
-        end = ""
-    return name, name.removesuffix(end), base, base.removesuffix(end)
+    suffix = posixpath.splitext(base)[1]
+    if SEPARATOR.search(suffix):  # "1. cat" has no suffix.
+        suffix = ""
+    return name, name.removesuffix(suffix), base, base.removesuffix(suffix)
 
 
-def _indices(classes: tuple[Class, ...], form: Callable[[str], str]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _indices_by_name(classes: tuple[Class, ...], form: Callable[[str], str]) -> dict[str, list[int]]:
+    indices: dict[str, list[int]] = {}
     for index, names in enumerate(classes):
         for name in {form(name) for name in names if name}:
-            found.setdefault(name, []).append(index)
-    return found
+            indices.setdefault(name, []).append(index)
+    return indices
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).casefold()

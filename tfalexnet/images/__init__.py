@@ -1,1 +1,1 @@
-"""From any picture file to the array that weights expect."""
+"""Pictures: decoding, preprocessing, folders and classes."""

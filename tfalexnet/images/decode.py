@@ -1,4 +1,4 @@
-"""Decoding of a picture file, of bytes or of an array to RGB or grey pixels, as an image viewer shows them."""
+"""Decoding of a picture to the 8-bit RGB or grey pixels that an image viewer shows."""
 
 from __future__ import annotations
 

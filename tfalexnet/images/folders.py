@@ -62,8 +62,8 @@ def check_folder_present(file: str | os.PathLike, folders: Collection[Path]) -> 
             break
     if missing:
         raise NotADirectoryError(
-            f"{missing}: expected the pictures that were there; it is gone, or empty. When they are back, run the same "
-            "command again: it continues from its saved results."
+            f"{missing}: expected the pictures that were there; it is gone, or empty. When they are back, run the "
+            "same command again: it continues from its saved results."
         )
 
 

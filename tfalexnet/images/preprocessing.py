@@ -1,4 +1,4 @@
-"""From a picture to exactly the array that the weights expect."""
+"""From a picture to the array that a network's weights expect."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import numpy as np
 from PIL import Image
 
 from tfalexnet.images.decode import Picture, decode, decode_plain_jpeg, imported_tensorflow
-from tfalexnet.images.resize import resize_bilinear
 
-LARGEST = 1 << 14  # Pixels a side, beyond any use; a damaged file could ask for any number.
+LARGEST = 1 << 14  # Pixels a side. A damaged file could contain any number.
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """How a picture becomes an input: resized, cropped, channels ordered, scaled, shifted.
+    """Resizing, cropping, order of channels, scaling and subtraction of a mean.
 
     The result is `(crop of the resized picture · scale − mean) / std`, float32, crop×crop×channels.
 
     Attributes:
-        resize: "squash" makes the picture size×size; "shorter side" keeps its proportions.
-        size: pixels of the resized side.
-        crop: pixels of the side of the centre crop.
-        antialias: False is OpenCV's INTER_LINEAR, in floats; True is Pillow's BILINEAR, to whole
-            grey levels.
+        resize: "squash" resizes the picture to size×size; "shorter side" keeps its proportions.
+        size: pixels of the resized picture: of both sides, or of the shorter side.
+        crop: pixels of each side of the centre crop.
+        antialias: False is OpenCV's INTER_LINEAR, in floating point; True is Pillow's BILINEAR, rounded
+            to integer pixel values.
         channels: order of the channels; "L" is one grey channel.
-        scale: factor for the grey levels 0–255.
-        mean: after scaling, one number a channel or a whole picture, crop×crop or larger (its
-            centre is used), in the order of `channels`.
-        std: after scaling, one number a channel.
+        scale: factor for the pixel values 0–255.
+        mean: subtracted after scaling, in the order of `channels`: one number per channel, or a mean
+            picture of crop×crop pixels or more, of which the centre is used.
+        std: divisor after scaling, one number or one per channel.
     """
 
     resize: Literal["squash", "shorter side"]
@@ -46,18 +45,17 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        for name, known in {"resize": ("squash", "shorter side"), "channels": ("RGB", "BGR", "L")}.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Expected `{name}` to be one of {', '.join(known)}. Received: {getattr(self, name)!r}"
-                )
+        for name, choices in {"resize": ("squash", "shorter side"), "channels": ("RGB", "BGR", "L")}.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}. Received: {value!r}")
         sides = (self.crop, self.size)
         if not all(type(side) is int for side in sides) or not 0 < self.crop <= self.size <= LARGEST:
             raise ValueError(f"Expected 0 < crop <= size <= {LARGEST}. Received: crop={self.crop}, size={self.size}")
         channels = len(self.channels)
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
-        picture = mean.ndim == 3 and min(mean.shape[:2]) >= self.crop and mean.shape[2] == channels
-        if not (mean.shape == (channels,) or picture) or not np.isfinite(mean).all():
+        is_picture = mean.ndim == 3 and min(mean.shape[:2]) >= self.crop and mean.shape[2] == channels
+        if not (mean.shape == (channels,) or is_picture) or not np.isfinite(mean).all():
             raise ValueError(
                 f"Expected a mean of {channels} finite numbers, or a picture. Received: shape {mean.shape}"
             )
@@ -65,77 +63,80 @@ class Preprocessing:
             raise ValueError(f"Expected finite `scale` and positive `std`. Received: {self.scale!r} and {self.std!r}")
 
     def __eq__(self, other: object) -> bool:
-        """Whether pictures become the same; the mean counts as it is used, in float32."""
-        return isinstance(other, Preprocessing) and self._identity == other._identity
+        """Return whether both give the same result for every picture; means are compared in float32."""
+        return isinstance(other, Preprocessing) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        return hash(self._key)
 
     @functools.cached_property
-    def _identity(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[Any, ...]:
         mean = np.asarray(self.mean, np.float32)
-        others = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"mean": None}
-        return (*others.values(), mean.shape, mean.tobytes())
+        return (*(self._fields() | {"mean": None}).values(), mean.shape, mean.tobytes())
+
+    def _fields(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one input."""
+        """The shape of one preprocessed picture."""
         return self.crop, self.crop, len(self.channels)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON takes them; of a mean picture its shape and hash."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Return the fields in a form that JSON can store; a mean picture is replaced by its shape and hash."""
         mean = np.asarray(self.mean, np.float32)
         if mean.ndim > 1:
-            fields["mean"] = {"shape": list(mean.shape), "sha256": hashlib.sha256(mean.tobytes()).hexdigest()}
+            stored = {"shape": list(mean.shape), "sha256": hashlib.sha256(mean.tobytes()).hexdigest()}
         else:
-            fields["mean"] = np.asarray(self.mean).tolist()
-        return fields | {"std": list(self.std)}
+            stored = np.asarray(self.mean).tolist()
+        return self._fields() | {"mean": stored, "std": list(self.std)}
 
     def summary(self, view: str = "") -> str:
-        """The same in a line, with another view than the centre where one is given."""
+        """Return the fields as one line of text, with `view` in place of the centre crop if it is given."""
         mean = np.asarray(self.mean)
-        kind = "squashed to {0}×{0}" if self.resize == "squash" else "shorter side to {0}"
+        resized = (
+            f"squashed to {self.size}×{self.size}" if self.resize == "squash" else f"shorter side to {self.size}"
+        )
         antialiased = "antialiased" if self.antialias else "not antialiased"
         subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
         divided = ", ".join(f"{level:.6g}" for level in self.std)
         levels = f"({self.channels} · {self.scale:.6g} − {subtracted}) / ({divided})"
-        view = view or f"the centre {self.crop}×{self.crop}"
-        return f"{kind.format(self.size)}, bilinear, {antialiased}; {view}; {levels}"
+        return f"{resized}, bilinear, {antialiased}; {view or f'the centre {self.crop}×{self.crop}'}; {levels}"
 
     def __call__(self, picture: Picture) -> np.ndarray:
-        """The input for one picture, float32.
+        """Return one preprocessed picture, float32, (crop, crop, channels).
 
         Raises:
-            PictureError: it cannot be read as a picture.
-            TypeError: it is none of the kinds of `Picture`.
+            PictureError: the picture cannot be read.
+            TypeError: the argument is not a `Picture`.
         """
         return self.views(picture, 1)[0]
 
     def views(self, picture: Picture, crops: Literal[1, 10] = 1) -> np.ndarray:
-        """The inputs for one picture, (crops, crop, crop, channels), float32.
+        """Return preprocessed crops of one picture, float32, (crops, crop, crop, channels).
 
-        Ten are those of the paper (section 4.1): the four corners and the centre of the size×size
-        picture, and all five mirrored. A mean that is a picture is cut where the picture is.
+        One crop is the centre. Ten are those of the paper (section 4.1): the four corners and the centre
+        of the size×size picture, then the mirror images of these five. A mean picture is cropped at the
+        same position as the picture.
 
         Raises:
-            PictureError, TypeError: as above.
-            ValueError: another number of crops.
+            PictureError, TypeError: as for a call.
+            ValueError: `crops` is neither 1 nor 10.
         """
         if crops not in (1, 10):
             raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
-        pixels, room = self.resized(picture), self.size - self.crop
+        pixels, end = self.resized(picture), self.size - self.crop
         if crops == 1:
             return self.normalize(centre_crop(pixels, self.crop))[None]
-        corners = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
-        upright = [self.normalize(_cut(pixels, *corner, self.crop), corner) for corner in corners]
+        corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
+        upright = [self.normalize(_crop(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
 
     def resized(self, picture: Picture) -> np.ndarray:
-        """The picture before it is cropped: levels 0–255, size×size×channels, RGB, float32.
+        """Return the picture before it is cropped: float32, (size, size, channels), RGB or grey, 0–255.
 
         Raises:
-            PictureError, TypeError: as above.
+            PictureError, TypeError: as for a call.
         """
         mode = "L" if self.channels == "L" else "RGB"
         pixels = None if self.antialias else decode_plain_jpeg(picture, mode)
@@ -143,64 +144,70 @@ class Preprocessing:
             image = decode(picture)
             image = image if image.mode == mode else image.convert(mode)
             if self.antialias:
-                image = image.resize(self._resized(*image.size), Image.Resampling.BILINEAR)
+                image = image.resize(self._resized_size(*image.size), Image.Resampling.BILINEAR)
             pixels = np.asarray(image).reshape(image.height, image.width, -1)
-        return centre_crop(self._interpolated(pixels), self.size).astype(np.float32, copy=False)
+        return centre_crop(self._interpolate(pixels), self.size).astype(np.float32, copy=False)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
-        """The last step alone: RGB (or grey) levels 0–255, (…, crop, crop, channels), to inputs.
+        """Return cropped pixels with their channels ordered, scaled, and with the mean subtracted.
 
-        Takes and gives a float32 array or tensor. `corner` is where a mean picture of the resized
-        size is cut; None is the centre.
+        Args:
+            pixels: float32 array or tensor (…, crop, crop, channels), RGB or grey, 0–255.
+            corner: row and column at which a mean picture of size×size pixels is cropped; None is the centre.
+
+        Returns:
+            The same type and shape.
         """
         if self.channels == "BGR":
             pixels = pixels[..., ::-1]
         mean = self._mean
         if corner is not None and np.shape(self.mean)[:2] == (self.size, self.size):
-            mean = _cut(np.asarray(self.mean, np.float32), *corner, self.crop)
-        # A pass over the picture is not done for nothing; BVLC's has neither scale nor deviation.
+            mean = _crop(np.asarray(self.mean, np.float32), *corner, self.crop)
+        # Operations without effect are skipped: BVLC's preprocessing has neither `scale` nor `std`.
         pixels = (pixels if self.scale == 1 else pixels * np.float32(self.scale)) - mean
         return pixels if self.std == (1.0,) else pixels / np.asarray(self.std, np.float32)
 
     @functools.cached_property
     def _mean(self) -> np.ndarray:
-        """What is subtracted from the centre; a whole picture also of one number a channel, which NumPy
-        subtracts twice as fast.
+        """The mean for the centre crop, (crop, crop, channels).
+
+        A mean per channel is expanded to a picture, which NumPy subtracts twice as fast.
         """
         mean = np.asarray(self.mean, np.float32)
         return centre_crop(mean, self.crop) if mean.ndim == 3 else np.tile(mean, (self.crop, self.crop, 1))
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after resizing."""
+    def _resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height after resizing."""
         if self.resize == "squash":
             return self.size, self.size
         shorter = min(width, height)
         return max(self.size, width * self.size // shorter), max(self.size, height * self.size // shorter)
 
-    def _interpolated(self, pixels: Any) -> np.ndarray:
-        """An array or a tensor, (height, width, channels), resized by OpenCV's INTER_LINEAR if it is not yet."""
+    def _interpolate(self, pixels: Any) -> np.ndarray:
+        """Return an array or tensor (height, width, channels), resized by INTER_LINEAR if its size differs."""
         height, width = pixels.shape[:2]
-        new = self._resized(width, height)
-        if new == (width, height):
+        new_width, new_height = self._resized_size(width, height)
+        if (new_width, new_height) == (width, height):
             return np.asarray(pixels)
         tf = imported_tensorflow()
         if tf is None:
-            return resize_bilinear(np.asarray(pixels), *new[::-1])
+            return resize_bilinear(np.asarray(pixels), new_height, new_width)
         with tf.device("CPU"):
-            # What tf.image.resize(antialias=False) calls, without a third of a millisecond around it.
-            return tf.raw_ops.ResizeBilinear(images=pixels[None], size=new[::-1], half_pixel_centers=True)[0].numpy()
+            # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
+            size = (new_height, new_width)
+            return tf.raw_ops.ResizeBilinear(images=pixels[None], size=size, half_pixel_centers=True)[0].numpy()
 
 
-# Caffe's mean grey levels of ILSVRC 2012, in B, G, R (BVLC/caffe, data/ilsvrc12).
+# Caffe's mean pixel values of ILSVRC 2012, in B, G, R (BVLC/caffe, data/ilsvrc12).
 ILSVRC_MEAN_BGR = (104.00699, 116.66877, 122.67891)
 
-# Section 2 of the paper: the shorter side to 256, its centre, the mean over the training pictures subtracted;
-# here that of each channel, as Caffe publishes it.
+# Section 2 of the paper: the shorter side to 256, the centre crop, minus the mean of the training pictures;
+# here their mean per channel, as published by Caffe.
 PAPER = Preprocessing("shorter side", 256, 227, antialias=True, channels="RGB", mean=ILSVRC_MEAN_BGR[::-1])
 
 BVLC = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=ILSVRC_MEAN_BGR)
 
-# pytorch/vision, references/classification: levels 0–1, mean and deviation of ImageNet.
+# pytorch/vision, references/classification: pixel values 0–1, mean and standard deviation of ImageNet.
 TORCHVISION = Preprocessing(
     "shorter side",
     256,
@@ -214,10 +221,45 @@ TORCHVISION = Preprocessing(
 
 
 def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:
-    """The crop×crop middle of a picture."""
+    """Return the crop×crop pixels in the centre of a picture."""
     top, left = ((side - crop) // 2 for side in pixels.shape[:2])
-    return _cut(pixels, top, left, crop)
+    return _crop(pixels, top, left, crop)
 
 
-def _cut(pixels: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
+def _crop(pixels: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
     return pixels[top : top + crop, left : left + crop]
+
+
+def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a picture in another size, interpolated without antialiasing as by OpenCV's INTER_LINEAR.
+
+    For use without TensorFlow, whose import takes longer. The result is that of
+    `tf.raw_ops.ResizeBilinear(half_pixel_centers=True)`, in the same order of operations: interpolation
+    along the rows, then between them, each as a + (b − a)·t.
+
+    Args:
+        pixels: (rows, columns, channels), of any dtype that float32 can represent.
+        height: number of rows of the result.
+        width: number of columns of the result.
+
+    Returns:
+        float32 (height, width, channels).
+    """
+    (above, below, down), (left, right, along) = map(_neighbours, (height, width), pixels.shape[:2])
+
+    def interpolate_row(index: np.ndarray) -> np.ndarray:
+        rows = pixels[index]
+        start, end = (rows[:, columns].astype(np.float32, copy=False) for columns in (left, right))
+        return start + (end - start) * along[:, None]
+
+    upper = interpolate_row(above)
+    return upper + (interpolate_row(below) - upper) * down[:, None, None]
+
+
+def _neighbours(new: int, old: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each new index the old indices before and after it, and its distance from the one before."""
+    scale = np.float32(old) / np.float32(new)
+    position = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    before = np.floor(position)
+    start, end = np.maximum(before, 0).astype(int), np.minimum(np.ceil(position), old - 1).astype(int)
+    return start, end, position - before

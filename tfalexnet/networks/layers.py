@@ -157,15 +157,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "size": self.size,
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "k": self.k,
-            "divide_alpha": self.divide_alpha,
-            "region": self.region,
-            "groups": self.groups,
-        }
+        names = ("size", "alpha", "beta", "k", "divide_alpha", "region", "groups")
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Any
 
 LARGEST_SIZE = 1 << 16  # Bound of each integer: pixels a side, channels, filters, units, strides.
 LONGEST_TEXT = 200
+MOST_LAYERS = 256
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear", "elu", "gelu", "leaky_relu", "relu6", "selu", "silu", "softplus")
 INITIALIZERS = (
@@ -38,8 +39,7 @@ def _is_name(value: Any) -> bool:
     return _is_text(value) and value not in ("", "input", "prob") and not {"/", ":"} & set(value)
 
 
-def is_size(value: Any) -> bool:
-    """Return whether a value is an integer from 1 to `LARGEST_SIZE`."""
+def _is_size(value: Any) -> bool:
     return type(value) is int and 0 < value <= LARGEST_SIZE
 
 
@@ -49,6 +49,10 @@ def _is_number(value: Any) -> bool:
 
 def _is_positive(value: Any) -> bool:
     return _is_number(value) and value > 0
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_size, value))
 
 
 def _is_kernel_init(value: Any) -> bool:
@@ -62,11 +66,16 @@ def _one_of(*values: str | bool | None) -> tuple[str, Callable[[Any], bool]]:
     return f"one of {', '.join(map(str, values))}", lambda value: (type(value), value) in allowed
 
 
-INTEGER = f"an integer from 1 to {LARGEST_SIZE}", is_size
-# For each field what it must be, in words for messages and as a test of a value.
+INTEGER = f"an integer from 1 to {LARGEST_SIZE}", _is_size
+# For each field of a table or a row what it must be, as text for messages and as a test of a value.
 FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": (f"printable text of 1 to {LONGEST_TEXT} characters, without / and :, not input or prob", _is_name),
     "source": (f"printable text of at most {LONGEST_TEXT} characters", _is_text),
+    "input_shape": (f"3 integers from 1 to {LARGEST_SIZE}", _is_shape),
+    "layers": (
+        f"a list of at most {MOST_LAYERS} layers",
+        lambda value: isinstance(value, list) and len(value) <= MOST_LAYERS,
+    ),
     **dict.fromkeys(("size", "filters", "units", "stride", "groups"), INTEGER),
     **dict.fromkeys(("alpha", "beta", "k"), ("a positive number", _is_positive)),
     "bias_init": ("a finite number", _is_number),
@@ -89,19 +98,16 @@ def error(where: str, expected: str, received: Any) -> ValueError:
     return ValueError(f"{where}: expected {expected}; received {reprlib.repr(received)}")
 
 
-def check_keys(fields: Any, required: Iterable[str], optional: Iterable[str], where: str) -> None:
-    """Raise `ValueError` if `fields` is not a dictionary with all required keys and no unknown ones."""
-    keys = set(fields) if isinstance(fields, dict) else set()
-    if not set(required) <= keys <= {*required, *optional}:
+def check_fields(fields: Any, required: Iterable[str], optional: Iterable[str], where: str) -> None:
+    """Raise `ValueError` if a field is missing or unknown, or has a value that `FIELDS` does not allow."""
+    keys = list(fields) if isinstance(fields, dict) else []
+    if not set(required) <= set(keys) <= {*required, *optional}:
         expected = ", ".join([*required, *(f"[{name}]" for name in optional)])
-        raise error(where, f"the fields {expected}", list(fields) if isinstance(fields, dict) else fields)
-
-
-def check_value(name: str, value: Any, where: str) -> None:
-    """Raise `ValueError` if the value of a field is not what `FIELDS` requires."""
-    expected, is_valid = FIELDS[name]
-    if not is_valid(value):
-        raise error(where, f"`{name}` to be {expected}", value)
+        raise error(where, f"the fields {expected}", keys or fields)
+    for name, value in fields.items():
+        expected, is_valid = FIELDS[name]
+        if not is_valid(value):
+            raise error(where, f"`{name}` to be {expected}", value)
 
 
 def row_from_dict(fields: Any, row_types: Mapping[str, type], where: str) -> Any:
@@ -113,15 +119,13 @@ def row_from_dict(fields: Any, row_types: Mapping[str, type], where: str) -> Any
     kind = fields.get("type") if isinstance(fields, dict) else None
     if not isinstance(kind, str) or kind not in row_types:
         raise error(where, f"a layer whose `type` is one of {', '.join(row_types)}", fields)
-    defaults = {field.name: field.default for field in dataclasses.fields(row_types[kind])}
-    optional = [name for name, default in defaults.items() if default is not dataclasses.MISSING]
-    check_keys(fields, ["type", *(name for name in defaults if name not in optional)], optional, where)
     values = {name: value for name, value in fields.items() if name != "type"}
-    for name, value in values.items():
-        check_value(name, value, where)
-        if isinstance(value, dict):
-            ((key, stddev),) = value.items()
-            values[name] = Normal(stddev, NORMALS[key])
+    members = dataclasses.fields(row_types[kind])
+    required = [member.name for member in members if member.default is dataclasses.MISSING]
+    check_fields(values, required, [member.name for member in members if member.name not in required], where)
+    if isinstance(values.get("kernel_init"), dict):
+        ((key, stddev),) = values["kernel_init"].items()
+        values["kernel_init"] = Normal(stddev, NORMALS[key])
     return row_types[kind](**values)
 
 

@@ -9,16 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfalexnet.networks.row_json import (
-    LARGEST_SIZE,
-    Normal,
-    check_keys,
-    check_value,
-    error,
-    is_size,
-    row_from_dict,
-    row_to_dict,
-)
+from tfalexnet.networks.row_json import LARGEST_SIZE, Normal, check_fields, error, row_from_dict, row_to_dict
 
 KernelInit = Normal | str
 """A normal distribution, or the name of a Keras initializer."""
@@ -120,9 +111,7 @@ Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 Layer = Pad | Conv | Activation | Norm | Pool | Flatten | Dense | Dropout
 ROW_TYPES = {kind.__name__: kind for kind in (Pad, Conv, Activation, Norm, Pool, Flatten, Dense, Dropout)}
 
-# Bounds of a table that is read from a file.
-MOST_LAYERS = 256
-LARGEST_COUNT = 1 << 31  # Parameters of a layer, and numbers in its output for one picture.
+LARGEST_COUNT = 1 << 31  # In a table from a file: parameters of a layer, and numbers in its output for one picture.
 
 
 @dataclass(frozen=True)
@@ -149,17 +138,11 @@ class Architecture:
             ValueError: a field is missing, unknown or out of its range, or the layers cannot follow each
                 other.
         """
-        check_keys(fields, ("name", "source", "input_shape", "layers"), (), "architecture")
-        name, source, shape, rows = (fields[key] for key in ("name", "source", "input_shape", "layers"))
-        check_value("name", name, "architecture")
-        check_value("source", source, "architecture")
-        if not (isinstance(shape, list) and len(shape) == 3 and all(map(is_size, shape))):
-            raise error("architecture", f"`input_shape` to be 3 integers from 1 to {LARGEST_SIZE}", shape)
-        if not (isinstance(rows, list) and len(rows) <= MOST_LAYERS):
-            raise error("architecture", f"`layers` to be a list of at most {MOST_LAYERS} layers", rows)
-        layers = tuple(row_from_dict(row, ROW_TYPES, f"layer {number}") for number, row in enumerate(rows, start=1))
+        check_fields(fields, ("name", "source", "input_shape", "layers"), (), "architecture")
+        rows = enumerate(fields["layers"], start=1)
+        layers = tuple(row_from_dict(row, ROW_TYPES, f"layer {number}") for number, row in rows)
         _check_order(layers)
-        architecture = cls(name, source, tuple(shape), layers)
+        architecture = cls(fields["name"], fields["source"], tuple(fields["input_shape"]), layers)
         _check_shapes(architecture)
         return architecture
 
