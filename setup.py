@@ -1,4 +1,4 @@
-"""Packaging; everything is said in setup.cfg."""
+"""Packaging; pyproject.toml holds the metadata."""
 
 from setuptools import setup
 

@@ -1,9 +1,9 @@
-"""Convert Caffe weights in a NumPy file, such as bvlc_alexnet.npy, for Keras.
+"""Convert Caffe weights in a NumPy file, such as bvlc_alexnet.npy, to Keras weights.
 
     python converters/caffe_npy_to_keras.py bvlc_alexnet.npy
 
-244 MB take about a second and become weights/bvlc_alexnet.weights.h5.
-`tfalexnet convert` is the same.
+Writes weights/bvlc_alexnet.weights.h5. A file of 244 MB takes about a second.
+The same as `tfalexnet convert`.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""Convert what Caffe itself wrote, of 2014 or later, for Keras.
+"""Convert a .caffemodel written by Caffe since 2014 to Keras weights.
 
     python converters/caffemodel_to_keras.py bvlc_alexnet.caffemodel
 
-No Caffe is needed. 244 MB take about a second and become weights/bvlc_alexnet.weights.h5.
-bvlc_alexnet and bvlc_reference_caffenet have equal shapes; their files list their layers, whose order
-tells them apart, and --architecture overrules it.
-`tfalexnet convert` is the same.
+Caffe is not required. Writes weights/bvlc_alexnet.weights.h5. A file of 244 MB takes about a second.
+The shapes of bvlc_alexnet and bvlc_reference_caffenet are equal; the order of the layers in the file
+distinguishes them. --architecture overrides it.
+The same as `tfalexnet convert`.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Convert AlexNet_compressed.net of Deep Compression, 9 MB, for Keras.
+"""Convert AlexNet_compressed.net of Deep Compression (9 MB) to Keras weights.
 
     python converters/deep_compression_to_keras.py AlexNet_compressed.net
 
-The same network as bvlc_alexnet at the same accuracy; what is written has its full 244 MB again.
-`tfalexnet convert` is the same.
+The architecture is bvlc_alexnet, at the same accuracy. The output has the full size of 244 MB.
+The same as `tfalexnet convert`.
 """
 
 import sys

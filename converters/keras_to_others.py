@@ -1,10 +1,10 @@
-"""Convert a .weights.h5 for Caffe, PyTorch, NumPy or Deep Compression.
+"""Convert Keras weights (.weights.h5) for Caffe, PyTorch, NumPy or Deep Compression.
 
     python converters/keras_to_others.py weights/bvlc_alexnet.weights.h5 --output bvlc_alexnet.caffemodel
 
-The end of the output's name chooses: .caffemodel, .npy (caffe-tensorflow), .safetensors (a PyTorch
-state dict), .npz, .net (tfalexnet compress makes weights fit it), .weights.h5.
-`tfalexnet convert` is the same.
+The suffix of the output selects the format: .caffemodel, .npy (caffe-tensorflow), .safetensors (a PyTorch
+state dict), .npz, .weights.h5, or .net (Deep Compression; compress the weights first: `tfalexnet compress`).
+The same as `tfalexnet convert`.
 """
 
 import sys

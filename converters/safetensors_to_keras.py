@@ -1,9 +1,9 @@
-"""Convert a .safetensors file for Keras.
+"""Convert a .safetensors file to Keras weights.
 
     python converters/safetensors_to_keras.py model.safetensors
 
-A PyTorch state dict, with torchvision's names or with conv1.weight, conv1.bias …
-`tfalexnet convert` is the same.
+The file is a PyTorch state dict with torchvision's names, or with conv1.weight, conv1.bias …
+The same as `tfalexnet convert`.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""Convert a PyTorch state dict (.pth), such as torchvision's, for Keras.
+"""Convert a PyTorch state dict (.pth), such as torchvision's, to Keras weights.
 
     python converters/torch_to_keras.py alexnet-owt-7be5be79.pth
 
-No PyTorch is needed and nothing that the pickle says is run. Files of torch before and after 1.6 are
-read. A whole pickled module is refused: save model.state_dict().
-`tfalexnet convert` is the same.
+PyTorch is not required, and no code in the pickle is executed. Both file layouts are read, that of torch
+before 1.6 and that of 1.6 and later. A pickled module is rejected: save model.state_dict() instead.
+The same as `tfalexnet convert`.
 """
 
 import sys

@@ -10,7 +10,7 @@ from conftest import ROOT
 from nets import random_parameters, write_npy
 
 from tfalexnet.cli import main as __main__
-from tfalexnet.cli.arguments import parse
+from tfalexnet.cli.train import command
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 
@@ -24,13 +24,19 @@ def example(name: str, *arguments: object, cwd) -> str:
 @pytest.mark.parametrize("name", ["cats_dogs", "fashion_mnist", "flowers17", "imagenette", "mnist"])
 def test_what_a_user_types_comes_before_what_an_example_says(name, monkeypatch):
     parsed = []
-    monkeypatch.setattr(__main__, "main", lambda: parsed.append(parse()))
+
+    def parse():
+        assert sys.argv[1] == "train"
+        parsed.append(command.make_context("train", sys.argv[2:]).params)
+
+    monkeypatch.setattr(__main__, "main", parse)
     for flags in ([], ["--epochs", "3", "--batch-size", "7", "--precision", "float32", "--architecture", "mine"]):
         monkeypatch.setattr(sys, "argv", ["train.py", "DATA", "--output", "RUN", *flags])
         runpy.run_path(str(ROOT / "examples" / f"train_{name}.py"), run_name="__main__")
     plain, asked = parsed
-    assert plain.data == asked.data == "DATA" and plain.epochs != 3
-    assert (asked.epochs, asked.batch_size, asked.precision, asked.architecture) == (3, 7, "float32", "mine")
+    assert plain["data"] == asked["data"] == "DATA" and plain["epochs"] != 3
+    assert (asked["epochs"], asked["batch_size"]) == (3, 7)
+    assert (asked["precision"], asked["architecture"]) == ("float32", "mine")
 
 
 @pytest.mark.parametrize(

@@ -246,13 +246,13 @@ def test_an_output_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("arguments", ["", "bla", "predict", "predict a --top 0", "predict a --x"])
 def test_wrong_usage(arguments):
     run = tfalexnet(*arguments.split())
-    assert run.returncode == 2 and run.stderr.startswith("usage: tfalexnet") and "Traceback" not in run.stderr
+    assert run.returncode == 2 and run.stderr.startswith("Usage: tfalexnet") and "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["convert"], ["list"]])
 def test_help(command):
     run = tfalexnet(*command, "--help")
-    assert run.stdout.startswith("usage: tfalexnet") and len(run.stdout.splitlines()) < 30
+    assert run.stdout.startswith("Usage: tfalexnet") and len(run.stdout.splitlines()) < 30
 
 
 def test_list_names_source_and_accuracy():

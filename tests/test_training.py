@@ -13,10 +13,10 @@ from nets import small
 
 import tfalexnet
 from tfalexnet import training
-from tfalexnet.cli.arguments import RECIPES
+from tfalexnet.cli.train import recipes_table
 from tfalexnet.networks.catalog import ARCHITECTURES, KRIZHEVSKY2012
 from tfalexnet.training.optimizer import Momentum
-from tfalexnet.training.recipes import CAFFE, FINE_TUNE, PAPER, SOURCES
+from tfalexnet.training.recipes import CAFFE, FINE_TUNE, FINE_TUNE_RATES, PAPER, SOURCES
 
 NET = small(KRIZHEVSKY2012, dropout=0.0)
 RATE = 1e-3
@@ -235,7 +235,8 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
         figures = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
         return re.split("  +", "  ".join([name, optimizer, *figures, recipe.schedule, recipe.augment]))
 
-    lines = RECIPES.split("\n\n")[0].splitlines()
+    table, notes = recipes_table().split("\n\n")
+    lines = table.splitlines()
     shown = [re.split("  +", line) for line in lines if line != "source, of"][1:]
     usual = {"paper": PAPER, "caffe": CAFFE}
     like = {
@@ -246,10 +247,10 @@ def test_the_help_of_the_command_line_has_the_recipes_as_they_are():
     }
     own = {name: recipe for name, recipe in SOURCES.items() if name not in like}
     assert shown == [row(name, recipe) for name, recipe in (training.RECIPES | own).items()]
-    notes = RECIPES.split("\n\n")[1].replace(" and ", ", ")
+    notes = notes.replace(" and ", ", ")
     for kind in usual:
         assert f"{kind} for {', '.join(name for name in like if like[name] == kind)}" in notes
-    for name, rate in training.FINE_TUNE_RATES.items():
+    for name, rate in FINE_TUNE_RATES.items():
         assert f"fine-tune of {name} has rate {rate:g}" in notes
 
 

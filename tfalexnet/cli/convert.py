@@ -10,7 +10,7 @@ import click
 from tfalexnet.cli.options import NAME_OR_PATH, PATH, overwrite_option
 
 
-def parse_renamed(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Return {old: new} for values of the form OLD=NEW."""
     renamed = {}
     for value in values:

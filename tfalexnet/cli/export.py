@@ -31,7 +31,7 @@ from tfalexnet.cli.options import NAME_OR_PATH, PATH, overwrite_option
 def command(
     weights: str, format_: str, precision: str, output: Path | None, pictures: Path | None, overwrite: bool
 ) -> int:
-    """Write a network for TensorFlow Serving, LiteRT, ONNX or OpenVINO."""
+    """Export a network to TensorFlow, LiteRT, ONNX or OpenVINO."""
     from tfalexnet.exporters.export import export
 
     output = export(weights, output, format_, precision, pictures, overwrite)

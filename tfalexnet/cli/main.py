@@ -15,8 +15,18 @@ from tfalexnet import __version__
 from tfalexnet.io.terminal import discard_output, explain_os_error, print_error, silence_libraries
 
 PROGRAM = "tfalexnet"
-COMMANDS = (
-    *("predict", "convert", "info", "compress", "export", "features", "evaluate", "verify", "diff", "train", "list"),
+COMMANDS = (  # In the order of the help; each is a module of this package with the object `command`.
+    "predict",
+    "convert",
+    "info",
+    "compress",
+    "export",
+    "features",
+    "evaluate",
+    "verify",
+    "diff",
+    "train",
+    "list",
 )
 COMPLETION = "_TFALEXNET_COMPLETE"  # Set by the shell when it asks for completions.
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.

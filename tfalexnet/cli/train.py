@@ -37,7 +37,7 @@ class TrainCommand(click.Command):
         formatter.write(f"\n{recipes_table()}\n")
 
 
-def parse_devices(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """Return the names between commas."""
     return None if value is None else tuple(value.split(","))
 
@@ -110,7 +110,7 @@ def parse_devices(ctx: click.Context, param: click.Parameter, value: str | None)
 )
 @click.pass_obj
 def command(command_line: str, **flags: Any) -> int:
-    """Train on your own pictures; an interrupted training can be resumed."""
+    """Train on your own pictures; interrupted runs can be resumed."""
     from tfalexnet.data.datasets import read
     from tfalexnet.training.distribute import get_strategy
     from tfalexnet.training.loop import Options, Stopped
