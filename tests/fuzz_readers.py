@@ -65,6 +65,7 @@ from tfalexnet.checkpoints.checkpoint import (
 )
 from tfalexnet.checkpoints.formats import Contents, deep_compression, state_dict
 from tfalexnet.checkpoints.formats.torch_pth import MAGIC_STREAM
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import classes_from_labels
 from tfalexnet.networks.spec import Architecture, Conv, Dense, Flatten
 
@@ -101,7 +102,7 @@ def written(suffix: str, parameters: dict = PARAMETERS) -> Seeds:
         path = Path(folder) / f"net{suffix}"
         for process in (PREPROCESSING["bvlc_alexnet"], None):
             labels = classes_from_labels(["a", "b", "c"]) if process else ()
-            write_checkpoint(path, Checkpoint(parameters, NET, process, labels))
+            write_checkpoint(path, Checkpoint(parameters, ModelSpec(NET, process, labels)))
             yield "own", path.read_bytes()
         FORMATS[suffix].write(path, Contents(parameters, flatten=FORMATS[suffix].FLATTEN))
         yield "bare", path.read_bytes()
@@ -690,9 +691,9 @@ def touch(contents: Contents) -> None:
 def ways(reader: Reader, path: Path, number: int) -> Iterator[Callable[[], int | None]]:
     """All that may be asked of a file; the answer is the number of classes that the file has names for."""
     yield lambda: touch(reader.read(path))
-    yield lambda: len(read_checkpoint(path, NET).classes)
+    yield lambda: len(read_checkpoint(path, NET).spec.classes)
     if number % 4 == 0:
-        yield lambda: len(read_checkpoint(path).classes)
+        yield lambda: len(read_checkpoint(path).spec.classes)
         yield lambda: len(read_description(path)[1])
 
 

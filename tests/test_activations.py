@@ -24,6 +24,7 @@ from tfalexnet.checkpoints.checkpoint import (
     read_description,
     write_checkpoint,
 )
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.inference import features as activations
@@ -41,7 +42,9 @@ def file(tmp_path, monkeypatch):
     """Weights of a small network, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     process = dataclasses.replace(BVLC, size=32, crop=32)
-    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(THIN), THIN, process, numbered_classes(10)))
+    write_checkpoint(
+        "net.weights.h5", Checkpoint(random_parameters(THIN), ModelSpec(THIN, process, numbered_classes(10)))
+    )
     return "net.weights.h5"
 
 
@@ -80,7 +83,9 @@ def test_torchvisions_names_give_what_pytorch_gives(tmp_path):
     net = small(ARCHITECTURES["one_weird_trick"])
     parameters = random_parameters(net)
     process = PREPROCESSING["one_weird_trick"]
-    write_checkpoint(tmp_path / "owt.weights.h5", Checkpoint(parameters, net, process, numbered_classes(10)))
+    write_checkpoint(
+        tmp_path / "owt.weights.h5", Checkpoint(parameters, ModelSpec(net, process, numbered_classes(10)))
+    )
     read = read_checkpoint
     module = torch_module(net, parameters).eval()
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
@@ -200,7 +205,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(file, folder,
 
     with monkeypatch.context() as patch:
         patch.setattr(activations, "Progress", Vanishing)
-        patch.setattr(inference, "AHEAD", 1)
+        patch.setattr(inference, "BATCHES_AHEAD", 1)
         with pytest.raises(NotADirectoryError, match="photos: expected the pictures that were there; it is gone, or"):
             extract_features(folder, "f.h5", "fc4", file, batch=1)
     with h5py.File("f.h5.part") as part:

@@ -9,6 +9,7 @@ from caffe import caffemodel
 from nets import each_norm, random_parameters, small
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import classes_from_labels
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.networks.catalog import (
@@ -91,7 +92,7 @@ def write(tmp_path):
 
     def write(name, parameters, process=PROCESS, labels=LABELS, net=CIFAR10_18PCT):
         path = tmp_path / name
-        write_checkpoint(path, Checkpoint(parameters, net, process, labels))
+        write_checkpoint(path, Checkpoint(parameters, ModelSpec(net, process, labels)))
         return path
 
     return write
@@ -170,7 +171,7 @@ def test_a_square_kernel_transposed(tmp_path):
     parameters = random_parameters(net)
     other = replaced(parameters, "fc7", np.transpose)
     for name, each in (("a.npz", parameters), ("b.npz", other)):
-        write_checkpoint(tmp_path / name, Checkpoint(each, net, BVLC, LABELS))
+        write_checkpoint(tmp_path / name, Checkpoint(each, ModelSpec(net, BVLC, LABELS)))
     found = diff(tmp_path / "a.npz", tmp_path / "b.npz", net)
     assert rows_of(found)["fc7", "kernel"].hint == "square dense kernels transposed"
 
@@ -225,7 +226,7 @@ def test_networks_that_checkpoints_were_written_for(tmp_path):
     parameters = random_parameters(BVLC_ALEXNET.with_classes(2))
     for net in (BVLC_ALEXNET, BVLC_CAFFENET):
         net = net.with_classes(2)
-        write_checkpoint(tmp_path / f"{net.name}.npz", Checkpoint(parameters, net, BVLC, LABELS[:2]))
+        write_checkpoint(tmp_path / f"{net.name}.npz", Checkpoint(parameters, ModelSpec(net, BVLC, LABELS[:2])))
     found = diff(tmp_path / "bvlc_alexnet.npz", tmp_path / "bvlc_caffenet.npz")
     (said,) = found.differences
     assert said.startswith("Networks: bvlc_alexnet in A, bvlc_caffenet in B: pool1 moved: here in B")
@@ -240,7 +241,8 @@ def test_a_name_is_an_architecture_unless_weights_are_asked_for(tmp_path, monkey
     for name, seed in (("bvlc_alexnet", 0), ("bvlc_caffenet", 1)):
         named_net = ARCHITECTURES[name].with_classes(2)
         write_checkpoint(
-            tmp_path / f"{name}.weights.h5", Checkpoint(random_parameters(net, seed), named_net, BVLC, LABELS[:2])
+            tmp_path / f"{name}.weights.h5",
+            Checkpoint(random_parameters(net, seed), ModelSpec(named_net, BVLC, LABELS[:2])),
         )
     found = diff("bvlc_alexnet", "bvlc_caffenet", weights=True)
     assert found.names == ("bvlc_alexnet", "bvlc_caffenet") and not found.same

@@ -8,6 +8,7 @@ from nets import random_parameters, small
 
 from tfalexnet.checkpoints import checkpoint as checkpoints
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.networks.catalog import BVLC_ALEXNET
@@ -50,7 +51,7 @@ def test_what_is_few_already_stays_as_it_is():
 
 def test_the_file_holds_what_is_said(tmp_path):
     parameters = random_parameters(NET)
-    checkpoint = Checkpoint(parameters, NET, None, numbered_classes(10))
+    checkpoint = Checkpoint(parameters, ModelSpec(NET, None, numbered_classes(10)))
     write_checkpoint(tmp_path / "net.npz", checkpoint)
     with pytest.MonkeyPatch.context() as patch:
         read = read_checkpoint

@@ -38,7 +38,7 @@ def test_keras_and_alexnet_read_the_file(npy):
         for model in (loaded, given, direct):
             for have, want in zip(model.get_layer(name).get_weights(), arrays, strict=True):
                 np.testing.assert_array_equal(have, want)
-    assert checkpoint.architecture == NET
+    assert checkpoint.spec.architecture == NET
 
 
 def test_each_source_has_an_output_of_its_own(npy):
@@ -97,7 +97,7 @@ def test_any_number_of_classes(classes, tmp_path):
     net = NET.with_classes(classes)
     write_npy(tmp_path / "places.npy", random_parameters(net))
     output, checkpoint = convert(tmp_path / "places.npy", tmp_path / "places.weights.h5", NET)
-    assert checkpoint.architecture.classes == classes
+    assert checkpoint.spec.architecture.classes == classes
     assert AlexNet(NET, weights=output).output_shape == (None, classes)
 
 
@@ -178,7 +178,7 @@ def test_the_networks_that_would_fit_are_named(tmp_path):
         with pytest.raises(CheckpointError, match=f"These weights would fit: {name}"):
             convert(tmp_path / "net.npy", tmp_path / "wrong.weights.h5", "bvlc_alexnet")
         output, _ = convert(tmp_path / "net.npy", tmp_path / f"{name}s.weights.h5")
-        assert read_checkpoint(output).architecture.name == name
+        assert read_checkpoint(output).spec.architecture.name == name
 
 
 def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):

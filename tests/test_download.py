@@ -20,6 +20,7 @@ from servers import Answer, Server
 
 import tfalexnet
 from tfalexnet.checkpoints.checkpoint import Checkpoint, keras_h5, read_checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub import download
 from tfalexnet.hub.cache import WeightsNotFoundError, find_weights, locate_weights
 from tfalexnet.hub.download import Digest, DownloadError, download_file
@@ -567,7 +568,7 @@ def home(tmp_path, monkeypatch):
 def published(folder: Path, seed: int, suffix: str) -> bytes:
     """A checkpoint with random numbers, as somebody would publish it."""
     folder.mkdir(exist_ok=True)
-    checkpoint = Checkpoint(random_parameters(NET, seed), NET, None, numbered_classes(NET.classes))
+    checkpoint = Checkpoint(random_parameters(NET, seed), ModelSpec(NET, None, numbered_classes(NET.classes)))
     write_checkpoint(folder / f"{seed}{suffix}", checkpoint)
     return (folder / f"{seed}{suffix}").read_bytes()
 

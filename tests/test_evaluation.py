@@ -21,6 +21,7 @@ from PIL import Image
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.evaluation import evaluate as evaluation
 from tfalexnet.evaluation.evaluate import KNOWN, Progress, evaluate, identify_published, report_table
 from tfalexnet.exporters.export import EXPORTERS, export
@@ -40,7 +41,7 @@ PASSING = ("seconds", "resumed_after")  # What an interruption may change.
 
 
 def save(path, net, classes, parameters=None):
-    write_checkpoint(path, Checkpoint(parameters or random_parameters(net), net, PROCESS, classes))
+    write_checkpoint(path, Checkpoint(parameters or random_parameters(net), ModelSpec(net, PROCESS, classes)))
     return path
 
 
@@ -243,7 +244,7 @@ def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **g
         return call(self, inputs, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference, "AT_ONCE", 1)  # Else the second step may come after the third.
+        patch.setattr(inference, "COMPUTED_AT_ONCE", 1)  # Else the second step may come after the third.
         patch.setattr(Network, "__call__", limited)
         with pytest.raises(error):
             evaluate(folder, thin, batch=8, output="report.json", **given)
@@ -303,7 +304,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(folder, thin,
     threads = threading.active_count()
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "Progress", Vanishing)
-        patch.setattr(inference, "AHEAD", 2)
+        patch.setattr(inference, "BATCHES_AHEAD", 2)
         with pytest.raises(NotADirectoryError, match="set: expected the pictures that were there; it is gone, or em"):
             evaluate(folder, thin, batch=8, output="report.json")
     assert threading.active_count() == threads
@@ -481,7 +482,9 @@ def test_published_figures_of_something_else_are_only_beside(changes, reservatio
 
 def converted(path, net=NET, **said):
     write_checkpoint(
-        path, Checkpoint(random_parameters(net), net, PROCESS, classes_from_labels(list("abcdefghij"))), **said
+        path,
+        Checkpoint(random_parameters(net), ModelSpec(net, PROCESS, classes_from_labels(list("abcdefghij")))),
+        **said,
     )
     return path
 

@@ -18,11 +18,12 @@ import pytest
 import tensorflow as tf
 from nets import each_norm, random_parameters, small
 from PIL import Image
-from tfalexnet.checkpoints.description import describe_export, parse_description
 
 import tfalexnet
 from tfalexnet.checkpoints import match as fitting
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.exported import describe_export, parse_description
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.exporters import litert, savedmodel
 from tfalexnet.exporters import onnx as onnx_format
 from tfalexnet.exporters import openvino as openvino_format
@@ -57,7 +58,7 @@ def case(name):
 
 def checkpoint(name):
     net, parameters, _, _ = case(name)
-    return Checkpoint(dict(parameters), net, None, numbered_classes(net.classes))
+    return Checkpoint(dict(parameters), ModelSpec(net, None, numbered_classes(net.classes)))
 
 
 def written(path, name, format, precision="float32", process=None):
@@ -125,7 +126,7 @@ def files(tmp_path, monkeypatch):
     net = ARCHITECTURES["cifar10_18pct"].with_classes(6)
     process = dataclasses.replace(BVLC, size=36, crop=32)
     labels = classes_from_labels(["one", "two", "drei", "vier", "fünf", "six, half a dozen"])
-    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), net, process, labels))
+    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), ModelSpec(net, process, labels)))
     return tmp_path
 
 
@@ -397,20 +398,20 @@ def test_openvino_answers_as_keras_and_nearly_so_in_bfloat16(name, weights, tmp_
     path = written(tmp_path / "net.xml", name, "openvino", weights)
     net, _, x, answers = case(name)
     strided = np.repeat(x, 2, axis=2)[:, :, ::2]
-    found, precision, function = openvino_runtime.read(path)
+    found, precision, function = openvino_runtime.load(path)
     assert (found.architecture.name, found.preprocessing, precision) == (name, None, "float32")
     for inputs in (x, x[:1], strided, x.astype("f8"), np.broadcast_to(x[0], x.shape)):
         wanted = answers[:1] if inputs.strides[0] == 0 else answers[: len(inputs)]
         (scores,) = function(inputs)
         assert scores.dtype == np.float32 and scores.shape == (len(inputs), net.classes)
         np.testing.assert_allclose(scores - wanted, 0, atol=1e-5 if weights == "float32" else 0.05)
-    _, precision, function = openvino_runtime.read(path, "bfloat16")
+    _, precision, function = openvino_runtime.load(path, "bfloat16")
     off = np.abs(function(x)[0] - answers).max()
     assert off < 0.1 and (off > 1e-5 or precision == "float32")
 
 
 def test_an_answer_of_openvino_is_its_callers_own(intermediate):
-    *_, function = openvino_runtime.read(intermediate)
+    *_, function = openvino_runtime.load(intermediate)
     *_, x, answers = case("mnist_28")
     x = x.copy()
     (first,) = function(x)
@@ -502,7 +503,7 @@ DAMAGES = [
 @pytest.mark.parametrize("changes", DAMAGES)
 def test_a_litert_file_whose_description_is_damaged(changes, lite):
     with pytest.raises(tfalexnet.CheckpointError, match=r"damaged\.tflite: expected"):
-        litert_runtime.read(damaged(lite, **changes))
+        litert_runtime.load(damaged(lite, **changes))
 
 
 @pytest.mark.parametrize("changes", DAMAGES)
@@ -510,7 +511,7 @@ def test_an_openvino_file_whose_description_is_damaged(changes, intermediate):
     path = damaged_xml(intermediate, **changes)
     assert openvino_runtime.recognises(path)
     with pytest.raises(tfalexnet.CheckpointError, match=r"^.*damaged\.xml: expected [^\n]+$"):
-        openvino_runtime.read(path)
+        openvino_runtime.load(path)
 
 
 @pytest.mark.parametrize(
@@ -535,7 +536,7 @@ def test_a_network_for_openvino_that_is_damaged(change, message, intermediate):
     if weights is not None:
         path.with_suffix(".bin").write_bytes(weights)
     with pytest.raises(tfalexnet.CheckpointError, match=rf"^[^\n]*broken\.xml: expected [^\n]*{message}[^\n]*$"):
-        openvino_runtime.read(path)
+        openvino_runtime.load(path)
 
 
 def test_what_is_a_network_for_openvino(intermediate, lite, tmp_path):
@@ -551,11 +552,13 @@ def test_a_description_says_all_there_is():
     net = ARCHITECTURES["cifar10_18pct"]
     mean = np.random.default_rng(0).random((32, 32, 3)).astype("f4") * 255
     process = dataclasses.replace(TORCHVISION, size=40, crop=32, mean=mean)
-    given = Checkpoint({}, net, process, imagenet_classes()[:10])
+    given = Checkpoint({}, ModelSpec(net, process, imagenet_classes()[:10]))
     found, precision = parse_description(describe_export(given, "int8", "NHWC"))
     assert (found.architecture, found.classes, precision) == (net, imagenet_classes()[:10], "int8")
     assert found.preprocessing == process
-    nobody, _ = parse_description(describe_export(Checkpoint({}, net, None, numbered_classes(10)), "float32", "NCHW"))
+    nobody, _ = parse_description(
+        describe_export(Checkpoint({}, ModelSpec(net, None, numbered_classes(10))), "float32", "NCHW")
+    )
     assert nobody.preprocessing is None and nobody.classes == numbered_classes(10)
 
 
@@ -564,7 +567,7 @@ def test_the_shipped_model_answers_photos_alike_everywhere(format, tmp_path, pho
     pytest.importorskip(PACKAGES[format])
     path = export("cifar10", output(tmp_path, format), format)
     network = load_network("cifar10")
-    x = network.preprocessing(photo)[None]
+    x = network.spec.preprocessing(photo)[None]
     np.testing.assert_allclose(RUNTIMES[format](path, x), network(x)[0], atol=1e-5)
 
 
@@ -673,7 +676,7 @@ def test_openvinos_second_file_is_not_overwritten_either(files):
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = ARCHITECTURES["cifar10_18pct"]
-    write_checkpoint("n.weights.h5", Checkpoint(random_parameters(net), net, None, numbered_classes(10)))
+    write_checkpoint("n.weights.h5", Checkpoint(random_parameters(net), ModelSpec(net, None, numbered_classes(10))))
     for format, precision in (("savedmodel", "float32"), ("litert", "int8")):
         with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
             export("n.weights.h5", None, format, precision, pictures(1))
@@ -690,11 +693,11 @@ def test_int8_agrees_on_99_of_100_pictures(data, tmp_path, monkeypatch):
     training = sorted((data / "cifar10" / "train").glob("*/*"))
     testing = sorted((data / "cifar10" / "test").glob("*/*"))[::5]
     network = load_network("cifar10")
-    x = np.stack([network.preprocessing(picture) for picture in testing])
+    x = np.stack([network.spec.preprocessing(picture) for picture in testing])
     (answers,) = network(x)
 
     def agreement(path):
-        *_, function = openvino_runtime.read(path)
+        *_, function = openvino_runtime.load(path)
         found = np.concatenate([function(x[start : start + 100])[0] for start in range(0, len(x), 100)])
         return (found.argmax(axis=1) == answers.argmax(axis=1)).mean()
 

@@ -31,6 +31,7 @@ from tfalexnet.checkpoints.formats import (
     state_dict,
     torch_pth,
 )
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import SHIPPED
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
 
@@ -68,12 +69,12 @@ def odd(parameters: dict) -> dict:
 def test_a_round_trip_is_exact_to_the_bit(suffix, tmp_path):
     parameters = few(PARAMETERS) if suffix == ".net" else odd(PARAMETERS)
     parameters = {name: tuple(np.ascontiguousarray(array) for array in pair) for name, pair in parameters.items()}
-    checkpoint = Checkpoint(parameters, NET, PREPROCESSING["bvlc_alexnet"], ())
+    checkpoint = Checkpoint(parameters, ModelSpec(NET, PREPROCESSING["bvlc_alexnet"], ()))
     write_checkpoint(tmp_path / f"net{suffix}", checkpoint)
     (tmp_path / f"net{suffix}").rename(tmp_path / "file")  # Told by content, not by name.
     again = read_checkpoint(tmp_path / "file", NET)
     equal(again.parameters, parameters)
-    assert again.preprocessing == checkpoint.preprocessing
+    assert again.spec.preprocessing == checkpoint.spec.preprocessing
     assert not again.notes
 
 
@@ -91,11 +92,13 @@ def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".npy", ".caffemodel")])
 def test_what_belongs_to_the_weights_travels_with_them(suffix, tmp_path):
     cifar10 = read_checkpoint(SHIPPED / "cifar10.weights.h5")
-    compressed = Checkpoint(few(cifar10.parameters), cifar10.architecture, cifar10.preprocessing, cifar10.classes)
+    compressed = Checkpoint(
+        few(cifar10.parameters), ModelSpec(cifar10.architecture, cifar10.preprocessing, cifar10.classes)
+    )
     write_checkpoint(tmp_path / f"net{suffix}", compressed, source="here")
     again = read_checkpoint(tmp_path / f"net{suffix}")
-    assert again.architecture == cifar10.architecture and again.classes == cifar10.classes
-    assert again.preprocessing == cifar10.preprocessing
+    assert again.spec.architecture == cifar10.architecture and again.spec.classes == cifar10.classes
+    assert again.spec.preprocessing == cifar10.preprocessing
 
 
 # Caffe.
@@ -127,7 +130,7 @@ def test_every_layout_of_caffe(layout, tmp_path):
 
 def test_opencv_reads_what_is_written(tmp_path):
     cv2 = pytest.importorskip("cv2")
-    checkpoint = Checkpoint(PARAMETERS, NET, None, ())
+    checkpoint = Checkpoint(PARAMETERS, ModelSpec(NET, None, ()))
     write_checkpoint(tmp_path / "net.caffemodel", checkpoint)
     (tmp_path / "net.prototxt").write_text(prototxt(NET))
     theirs = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
@@ -150,7 +153,7 @@ def test_the_order_of_its_layers_tells_caffenet_from_alexnet(kinds, name, tmp_pa
     real = ARCHITECTURES[name].with_classes(2)
     (tmp_path / "x.caffemodel").write_bytes(caffes_own(random_parameters(real), real) + others)
     checkpoint = read_checkpoint(tmp_path / "x.caffemodel")
-    assert checkpoint.architecture.name == name and not checkpoint.notes
+    assert checkpoint.spec.architecture.name == name and not checkpoint.notes
 
 
 def test_a_layer_of_caffe_without_a_bias_is_left_out_and_said(tmp_path):
@@ -391,7 +394,7 @@ def test_safetensors_are_a_state_dict_of_pytorchs(name, tmp_path):
     loading = pytest.importorskip("safetensors.torch")
     net = small(ARCHITECTURES[name])
     parameters = random_parameters(net)
-    write_checkpoint(tmp_path / "net.safetensors", Checkpoint(parameters, net, None, ()))
+    write_checkpoint(tmp_path / "net.safetensors", Checkpoint(parameters, ModelSpec(net, None, ())))
     state = loading.load_file(tmp_path / "net.safetensors")
     if name == "one_weird_trick":
         wanted = torch_module(net, parameters).state_dict()
@@ -584,7 +587,7 @@ def test_missing_layers_at_the_end_are_said(tmp_path):
     short = {name: PARAMETERS[name] for name in list(PARAMETERS)[:-1]}
     keras_h5.write(tmp_path / "x.weights.h5", Contents(short))
     checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET)
-    assert checkpoint.missing == ("fc8",) and checkpoint.classes == ()
+    assert checkpoint.missing == ("fc8",) and checkpoint.spec.classes == ()
     assert "holds conv1 … fc7 alone; without fc8 it cannot name classes" in checkpoint.notes[-1]
     output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "y.safetensors", NET)
     assert read_checkpoint(output, NET).missing == ("fc8",)
@@ -668,14 +671,14 @@ def test_a_compressed_file_is_read_as_the_network_it_names(name, tmp_path):
     parameters = {layer: (np.zeros(kernel, "f4"), np.ones(bias, "f4")) for layer, (kernel, bias) in shapes.items()}
     for kernel, _ in parameters.values():
         kernel.reshape(-1)[::50] = 0.5
-    write_checkpoint(tmp_path / "x.net", Checkpoint(parameters, net, None, ()))
+    write_checkpoint(tmp_path / "x.net", Checkpoint(parameters, ModelSpec(net, None, ())))
     again = read_checkpoint(tmp_path / "x.net")
-    assert again.architecture == net
+    assert again.spec.architecture == net
     equal(again.parameters, parameters)
 
 
 def test_a_compressed_file_needs_all_layers(tmp_path):
     parameters = {name: arrays for name, arrays in few(PARAMETERS).items() if name != "fc8"}
-    checkpoint = Checkpoint(parameters, NET, None, (), missing=("fc8",))
+    checkpoint = Checkpoint(parameters, ModelSpec(NET, None, ()), missing=("fc8",))
     with pytest.raises(CheckpointError, match="Expected all layers, which a .net must hold. Missing: fc8"):
         write_checkpoint(tmp_path / "x.net", checkpoint)

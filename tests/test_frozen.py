@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from nets import random_parameters, small
 
-from tfalexnet.checkpoints.checkpoint import PREPROCESSING
+from tfalexnet.checkpoints.spec import PREPROCESSING
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.layer_names import required_rows

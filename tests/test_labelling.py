@@ -19,13 +19,14 @@ from PIL import Image
 import tfalexnet
 from tfalexnet import CheckpointError, PictureError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import classes_from_labels
 from tfalexnet.inference import label as labelling
 from tfalexnet.inference import pipeline as inference
 from tfalexnet.inference.label import Progress, Report, expand_sources, label
 from tfalexnet.inference.pipeline import run_network
-from tfalexnet.runtimes.network import Network, _load_cached
+from tfalexnet.runtimes.network import Network, _load
 
 FORMATS = (
     ".jsonl",
@@ -152,7 +153,7 @@ def test_wordnet_ids_are_there(ending):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(1000)
     process, _ = read_description(locate_weights("cifar10"))
     classes = tfalexnet.classes.imagenet()
-    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), net, process, classes))
+    write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), ModelSpec(net, process, classes)))
     label("photos/0000.png", f"a{ending}", "net.weights.h5")
     (found,) = read(f"a{ending}")
     answers = tfalexnet.predict("photos/0000.png", "net.weights.h5")
@@ -408,7 +409,7 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
 
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     process, _ = read_description(locate_weights("cifar10"))
-    own = Checkpoint(random_parameters(net), net, process, classes_from_labels(list("abcdefghij")))
+    own = Checkpoint(random_parameters(net), ModelSpec(net, process, classes_from_labels(list("abcdefghij"))))
     write_checkpoint("cifar10.weights.h5", own)
     refused("weights: others", weights="cifar10.weights.h5")
     refused("top: 5 there, 4 here", top=4)
@@ -482,7 +483,7 @@ def test_answers_that_are_no_numbers(photos):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     process, classes = read_description(locate_weights("cifar10"))
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
-    write_checkpoint("huge.weights.h5", Checkpoint(parameters, net, process, classes))
+    write_checkpoint("huge.weights.h5", Checkpoint(parameters, ModelSpec(net, process, classes)))
     with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*0000\.png with .*NaN"):
         label(photos, "labels.jsonl", "huge.weights.h5")
     assert not os.path.exists("labels.jsonl")
@@ -531,7 +532,7 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
 
     with monkeypatch.context() as patch:
         patch.setattr(labelling, "Progress", vanishing("photos/deep", 1, left))
-        patch.setattr(inference, "AHEAD", 1)
+        patch.setattr(inference, "BATCHES_AHEAD", 1)
         with pytest.raises(
             OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"
         ):
@@ -614,7 +615,7 @@ def test_what_fails_elsewhere_is_not_said_of_the_part(photos, monkeypatch):
 @pytest.mark.usefixtures("photos")
 def test_the_network_is_loaded_once(monkeypatch):
     loaded = []
-    load = _load_cached
+    load = _load
     monkeypatch.setattr(inference, "_load", lambda *given: loaded.append(given) or load(*given))
     label("photos/0000.png", "labels.jsonl", "cifar10")
     assert len(loaded) == 1

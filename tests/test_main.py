@@ -14,6 +14,7 @@ from nets import random_parameters, small, write_npy
 import tfalexnet as package
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import keras_h5, orientation
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
 
 
@@ -207,7 +208,7 @@ def test_every_converter(script, tmp_path):
     elif kind == ".net":
         tfalexnet("compress", "cifar10", "--output", "net.net", cwd=tmp_path)
     else:
-        write_checkpoint(tmp_path / f"net{kind}", Checkpoint(parameters, net, None, ()))
+        write_checkpoint(tmp_path / f"net{kind}", Checkpoint(parameters, ModelSpec(net, None, ())))
     command = [sys.executable, script, f"net{kind}", "--output", "out.npz", "--architecture", net.name]
     run = subprocess.run(command, capture_output=True, cwd=tmp_path, encoding="utf-8")
     assert (run.returncode, run.stderr) == (0, "")

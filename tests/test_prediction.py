@@ -15,12 +15,15 @@ from tfalexnet import AlexNet, CheckpointError, PictureError, Prediction
 from tfalexnet.caffe_classes import class_names
 from tfalexnet.checkpoints import checkpoint as checkpoints
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import classes_from_labels, imagenet_classes
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.inference import pipeline as inference
-from tfalexnet.inference.pipeline import AHEAD, AT_ONCE, run_network
+from tfalexnet.inference.pipeline import BATCHES_AHEAD as AHEAD
+from tfalexnet.inference.pipeline import COMPUTED_AT_ONCE as AT_ONCE
+from tfalexnet.inference.pipeline import run_network
 from tfalexnet.inference.predict import iter_predictions
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.runtimes import tensorflow as frozen
@@ -33,7 +36,9 @@ def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(3)
     process = dataclasses.replace(BVLC, size=32, crop=32)
-    checkpoint = Checkpoint(random_parameters(net), net, process, classes_from_labels(["one", "two", "three"]))
+    checkpoint = Checkpoint(
+        random_parameters(net), ModelSpec(net, process, classes_from_labels(["one", "two", "three"]))
+    )
     write_checkpoint("net.weights.h5", checkpoint)
     return "net.weights.h5"
 
@@ -110,7 +115,9 @@ def test_top_is_positive(file, top):
 
 def test_weights_that_do_not_say_how_pictures_are_prepared(tmp_path):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    checkpoint = Checkpoint(random_parameters(net), net, None, classes_from_labels([str(i) for i in range(10)]))
+    checkpoint = Checkpoint(
+        random_parameters(net), ModelSpec(net, None, classes_from_labels([str(i) for i in range(10)]))
+    )
     write_checkpoint(tmp_path / "n.weights.h5", checkpoint)
     with pytest.raises(tfalexnet.CheckpointError, match="how cifar10_18pct wants its pictures"):
         tfalexnet.predict(pictures(1)[0], weights=tmp_path / "n.weights.h5")
@@ -275,13 +282,13 @@ def test_memory_that_is_used_again_holds_nothing_of_before(file, crops):
         if isinstance(picture, str):
             assert isinstance(answer, PictureError)
         else:
-            wanted = network(network.preprocessing.views(picture, crops))[0].mean(axis=0)
+            wanted = network(network.spec.preprocessing.views(picture, crops))[0].mean(axis=0)
             np.testing.assert_allclose(answer[0], wanted, atol=1e-6)
 
 
 def test_aligned_memory_is_shared_and_other_copied(file):
     network = load_network(file)
-    shape = (2, *network.preprocessing.shape)
+    shape = (2, *network.spec.preprocessing.shape)
     inputs = aligned_memory(shape)
     assert inputs.ctypes.data % ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
     tensor = _shared(inputs)

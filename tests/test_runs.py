@@ -29,6 +29,7 @@ from tfalexnet.checkpoints.checkpoint import (
     read_description,
     write_checkpoint,
 )
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.cli.main import run as run_command
 from tfalexnet.hub.cache import find_weights as weights_file
 from tfalexnet.images.decode import PictureError
@@ -460,7 +461,7 @@ def test_a_disk_that_is_gone_ends_the_training(left, strict, tmp_path, capsys):
 def test_what_is_frozen_stays(tmp_path):
     net = small(BVLC_ALEXNET)
     parameters = random_parameters(net)
-    checkpoint = Checkpoint(parameters, net, PREPROCESSING["bvlc_alexnet"], ())
+    checkpoint = Checkpoint(parameters, ModelSpec(net, PREPROCESSING["bvlc_alexnet"], ()))
     write_checkpoint(tmp_path / "old.weights.h5", checkpoint)
     pictures = data.Labelled(
         np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), "uint8"), np.arange(16) % 3, ("a", "b", "c")

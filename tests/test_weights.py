@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tfalexnet.checkpoints.checkpoint import PREPROCESSING
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.spec import PREPROCESSING
 from tfalexnet.hub.cache import SHIPPED, cache_folder, default_weights, find_weights, locate_weights, weights_table
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.networks.catalog import ARCHITECTURES

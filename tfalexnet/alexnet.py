@@ -84,7 +84,9 @@ def model_of_checkpoint(
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
 ) -> keras.Model:
-    """Return the model of a checkpoint; `name` is what messages call it, the other arguments are those of `AlexNet`."""
+    """Return the model of a checkpoint; `name` is what messages call it, the other arguments are those of
+    `AlexNet`.
+    """
     parameters, net = checkpoint.parameters, checkpoint.spec.architecture
     if include_top and checkpoint.missing and classes is None:
         raise CheckpointError(

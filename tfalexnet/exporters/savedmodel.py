@@ -24,10 +24,12 @@ GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^−16, as Pillow converts
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, _: Samples | None = None) -> None:
     """Write a folder with two signatures; the description is in assets.extra/tfalexnet.json.
 
-    `serving_default` takes `image_bytes`, (batch,) whole files of JPEG, PNG, BMP or GIF (the first frame), and returns
+    `serving_default` takes `image_bytes`, (batch,) whole files of JPEG, PNG, BMP or GIF (the first frame), and
+    returns
     the best five classes: `classes`, `wnids` if all classes have one, `indices`, `scores`. `probabilities` takes
     `inputs`, preprocessed pictures. In contrast to `tfalexnet.predict`, EXIF orientation is not applied and
-    transparency is not laid on white; where the preprocessing is antialiased, levels differ by up to 1. BMP files must
+    transparency is not laid on white; where the preprocessing is antialiased, levels differ by up to 1. BMP files
+    must
     have 24 or 32 bits a pixel, since TensorFlow reads the indices of a palette as levels. A picture that cannot be
     read fails the whole batch with `invalid argument`.
 

@@ -150,7 +150,8 @@ class Trainer:
         return self.recipe.rate(step, self.steps * self.recipe.epochs, state.errors)
 
     def is_check_due(self, count: int) -> bool:
-        """Return whether metrics and stop requests are checked after `count` steps; the same steps on every worker."""
+        """Return whether metrics and stop requests are checked after `count` steps; the same steps on every
+        worker."""
         return count % self.options.log_interval == 0 or (self.is_single_worker and bool(self.stop_signals))
 
     def save(self, state: TrainingState) -> None:
@@ -165,7 +166,8 @@ def print_summary(trainer: Trainer, state: TrainingState, epochs: int | None) ->
         return
     net, recipe, steps = trainer.net, trainer.recipe, _counted(trainer.steps, "step")
     print(
-        f"{net.name}: {_counted(len(trainer.data.training), 'picture')} of {net.classes} classes, {len(trainer.data.validation):,} for "
+        f"{net.name}: {_counted(len(trainer.data.training), 'picture')} of {net.classes} classes,
+        {len(trainer.data.validation):,} for "
         f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
         f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
     )

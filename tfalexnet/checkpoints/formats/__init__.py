@@ -1,9 +1,11 @@
 """File formats of weights, one module each, and the canonical form that all of them read and write.
 
-The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or (in, out);
+The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or (in,
+out);
 the rows of the first fully connected kernel are in the order height, width, channel.
 
-Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except for PyTorch's pickles,
+Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except for PyTorch's
+pickles,
 `write(path, contents)`. Deep Compression has no signature: its module has `classes(path, shapes)` instead of
 `recognises`, and its `read` takes the shapes.
 """
@@ -40,7 +42,8 @@ class Contents:
             "fc8 (InnerProduct): one blob, no bias".
 
     Raises:
-        CheckpointError: an attribute or an extra has another type, or a text has a character that UTF-8 cannot encode.
+        CheckpointError: an attribute or an extra has another type, or a text has a character that UTF-8 cannot
+        encode.
     """
 
     parameters: Parameters

@@ -1,7 +1,8 @@
 """Read and write Keras' `.weights.h5` without Keras.
 
 The variables of a layer are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`, whose attribute
-`name` is the name of the layer; a nested model is a layer with a group `layers`. The attributes are HDF5 attributes of
+`name` is the name of the layer; a nested model is a layer with a group `layers`. The attributes are HDF5 attributes
+of
 the root (text and integers) and the extras are datasets of the group `tfalexnet`; Keras reads neither.
 """
 

@@ -20,7 +20,9 @@ MAX_READS = 1 << 20  # Two per opcode; a training checkpoint may hold a list of 
 
 
 def text(value: Any) -> str:
-    """Return a name as str; Python 2 wrote bytes. A long name, which a file could make serve many keys, is refused."""
+    """Return a name as str; Python 2 wrote bytes. A long name, which a file could make serve many keys, is
+    refused.
+    """
     if not isinstance(value, str | bytes) or len(value) > MAX_NAME:
         raise CheckpointError(f"expected a name of at most {MAX_NAME} characters; received {type(value).__name__}")
     return value.decode("latin1") if isinstance(value, bytes) else value

@@ -74,7 +74,9 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
 
 
 def arrays(contents: Contents) -> dict[str, np.ndarray]:
-    """Return named arrays in PyTorch's order of axes; one_weird_trick, torchvision's network, gets torchvision's names."""
+    """Return named arrays in PyTorch's order of axes; one_weird_trick, torchvision's network, gets torchvision's
+    names.
+    """
     is_torchvision = contents.attributes.get("architecture") == "one_weird_trick"
     names = {layer: module for module, layer in TORCHVISION.items()} if is_torchvision else {}
     named = {}
