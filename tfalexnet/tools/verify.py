@@ -185,8 +185,8 @@ def verify(
     net = checkpoint.spec.architecture if architecture is None else get_architecture(architecture)
     if net.parameter_shapes() != checkpoint.spec.architecture.parameter_shapes():
         raise ValueError(
-            f"Expected an architecture with kernels as those of {checkpoint.spec.architecture.name}. Received:
-            {net.name}"
+            f"Expected an architecture with kernels as those of {checkpoint.spec.architecture.name}. Received: "
+            f"{net.name}"
         )
     softmax = _runner()
     rows = _rows(own, files, net, checkpoint.parameters, softmax)

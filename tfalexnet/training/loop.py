@@ -166,8 +166,8 @@ def print_summary(trainer: Trainer, state: TrainingState, epochs: int | None) ->
         return
     net, recipe, steps = trainer.net, trainer.recipe, _counted(trainer.steps, "step")
     print(
-        f"{net.name}: {_counted(len(trainer.data.training), 'picture')} of {net.classes} classes,
-        {len(trainer.data.validation):,} for "
+        f"{net.name}: {_counted(len(trainer.data.training), 'picture')} of {net.classes} classes, "
+        f"{len(trainer.data.validation):,} for "
         f"validation; {_counted(recipe.epochs, 'epoch')} of {steps} of {_counted(recipe.batch, 'picture')}, "
         f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
     )

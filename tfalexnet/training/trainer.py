@@ -64,6 +64,7 @@ def train(
         strategy: to spread each batch over devices or machines.
         origin: what else `run.json` shall say, such as the path of the pictures; it may differ when a
             training goes on.
+        start: from `read_start`; None reads it from the arguments.
 
     Returns:
         The file of the model.
