@@ -55,17 +55,10 @@ import numpy as np
 from nets import random_parameters, write_npy
 
 from tfalexnet import CheckpointError
-from tfalexnet.checkpoints.checkpoint import (
-    FORMATS,
-    PREPROCESSING,
-    Checkpoint,
-    read_checkpoint,
-    read_description,
-    write_checkpoint,
-)
+from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.formats import Contents, deep_compression, state_dict
 from tfalexnet.checkpoints.formats.torch_pth import MAGIC_STREAM
-from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.images.classes import classes_from_labels
 from tfalexnet.networks.spec import Architecture, Conv, Dense, Flatten
 
@@ -694,7 +687,7 @@ def ways(reader: Reader, path: Path, number: int) -> Iterator[Callable[[], int |
     yield lambda: len(read_checkpoint(path, NET).spec.classes)
     if number % 4 == 0:
         yield lambda: len(read_checkpoint(path).spec.classes)
-        yield lambda: len(read_description(path)[1])
+        yield lambda: len(read_spec(path).classes)
 
 
 def process_memory(field: str, forget_peak: bool = False) -> int:

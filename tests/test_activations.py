@@ -17,14 +17,8 @@ from PIL import Image
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError, PictureError
 from tfalexnet.checkpoints import checkpoint as checkpoints
-from tfalexnet.checkpoints.checkpoint import (
-    PREPROCESSING,
-    Checkpoint,
-    read_checkpoint,
-    read_description,
-    write_checkpoint,
-)
-from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_spec, write_checkpoint
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.inference import features as activations
@@ -61,7 +55,7 @@ def folder(tmp_path):
 def test_before_and_after_the_relu(file):
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "uint8")
     found = tfalexnet.features(picture, ["conv2:pre", "conv2", "pool2", "norm2", "fc4", "prob"], file)
-    process, _ = read_description(file)
+    process, _ = read_spec(file)
     model = AlexNet(THIN, weights=file)
     names = ["conv2", "pool2", "norm2", "fc4"]
     layers = keras.Model(model.input, [model.get_layer(name).output for name in names])

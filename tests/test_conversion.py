@@ -12,7 +12,7 @@ import pytest
 from nets import random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, CheckpointError, convert
-from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_description
+from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_spec
 from tfalexnet.checkpoints.formats import keras_h5
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
 from tfalexnet.tools.convert import describe_checkpoint, parameters_table
@@ -123,7 +123,7 @@ def test_own_class_names(npy, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {i}" for i in range(10)), encoding="utf-8-sig")
     output, _ = convert(npy, architecture=NET, labels=labels)
-    _, classes = read_description(output)
+    _, classes = read_spec(output)
     assert classes[0] == (None, "thing 0") and classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):

@@ -23,15 +23,18 @@ from tfalexnet import AlexNet, CheckpointError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.evaluation import evaluate as evaluation
-from tfalexnet.evaluation.evaluate import KNOWN, Progress, evaluate, identify_published, report_table
+from tfalexnet.evaluation.evaluate import evaluate
+from tfalexnet.evaluation.report import report_table
 from tfalexnet.exporters.export import EXPORTERS, export
-from tfalexnet.hub.cache import locate_weights
+from tfalexnet.hub.cache import identify_published, locate_weights
 from tfalexnet.hub.download import Digest
 from tfalexnet.hub.registry import REGISTRY, Source
+from tfalexnet.hub.registry import REGISTRY as KNOWN
 from tfalexnet.images.classes import classes_from_labels, ilsvrc_ids, imagenet_classes
 from tfalexnet.images.preprocessing import TORCHVISION
 from tfalexnet.inference import pipeline as inference
 from tfalexnet.inference.pipeline import run_network
+from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
 
 NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]

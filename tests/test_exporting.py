@@ -21,7 +21,7 @@ from PIL import Image
 
 import tfalexnet
 from tfalexnet.checkpoints import match as fitting
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.exported import describe_export, parse_description
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.exporters import litert, savedmodel
@@ -347,7 +347,7 @@ def test_litert_gives_its_network_without_tensorflow():
     assert str(path) == os.path.join("weights", "net.tflite")
     with zipfile.ZipFile(path) as archive:
         assert archive.read("labels.txt").decode().splitlines()[4:] == ["fünf", "six, half a dozen"]
-    np.save("x.npy", np.stack([read_description("net.weights.h5")[0](picture) for picture in pictures(3)]))
+    np.save("x.npy", np.stack([read_spec("net.weights.h5").preprocessing(picture) for picture in pictures(3)]))
     code = """if True:
         import pathlib, sys
         import numpy as np
@@ -362,7 +362,7 @@ def test_litert_gives_its_network_without_tensorflow():
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
-    process = read_description("net.weights.h5")[0]
+    process = read_spec("net.weights.h5").preprocessing
     assert run.stdout == f"cifar10_18pct float32 fünf {process.summary()}\n"
     (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[0, 1, 2, 0]], atol=1e-5)
@@ -372,7 +372,7 @@ def test_litert_gives_its_network_without_tensorflow():
 def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
     pytest.importorskip("openvino")
     export("net.weights.h5", "net.xml", "openvino")
-    np.save("x.npy", np.stack([read_description("net.weights.h5")[0](picture) for picture in pictures(33)]))
+    np.save("x.npy", np.stack([read_spec("net.weights.h5").preprocessing(picture) for picture in pictures(33)]))
     code = """if True:
         import pathlib, sys
         import numpy as np
@@ -385,7 +385,7 @@ def test_openvino_gives_its_network_without_tensorflow_and_tells_nobody():
     """
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
-    process = read_description("net.weights.h5")[0]
+    process = read_spec("net.weights.h5").preprocessing
     assert run.stdout == f"cifar10_18pct float32 fünf {process.summary()}\n"
     (wanted,) = load_network("net.weights.h5")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), wanted[[*range(33), 0, 0, 1, *range(33)]], atol=1e-5)

@@ -17,7 +17,7 @@ from nets import random_parameters, small
 from pytorch import torch_module
 
 from tfalexnet import CheckpointError, convert
-from tfalexnet.checkpoints.checkpoint import FORMATS, PREPROCESSING, Checkpoint, read_checkpoint, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import (
     Contents,
     caffe_npy,
@@ -31,7 +31,7 @@ from tfalexnet.checkpoints.formats import (
     state_dict,
     torch_pth,
 )
-from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.hub.cache import SHIPPED
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET, ONE_WEIRD_TRICK
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import tfalexnet
 from tfalexnet import CheckpointError, PictureError
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import classes_from_labels
@@ -151,7 +151,7 @@ def test_fewer_classes_and_more_than_there_are():
 @pytest.mark.parametrize("ending", FORMATS)
 def test_wordnet_ids_are_there(ending):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"].with_classes(1000)
-    process, _ = read_description(locate_weights("cifar10"))
+    process, _ = read_spec(locate_weights("cifar10"))
     classes = tfalexnet.classes.imagenet()
     write_checkpoint("net.weights.h5", Checkpoint(random_parameters(net), ModelSpec(net, process, classes)))
     label("photos/0000.png", f"a{ending}", "net.weights.h5")
@@ -408,7 +408,7 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
         assert part.read_bytes() == before
 
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    process, _ = read_description(locate_weights("cifar10"))
+    process, _ = read_spec(locate_weights("cifar10"))
     own = Checkpoint(random_parameters(net), ModelSpec(net, process, classes_from_labels(list("abcdefghij"))))
     write_checkpoint("cifar10.weights.h5", own)
     refused("weights: others", weights="cifar10.weights.h5")
@@ -481,7 +481,7 @@ def test_without_pyarrow_parquet_is_refused_before_the_work(photos, monkeypatch)
 
 def test_answers_that_are_no_numbers(photos):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-    process, classes = read_description(locate_weights("cifar10"))
+    process, classes = read_spec(locate_weights("cifar10"))
     parameters = {name: (kernel * np.float32(1e30), bias) for name, (kernel, bias) in random_parameters(net).items()}
     write_checkpoint("huge.weights.h5", Checkpoint(parameters, ModelSpec(net, process, classes)))
     with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: expected finite numbers; .*0000\.png with .*NaN"):

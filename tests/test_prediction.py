@@ -14,7 +14,7 @@ import tfalexnet
 from tfalexnet import AlexNet, CheckpointError, PictureError, Prediction
 from tfalexnet.caffe_classes import class_names
 from tfalexnet.checkpoints import checkpoint as checkpoints
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_description, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.hub.registry import REGISTRY
@@ -51,7 +51,7 @@ def test_answers_are_the_models(file):
     net = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     (picture,) = pictures(1)
     model = AlexNet(net, weights=file)
-    process, _ = read_description(file)
+    process, _ = read_spec(file)
     scores = model(process(picture)[None]).numpy()[0]
     answer = tfalexnet.predict(picture, weights=file)
     assert [a.index for a in answer] == list(np.argsort(-scores))

@@ -22,14 +22,8 @@ from test_main import tfalexnet as command
 import tfalexnet
 from tfalexnet import data, training
 from tfalexnet.checkpoints import checkpoint as checkpoints
-from tfalexnet.checkpoints.checkpoint import (
-    PREPROCESSING,
-    Checkpoint,
-    read_checkpoint,
-    read_description,
-    write_checkpoint,
-)
-from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_spec, write_checkpoint
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.cli.main import run as run_command
 from tfalexnet.hub.cache import find_weights as weights_file
 from tfalexnet.images.decode import PictureError
@@ -485,7 +479,7 @@ def test_what_is_frozen_stays(tmp_path):
 
 def test_weights_that_know_as_many_classes_know_these(tmp_path):
     pictures = np.zeros((20, 32, 32, 3), "uint8")
-    known = [entry.label for entry in read_description(weights_file("cifar10"))[1]]
+    known = [entry.label for entry in read_spec(weights_file("cifar10"))[1]]
     cifar10 = tfalexnet.ARCHITECTURES["cifar10_18pct"]
     recipe = dataclasses.replace(training.FINE_TUNE, batch=10, epochs=1)
     for names, right in ((known, True), ([*known[1:], known[0]], False)):

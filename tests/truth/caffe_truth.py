@@ -22,13 +22,13 @@ def slim(name: str) -> Architecture:
             rows[row.name] = dataclasses.replace(row, filters=row.filters // 8)
         elif isinstance(row, Dense):
             rows[row.name] = dataclasses.replace(row, units=10 if row is network.classifier else 128)
-    return network.changed(**rows)
+    return network.replace_layers(**rows)
 
 
 def with_norms(network: Architecture, **changes) -> Architecture:
     """Return the table with these fields changed in every normalization."""
     rows = {row.name: dataclasses.replace(row, **changes) for row in network.layers if isinstance(row, Norm)}
-    return network.changed(**rows)
+    return network.replace_layers(**rows)
 
 
 def mutants(name: str, network: Architecture, other: Architecture) -> dict[str, Architecture]:

@@ -151,7 +151,8 @@ class Trainer:
 
     def is_check_due(self, count: int) -> bool:
         """Return whether metrics and stop requests are checked after `count` steps; the same steps on every
-        worker."""
+        worker.
+        """
         return count % self.options.log_interval == 0 or (self.is_single_worker and bool(self.stop_signals))
 
     def save(self, state: TrainingState) -> None:
