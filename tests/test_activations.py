@@ -23,8 +23,10 @@ from tfalexnet.images.classes import numbered_classes
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.inference import features as activations
 from tfalexnet.inference import pipeline as inference
-from tfalexnet.inference.features import Progress, extract_features
+from tfalexnet.inference import resume
+from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.pipeline import run_network
+from tfalexnet.io.progress import Progress
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.layer_names import resolve_layer
 
@@ -198,7 +200,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(file, folder,
                 left == "nothing" or folder.mkdir()
 
     with monkeypatch.context() as patch:
-        patch.setattr(activations, "Progress", Vanishing)
+        patch.setattr(resume, "Progress", Vanishing)
         patch.setattr(inference, "BATCHES_AHEAD", 1)
         with pytest.raises(NotADirectoryError, match="photos: expected the pictures that were there; it is gone, or"):
             extract_features(folder, "f.h5", "fc4", file, batch=1)

@@ -12,7 +12,8 @@ from PIL import Image
 
 import tfalexnet
 from tfalexnet import data
-from tfalexnet.data.batching import AUGMENTATIONS, PREPARED, Labelled, Skipped, prepared
+from tfalexnet.data import PREPARED
+from tfalexnet.data.batching import AUGMENTATIONS, Labelled, Skipped, prepared
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28

@@ -22,7 +22,6 @@ import tfalexnet
 from tfalexnet import AlexNet, CheckpointError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.evaluation import evaluate as evaluation
 from tfalexnet.evaluation.evaluate import evaluate
 from tfalexnet.evaluation.report import report_table
 from tfalexnet.exporters.export import EXPORTERS, export
@@ -33,6 +32,7 @@ from tfalexnet.hub.registry import REGISTRY as KNOWN
 from tfalexnet.images.classes import classes_from_labels, ilsvrc_ids, imagenet_classes
 from tfalexnet.images.preprocessing import TORCHVISION
 from tfalexnet.inference import pipeline as inference
+from tfalexnet.inference import resume
 from tfalexnet.inference.pipeline import run_network
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
@@ -306,7 +306,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(folder, thin,
     whole = evaluate(folder, thin)
     threads = threading.active_count()
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "Progress", Vanishing)
+        patch.setattr(resume, "Progress", Vanishing)
         patch.setattr(inference, "BATCHES_AHEAD", 2)
         with pytest.raises(NotADirectoryError, match="set: expected the pictures that were there; it is gone, or em"):
             evaluate(folder, thin, batch=8, output="report.json")
@@ -430,7 +430,7 @@ def test_progress_shows_the_running_error(folder, thin, monkeypatch):
             super().advance(count, note)
             notes.append((self.start, self.count, self.total, note))
 
-    monkeypatch.setattr(evaluation, "Progress", Spy)
+    monkeypatch.setattr(resume, "Progress", Spy)
     interrupted(monkeypatch, folder, thin)
     report = evaluate(folder, thin, output="report.json")
     assert [count for _, count, _, _ in notes] == list(range(1, COUNT + 1))

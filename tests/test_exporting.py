@@ -27,7 +27,7 @@ from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.exporters import litert, savedmodel
 from tfalexnet.exporters import onnx as onnx_format
 from tfalexnet.exporters import openvino as openvino_format
-from tfalexnet.exporters.export import EXPORTERS, _chosen, export
+from tfalexnet.exporters.export import EXPORTERS, _calibration_pictures, export
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import classes_from_labels, imagenet_classes, numbered_classes
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
@@ -771,7 +771,7 @@ def test_a_package_is_asked_for_before_the_weights(format, package, monkeypatch)
 
 @pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])
 def test_pictures_to_calibrate_with_are_evenly_spread(count):
-    chosen = _chosen(f"{place}.png" for place in range(count))
+    chosen = _calibration_pictures(f"{place}.png" for place in range(count))
     places = [int(name.removesuffix(".png")) for name in chosen]
     gaps = set(np.diff([*places, count]))
     assert len(places) == min(count, 200) and places[0] == 0

@@ -22,10 +22,11 @@ from tfalexnet.checkpoints.checkpoint import Checkpoint, read_spec, write_checkp
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import classes_from_labels
-from tfalexnet.inference import label as labelling
 from tfalexnet.inference import pipeline as inference
-from tfalexnet.inference.label import Progress, Report, expand_sources, label
+from tfalexnet.inference import resume
+from tfalexnet.inference.label import Report, expand_sources, label
 from tfalexnet.inference.pipeline import run_network
+from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network, _load
 
 FORMATS = (
@@ -277,7 +278,7 @@ def interrupted(monkeypatch, count, sources, output, error=KeyboardInterrupt, **
                 raise error
 
     with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(labelling, "Progress", Interrupting)
+        patch.setattr(resume, "Progress", Interrupting)
         label(sources, output, **{"weights": "cifar10"} | given)
     part = Path(f"{output}.part")
     assert part.read_bytes().count(b"\n") == 1 + count
@@ -508,7 +509,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(photos, rows,
     sources = expand_sources(photos) if sources == "every file" else sources
 
     with monkeypatch.context() as patch:
-        patch.setattr(labelling, "Progress", vanishing("photos", 10, left))
+        patch.setattr(resume, "Progress", vanishing("photos", 10, left))
         with pytest.raises(
             OSError, match=r"photos(/deep)?: expected the pictures that were there; it is gone, or em"
         ):
@@ -531,7 +532,7 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
     wanted = expand_sources(photos)
 
     with monkeypatch.context() as patch:
-        patch.setattr(labelling, "Progress", vanishing("photos/deep", 1, left))
+        patch.setattr(resume, "Progress", vanishing("photos/deep", 1, left))
         patch.setattr(inference, "BATCHES_AHEAD", 1)
         with pytest.raises(
             OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"
@@ -552,7 +553,7 @@ def test_a_picture_that_vanishes_midway_is_a_row(photos, rows, monkeypatch):
                 os.unlink(last)
 
     last = expand_sources(photos)[-2]
-    monkeypatch.setattr(labelling, "Progress", Vanishing)
+    monkeypatch.setattr(resume, "Progress", Vanishing)
     assert label(photos, "labels.jsonl", "cifar10") == Report(COUNT, 5)
     same(read("labels.jsonl"), [*rows[:-2], {"file": last, "error": "no such file or directory"}, rows[-1]])
 
@@ -630,7 +631,7 @@ def test_another_process_that_writes_to_the_same_part_is_noticed(photos, monkeyp
                     part.write(b'{"file": "x.png", "error": "x"}\n')
 
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="another process writes to it too"):
-        patch.setattr(labelling, "Progress", Meddling)
+        patch.setattr(resume, "Progress", Meddling)
         label(photos, "labels.jsonl", "cifar10")
     assert label(photos, "labels.jsonl", "cifar10").files == COUNT
 
@@ -645,7 +646,7 @@ def test_progress_is_of_what_is_written_and_says_how_many_could_not_be_read(phot
             notes.append((self.start, self.count, self.total, self.unit, self.note))
 
     interrupted(monkeypatch, 60, photos, "labels.jsonl")
-    monkeypatch.setattr(labelling, "Progress", Spy)
+    monkeypatch.setattr(resume, "Progress", Spy)
     label(photos, "labels.jsonl", "cifar10")
     assert [count for _, count, *_ in notes] == list(range(61, COUNT + 1))
     assert {(start, total, unit) for start, _, total, unit, _ in notes} == {(60, COUNT, "pictures")}

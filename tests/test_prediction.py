@@ -27,7 +27,7 @@ from tfalexnet.inference.pipeline import run_network
 from tfalexnet.inference.predict import iter_predictions
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.runtimes import tensorflow as frozen
-from tfalexnet.runtimes.network import ALIGNMENT, Network, _shared, aligned_memory, load_network
+from tfalexnet.runtimes.network import ALIGNMENT, Network, aligned_memory, load_network
 
 
 @pytest.fixture
@@ -291,11 +291,11 @@ def test_aligned_memory_is_shared_and_other_copied(file):
     shape = (2, *network.spec.preprocessing.shape)
     inputs = aligned_memory(shape)
     assert inputs.ctypes.data % ALIGNMENT == 0 and inputs.shape == shape and not inputs.any()
-    tensor = _shared(inputs)
+    tensor = frozen._as_tensor(inputs)
     inputs[0, 0, 0, 0] = 7
     assert float(tensor[0, 0, 0, 0]) == 7
     for other in (inputs[1:], inputs[:, :, ::-1], np.asfortranarray(inputs)):
-        tensor = _shared(other)
+        tensor = frozen._as_tensor(other)
         np.testing.assert_array_equal(tensor, other)
 
 

@@ -32,7 +32,7 @@ from tfalexnet.training import loop as learning
 from tfalexnet.training import trainer
 from tfalexnet.training.loop import Stopped, make_step_functions, translate_errors
 from tfalexnet.training.run_folder import RunFolder, TrainingError
-from tfalexnet.training.trainer import Options, resolve_architecture
+from tfalexnet.training.trainer import Options, read_start
 
 NET = small(MNIST_28)
 RECIPE = dataclasses.replace(training.SOURCES["mnist_28"], batch=16, epochs=2)
@@ -579,14 +579,14 @@ NETWORKS |= {"neither": (None, None, "bvlc_alexnet")}
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_is_that_of_the_weights_where_nobody_says(name):
     architecture, weights, expected = NETWORKS[name]
-    assert resolve_architecture(architecture, weights).name == expected
+    assert read_start(architecture, weights).architecture.name == expected
 
 
 def test_weights_of_no_network_ask_for_one(tmp_path):
     odd = {"conv1": (np.zeros((3, 3)), np.zeros(3))}
     write_npy(tmp_path / "odd.npy", odd)
     with pytest.raises(ValueError, match="odd.npy does not fit (.|\n)*, say --architecture and a name of"):
-        resolve_architecture(None, tmp_path / "odd.npy")
+        read_start(None, tmp_path / "odd.npy")
     with pytest.raises(ValueError, match="odd.npy does not fit mnist_28"):
         train(tmp_path / "run", weights=tmp_path / "odd.npy")
 
