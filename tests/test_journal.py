@@ -79,7 +79,7 @@ def test_entries_whose_results_are_lost_are_removed(path):
         assert (journal.count, journal.unreadable) == (count, int(count == 4))
 
 
-def test_results_and_errors_are_recorded_in_order(tmp_path, capsys):
+def test_results_and_errors_are_recorded_in_order(tmp_path):
     (tmp_path / "other.png").touch()
     results = iter([1, PictureError("1.png", "empty file"), 3, 4, 5])
     with Journal(tmp_path / "j.part", HEADER, FILES) as journal:
