@@ -204,7 +204,5 @@ PEERS = {
         "bfloat16", "torch", functools.partial(pytorch, compiled=True, precision="bfloat16")
     ),
     "OpenVINO, bfloat16": Peer("bfloat16", "openvino", functools.partial(openvino, precision="bf16")),
-    EXPORTED["bfloat16"]: Peer(
-        "bfloat16", "openvino", functools.partial(this_package, precision="bfloat16", file=XML)
-    ),
+    EXPORTED["bfloat16"]: Peer("bfloat16", "openvino", functools.partial(this_package, precision="bfloat16", file=XML)),
 }

@@ -79,9 +79,7 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> Speed:
         }
     text = "\n\n".join([_table(times), agreement, *(["\n".join(missing)] if missing else [])])
     ours = {
-        (precision, batch): statistics.median(times[batch][name])
-        for precision, name in OURS.items()
-        for batch in times
+        (precision, batch): statistics.median(times[batch][name]) for precision, name in OURS.items() for batch in times
     }
     return Speed(text, _figures(times), ours)
 
@@ -91,9 +89,7 @@ def _check(answers: dict[str, dict[int, np.ndarray]]) -> None:
         for batch, probabilities in found.items():
             difference = np.abs(probabilities - answers[REFERENCE][batch]).max()
             if PEERS[name].precision == "float32" and not difference <= CLOSE:
-                raise SystemExit(
-                    f"{name}, batch {batch}, differs by {difference} in a probability; nothing was timed."
-                )
+                raise SystemExit(f"{name}, batch {batch}, differs by {difference} in a probability; nothing was timed.")
 
 
 def _agreement(workers: dict[str, Worker], count: int) -> str:

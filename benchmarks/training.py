@@ -57,9 +57,7 @@ def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
         match row:
             case Conv():
                 padding = row.size // 2 if row.padding == "same" else 0
-                layers.append(
-                    torch.nn.Conv2d(channels, row.filters, row.size, row.stride, padding, groups=row.groups)
-                )
+                layers.append(torch.nn.Conv2d(channels, row.filters, row.size, row.stride, padding, groups=row.groups))
                 channels = row.filters
             case Norm():
                 layers.append(torch.nn.LocalResponseNorm(row.size, row.alpha, row.beta, row.k))
@@ -136,9 +134,7 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, a folder of class folders")
     generator = np.random.default_rng(0)
-    print(
-        f"{FLAGS.rounds} rounds, TensorFlow {tf.__version__}, Keras {keras.__version__}, PyTorch {torch.__version__}"
-    )
+    print(f"{FLAGS.rounds} rounds, TensorFlow {tf.__version__}, Keras {keras.__version__}, PyTorch {torch.__version__}")
     print("\n| batch | | pictures/s | × PyTorch float32 |\n|---|---|---|---|")
     fastest = 0.0
     for batch in map(int, FLAGS.batches):

@@ -32,9 +32,7 @@ from tfalexnet.runtimes.network import load_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
-flags.DEFINE_integer(
-    "epochs", 90, "Passes through the training pictures, the first of them a warm-up.", lower_bound=2
-)
+flags.DEFINE_integer("epochs", 90, "Passes through the training pictures, the first of them a warm-up.", lower_bound=2)
 flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.05, "Rate after the warm-up; falls as a cosine.")
 flags.DEFINE_integer("seed", 2012, "Seed of weights, order and augmentation.")
@@ -118,10 +116,7 @@ def main(argv: list[str]) -> None:
         .prefetch(4)
     )
     schedule = keras.optimizers.schedules.CosineDecay(
-        FLAGS.learning_rate / 20,
-        steps * (FLAGS.epochs - 1),
-        warmup_target=FLAGS.learning_rate,
-        warmup_steps=steps,
+        FLAGS.learning_rate / 20, steps * (FLAGS.epochs - 1), warmup_target=FLAGS.learning_rate, warmup_steps=steps
     )
     model = build_model(training_table(), classifier_activation=None)
     for layer in model.layers:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from nets import random_parameters, write_npy
+from support import ROOT
+from support.nets import random_parameters, write_npy
 
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from nets import random_parameters, small
 from PIL import Image
+from support.nets import random_parameters, small
 
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError, PictureError
@@ -74,14 +74,12 @@ def test_before_and_after_the_relu(file):
 
 def test_torchvisions_names_give_what_pytorch_gives(tmp_path):
     torch = pytest.importorskip("torch")
-    from pytorch import torch_module
+    from support.pytorch import torch_module
 
     net = small(ARCHITECTURES["one_weird_trick"])
     parameters = random_parameters(net)
     process = PREPROCESSING["one_weird_trick"]
-    write_checkpoint(
-        tmp_path / "owt.weights.h5", Checkpoint(parameters, ModelSpec(net, process, numbered_classes(10)))
-    )
+    write_checkpoint(tmp_path / "owt.weights.h5", Checkpoint(parameters, ModelSpec(net, process, numbered_classes(10))))
     read = read_checkpoint
     module = torch_module(net, parameters).eval()
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
@@ -220,9 +218,7 @@ def test_numbers_that_are_none_are_refused_and_those_before_them_given(file, fol
     write_checkpoint("huge.weights.h5", checkpoint)
     picture = folder / "a.png"
     for layers in ("fc4", "prob", ["conv1", "fc4"]):
-        with pytest.raises(
-            CheckpointError, match=r"huge\.weights\.h5: .*a\.png with NaN or infinity in (fc4|prob)\."
-        ):
+        with pytest.raises(CheckpointError, match=r"huge\.weights\.h5: .*a\.png with NaN or infinity in (fc4|prob)\."):
             tfalexnet.features(picture, layers, "huge.weights.h5")
     found, wanted = (tfalexnet.features(picture, "pool3", weights)["pool3"] for weights in ("huge.weights.h5", file))
     np.testing.assert_array_equal(found, wanted)

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from nets import small
+from support.nets import small
 
 from tfalexnet import AlexNet
 from tfalexnet.networks import catalog
@@ -95,8 +95,7 @@ def test_keras_conventions():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"architecture": "vgg"}, {"classes": 0}, {"classes": 2.5}, {"dropout": 1}, {"dropout": -0.1}],
+    "options", [{"architecture": "vgg"}, {"classes": 0}, {"classes": 2.5}, {"dropout": 1}, {"dropout": -0.1}]
 )
 def test_wrong_arguments_say_what_is_right(options):
     with pytest.raises(ValueError, match="Expected .*Received"):

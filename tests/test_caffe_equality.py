@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from caffe import caffemodel, prototxt
-from nets import each_norm, random_parameters, small, write_npy
+from support.caffe import caffemodel, prototxt
+from support.nets import each_norm, random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, convert
 from tfalexnet.checkpoints.formats.orientation import flatten_chw

@@ -11,7 +11,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from nets import random_parameters, small, write_npy
+from support.nets import random_parameters, small, write_npy
 
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.formats import Contents, caffe_npy
@@ -24,9 +24,7 @@ def python2(parameters: dict, layout: str) -> bytes:
     """A .npy as Python 2 and NumPy 1 wrote it: protocol 2, every string a str of bytes."""
 
     def string(value: bytes) -> bytes:
-        return (
-            b"T" + struct.pack("<I", len(value)) + value if len(value) > 255 else b"U" + bytes([len(value)]) + value
-        )
+        return b"T" + struct.pack("<I", len(value)) + value if len(value) > 255 else b"U" + bytes([len(value)]) + value
 
     def array(shape: tuple, code: bytes, order: bytes, content: bytes) -> bytes:
         sides = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in shape) + b"t"

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from caffe import caffemodel
-from nets import each_norm, random_parameters, small
+from support.caffe import caffemodel
+from support.nets import each_norm, random_parameters, small
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
@@ -198,9 +198,7 @@ def test_other_classes_pictures_and_networks(write, parameters):
         "Classes: 1 of 10 have other names; 1 is 'class 1' in A, 'cat' in B.",
     )
     assert (
-        not found.same
-        and all(row.identical for row in found.rows)
-        and found.differences[0] in comparison_table(found)
+        not found.same and all(row.identical for row in found.rows) and found.differences[0] in comparison_table(found)
     )
 
     fewer = CIFAR10_18PCT.with_classes(3)

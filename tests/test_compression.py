@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from nets import random_parameters, small
+from support.nets import random_parameters, small
 
 from tfalexnet.checkpoints import checkpoint as checkpoints
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from nets import random_parameters, small, write_npy
+from support.nets import random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, CheckpointError, convert
 from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_spec
@@ -64,9 +64,7 @@ def test_what_a_format_cannot_hold_is_said(npy):
     assert "x.caffemodel has no place for network, class names and preprocessing" in checkpoint.notes[-1]
     output, checkpoint = convert(npy, "x.npz", NET)
     assert not checkpoint.notes
-    assert "bvlc_alexnet" in describe_checkpoint(npy, NET) and "squashed to 256×256" in describe_checkpoint(
-        output, NET
-    )
+    assert "bvlc_alexnet" in describe_checkpoint(npy, NET) and "squashed to 256×256" in describe_checkpoint(output, NET)
 
 
 def test_one_file_serves_two_devices(npy):

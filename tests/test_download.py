@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from nets import random_parameters
-from servers import Answer, Server
+from support.nets import random_parameters
+from support.servers import Answer, Server
 
 import tfalexnet
 from tfalexnet.checkpoints.checkpoint import Checkpoint, keras_h5, read_checkpoint, write_checkpoint
@@ -168,11 +168,7 @@ FAULTS = {
     "wrong, then cut": ([Answer(OTHER, cut=SOME), GOOD, Answer(OTHER)], {}, f"received {sha256(OTHER).hexadecimal}"),
     "empty": ([Answer()], {}, f"received {sha256(b'').hexadecimal}"),
     "no content": ([Answer(status=204)], {}, f"received {sha256(b'').hexadecimal}"),
-    "promises less": (
-        [Answer(BODY, headers={"Content-Length": "5"})],
-        {},
-        f"received {sha256(BODY[:5]).hexadecimal}",
-    ),
+    "promises less": ([Answer(BODY, headers={"Content-Length": "5"})], {}, f"received {sha256(BODY[:5]).hexadecimal}"),
     "promises less, length known": (
         [Answer(BODY, ranges=False, headers={"Content-Length": "5"})],
         {"size": SIZE},
@@ -218,11 +214,7 @@ FAULTS = {
         {},
         "unknown url type: ftp",
     ),
-    "redirected to data": (
-        [Answer(status=307, headers={"Location": "data:,file"})],
-        {},
-        "'data:,file' is not allowed",
-    ),
+    "redirected to data": ([Answer(status=307, headers={"Location": "data:,file"})], {}, "'data:,file' is not allowed"),
     "redirected nowhere": ([Answer(status=302)], {}, "HTTP 302 Found"),
     "redirected to no address": ([Answer(status=308, headers={"Location": "http://[bad/"})], {}, "Invalid IPv6 URL"),
     "redirected in a circle": ([Answer(status=302, headers={"Location": "/file"})], {}, "infinite loop. The last"),
@@ -383,9 +375,7 @@ def test_an_uncertain_digest_is_a_warning_that_shows_both(server, path):
     path.unlink()
     download_file([server.gives("file", GOOD)], path, sha256(BODY, certain=False))
     with pytest.raises(DownloadError, match="expected 5 bytes, received 4"):
-        download_file(
-            [server.gives("file", Answer(b"four"))], path.with_name("short"), sha256(BODY, certain=False), 5
-        )
+        download_file([server.gives("file", Answer(b"four"))], path.with_name("short"), sha256(BODY, certain=False), 5)
 
 
 def test_digests_as_published(tmp_path):
@@ -661,14 +651,7 @@ def test_no_source_gives_it(server, named, home):
     with pytest.raises(WeightsNotFoundError) as caught:
         tfalexnet.AlexNet(NET, weights=name)
     told = str(caught.value)
-    for part in (
-        *urls,
-        "404",
-        "received " + sha256(OTHER).hexadecimal,
-        "503",
-        str(home),
-        str(Path.cwd() / "weights"),
-    ):
+    for part in (*urls, "404", "received " + sha256(OTHER).hexadecimal, "503", str(home), str(Path.cwd() / "weights")):
         assert part in told
     assert not (home / "tested.weights.h5").exists()
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import random_parameters, write_npy
 from PIL import Image
+from support.nets import random_parameters, write_npy
 
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError

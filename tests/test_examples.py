@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
-from nets import random_parameters, write_npy
+from support import ROOT
+from support.nets import random_parameters, write_npy
 
 from tfalexnet.cli import main as __main__
 from tfalexnet.cli.train import command

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import each_norm, random_parameters, small
 from PIL import Image
+from support.nets import each_norm, random_parameters, small
 
 import tfalexnet
 from tfalexnet.checkpoints import match as fitting
@@ -258,10 +258,7 @@ def test_half_the_bytes_answer_nearly_alike(format, precision, tmp_path):
         path.parent.mkdir(parents=True)
         written(path, "bvlc_alexnet", format, kind, process)
         found = RUNTIMES[format](path, x)
-        weights = {
-            "savedmodel": path / "variables/variables.data-00000-of-00001",
-            "openvino": path.with_suffix(".bin"),
-        }
+        weights = {"savedmodel": path / "variables/variables.data-00000-of-00001", "openvino": path.with_suffix(".bin")}
         sizes.append(weights.get(format, path).stat().st_size)
     assert 0 < np.abs(found - answers).max() < 0.05
     assert 0.4 < sizes[1] / sizes[0] < 0.6

@@ -5,7 +5,7 @@ import math
 
 import pytest
 from absl.testing import flagsaver
-from conftest import ROOT
+from support import ROOT
 
 spec = importlib.util.spec_from_file_location("figure1", ROOT / "examples" / "figure1.py")
 figure1 = importlib.util.module_from_spec(spec)

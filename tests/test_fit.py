@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from nets import small
+from support.nets import small
 
 from tfalexnet import AlexNet, preprocess_input
 from tfalexnet.images.decode import decode

@@ -11,10 +11,10 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from caffe import blob, field, prototxt
-from caffe import caffemodel as caffes_own
-from nets import random_parameters, small
-from pytorch import torch_module
+from support.caffe import blob, field, prototxt
+from support.caffe import caffemodel as caffes_own
+from support.nets import random_parameters, small
+from support.pytorch import torch_module
 
 from tfalexnet import CheckpointError, convert
 from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, read_checkpoint, write_checkpoint
@@ -258,9 +258,7 @@ def test_pytorchs_outputs_where_torch_cannot_be_imported(zipped, tmp_path):
         "io = np.load('io.npz'); net = AlexNet(small(ARCHITECTURES['one_weird_trick']), weights='net.pth')\n"
         "print(np.abs(net(io['pictures']).numpy() - io['expected']).max())"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_environment()
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=_environment())
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 1e-5
     assert expected.std(axis=0).max() > 1e-3
@@ -325,8 +323,7 @@ def test_what_lies_beside_weights_in_training_checkpoints(key, zipped, tmp_path)
 def test_halves_become_float32(kind, tmp_path):
     torch = pytest.importorskip("torch")
     state = {
-        name: tensor.to(getattr(torch, kind))
-        for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()
+        name: tensor.to(getattr(torch, kind)) for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()
     }
     torch.save(state, tmp_path / "half.pth")
     found = read_checkpoint(tmp_path / "half.pth", OWT).parameters

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import random_parameters, small
+from support.nets import random_parameters, small
 
 from tfalexnet.checkpoints.spec import PREPROCESSING
 from tfalexnet.networks.build import build_model, set_parameters

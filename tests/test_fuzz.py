@@ -14,11 +14,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import caffe
-import fuzz_readers
 import h5py
 import numpy as np
 import pytest
+from support import caffe, fuzz_readers
 
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
@@ -152,10 +151,7 @@ def compares_long_names() -> bytes:
     return npy(name + b"q\x010" + name + b"q\x020}h\x01Ns" + b"h\x02Ns" * MANY)
 
 
-LONG = {
-    "binary": b"\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20),
-    "text": b"I0x" + b"f" * (1 << 20) + b"\n",
-}
+LONG = {"binary": b"\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20), "text": b"I0x" + b"f" * (1 << 20) + b"\n"}
 
 
 def has_sides_of_a_megabyte(opcode: bytes) -> bytes:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 from test_labelling import expected, fill, same
 
 pytest.importorskip("ray")

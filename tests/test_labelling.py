@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import random_parameters
 from PIL import Image
+from support.nets import random_parameters
 
 import tfalexnet
 from tfalexnet import CheckpointError, PictureError
@@ -291,9 +291,7 @@ def test_interrupted_it_goes_on_where_it_was(photos, rows, monkeypatch, ending):
     looked_at = []
     run = run_network
     monkeypatch.setattr(
-        inference,
-        "run",
-        lambda network, files: run(network, (looked_at.append(file) or file for file in files)),
+        inference, "run", lambda network, files: run(network, (looked_at.append(file) or file for file in files))
     )
     interrupted(monkeypatch, 1, photos, output)
     interrupted(monkeypatch, 60, photos, output, MemoryError)
@@ -402,9 +400,7 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
     before = part.read_bytes()
 
     def refused(what, sources=photos, **given):
-        with pytest.raises(
-            ValueError, match=rf"labels\.jsonl\.part to be left by the same.*: {what}\. Delete it, or"
-        ):
+        with pytest.raises(ValueError, match=rf"labels\.jsonl\.part to be left by the same.*: {what}\. Delete it, or"):
             label(sources, "labels.jsonl", **{"weights": "cifar10"} | given)
         assert part.read_bytes() == before
 
@@ -425,9 +421,7 @@ def test_what_another_command_left_is_kept_and_refused(photos, monkeypatch):
 @pytest.mark.parametrize("content", [b"dear diary\n", b"", b"[1, 2]\n", b'{"top": 5}\n', b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_only_has_the_name_of_a_part_is_kept(photos, content):
     Path("labels.jsonl.part").write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"labels\.jsonl\.part: expected what an interrupted command left; it is not"
-    ):
+    with pytest.raises(ValueError, match=r"labels\.jsonl\.part: expected what an interrupted command left; it is not"):
         label(photos, "labels.jsonl", "cifar10")
     assert Path("labels.jsonl.part").read_bytes() == content
 
@@ -510,9 +504,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(photos, rows,
 
     with monkeypatch.context() as patch:
         patch.setattr(resume, "Progress", vanishing("photos", 10, left))
-        with pytest.raises(
-            OSError, match=r"photos(/deep)?: expected the pictures that were there; it is gone, or em"
-        ):
+        with pytest.raises(OSError, match=r"photos(/deep)?: expected the pictures that were there; it is gone, or em"):
             label(sources, "labels.jsonl", "cifar10")
     with pytest.raises((OSError, ValueError), match="photos"):
         label(sources, "labels.jsonl", "cifar10")
@@ -534,9 +526,7 @@ def test_so_does_a_disk_below_the_folder(photos, monkeypatch, left):
     with monkeypatch.context() as patch:
         patch.setattr(resume, "Progress", vanishing("photos/deep", 1, left))
         patch.setattr(inference, "BATCHES_AHEAD", 1)
-        with pytest.raises(
-            OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"
-        ):
+        with pytest.raises(OSError, match=r"photos/deep: expected the pictures that were there; it is gone, or empty"):
             label([photos, "photos/0000.png"], "labels.jsonl", "cifar10")
     assert b"no such file" not in Path("labels.jsonl.part").read_bytes()
     left == "nothing" or os.rmdir("photos/deep")

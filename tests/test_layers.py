@@ -82,14 +82,7 @@ def test_gradient_is_that_of_the_equation(options):
     a = generator.normal(0, 300, (1, 4, 4, 8))
     direction = generator.normal(size=a.shape)
     layer = LocalResponseNormalization(**options)
-    arguments = (
-        options["size"],
-        layer.scale,
-        layer.beta,
-        layer.k,
-        layer.region,
-        layer.groups,
-    )
+    arguments = (options["size"], layer.scale, layer.beta, layer.k, layer.region, layer.groups)
     step = 1e-3
     numeric = (equation(a + step * direction, *arguments) - equation(a - step * direction, *arguments)) / (2 * step)
     weights = generator.normal(size=a.shape)

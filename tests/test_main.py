@@ -8,8 +8,8 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
-from nets import random_parameters, small, write_npy
+from support import ROOT
+from support.nets import random_parameters, small, write_npy
 
 import tfalexnet as package
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
@@ -81,11 +81,7 @@ def test_convert_says_what_it_did_and_what_to_type_next(tmp_path):
     for number, command in enumerate(([sys.executable, "-m", "tfalexnet", "convert"], [sys.executable, script])):
         output = f"out{number}.weights.h5"
         run = subprocess.run(
-            [*command, "places.npy", "--output", output],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            encoding="utf-8",
+            [*command, "places.npy", "--output", output], capture_output=True, text=True, cwd=tmp_path, encoding="utf-8"
         )
         assert (run.returncode, run.stderr) == (0, "")
         assert "conv2  5×5×48×256" in run.stdout
@@ -130,9 +126,7 @@ def test_features_of_a_folder(folder, tmp_path):
         1,
         cwd=tmp_path,
     )
-    assert (
-        run.returncode == 1 and run.stderr == "tfalexnet: dog/bad.jpg: not a picture in a format that Pillow reads\n"
-    )
+    assert run.returncode == 1 and run.stderr == "tfalexnet: dog/bad.jpg: not a picture in a format that Pillow reads\n"
     with h5py.File(tmp_path / "f.h5") as file:
         assert file["fc4"].shape == (2, 10) and file["conv2:pre"].shape == (2, 16, 16, 32)
         assert file["fc4"][0].argmax() == 3
@@ -174,9 +168,7 @@ def test_verify_says_by_its_status(photo, tmp_path):
     (tmp_path / "zebra.png").write_bytes(photo.read_bytes())
     run = tfalexnet("verify", "zebra.png", "--weights", "bvlc_alexnet.npy", cwd=tmp_path)
     assert run.returncode == 1 and "0 of 1 pictures as published" in run.stdout and not run.stderr
-    run = tfalexnet(
-        "verify", "zebra.png", "--weights", "bvlc_alexnet.npy", "--architecture", "mnist_28", cwd=tmp_path
-    )
+    run = tfalexnet("verify", "zebra.png", "--weights", "bvlc_alexnet.npy", "--architecture", "mnist_28", cwd=tmp_path)
     assert run.returncode == 1 and "Traceback" not in run.stderr
 
 

@@ -134,12 +134,7 @@ def test_a_closed_folder_is_no_empty_one():
 
 def test_folders_by_wordnet_id():
     touch(
-        "n01440764/a.JPEG",
-        "n02123045/b.JPEG",
-        "n02123045/more/c.JPEG",
-        "N03126707/d.JPEG",
-        ".cache/e.JPEG",
-        "f/g.txt",
+        "n01440764/a.JPEG", "n02123045/b.JPEG", "n02123045/more/c.JPEG", "N03126707/d.JPEG", ".cache/e.JPEG", "f/g.txt"
     )
     assert found(label_by_folder("set", imagenet_classes())) == {
         "n01440764/a.JPEG": 0,
@@ -164,22 +159,15 @@ def test_folders_by_name():
 
 def test_a_name_of_two_classes_is_refused():
     touch("crane/1.png", "tench,_tinca_tinca/2.png")
-    with pytest.raises(
-        ValueError, match=r"'crane' is the name of 134 \(n02012849\), 517 \(n03126707\)\. Use WordNet"
-    ):
+    with pytest.raises(ValueError, match=r"'crane' is the name of 134 \(n02012849\), 517 \(n03126707\)\. Use WordNet"):
         label_by_folder("set", imagenet_classes())
     os.rename("set/crane", "set/n03126707")
-    assert found(label_by_folder("set", imagenet_classes())) == {
-        "n03126707/1.png": 517,
-        "tench,_tinca_tinca/2.png": 0,
-    }
+    assert found(label_by_folder("set", imagenet_classes())) == {"n03126707/1.png": 517, "tench,_tinca_tinca/2.png": 0}
 
 
 def test_unknown_folders_are_named_with_what_was_expected():
     touch("cat/1.png", "lion/2.png", "tiger/3.png", "empty/4.txt")
-    with pytest.raises(
-        ValueError, match=r"set: .*\(cat, dog, guinea pig, …\); received 2 .* no class: lion, tiger\.$"
-    ):
+    with pytest.raises(ValueError, match=r"set: .*\(cat, dog, guinea pig, …\); received 2 .* no class: lion, tiger\.$"):
         label_by_folder("set", PETS)
 
 
@@ -219,9 +207,7 @@ def test_forms_of_a_line_with_a_name(form):
     assert answer.unused == 1 and answer.ids is None
 
 
-@pytest.mark.parametrize(
-    "form", ["{name}.png\t{label}", "{name}.png,{label}", "{name}.png {label}", "{name}, {label}"]
-)
+@pytest.mark.parametrize("form", ["{name}.png\t{label}", "{name}.png,{label}", "{name}.png {label}", "{name}, {label}"])
 def test_labels_may_hold_spaces(form):
     touch("c.png", "b.2.png", "a 1.png")
     lines = {"c": "dog", "b.2": "guinea pig", "a 1": "Egyptian_cat", "not here": "guinea pig", "nor, this": "dog"}
@@ -252,10 +238,7 @@ def test_where_a_name_ends_is_not_guessed():
     animals = classes_from_labels(["lion", "sea lion"])
     with pytest.raises(ValueError, match=r"line 2: .* received 'sea lion' of 'x' or 'lion' of 'x sea'\. Put a tab"):
         label_by_folder("set", animals, write(["x sea.png lion", "x sea lion"]))
-    assert found(label_by_folder("set", animals, write(["x sea\tlion", "x\tsea lion"]))) == {
-        "x sea.png": 0,
-        "x.png": 1,
-    }
+    assert found(label_by_folder("set", animals, write(["x sea\tlion", "x\tsea lion"]))) == {"x sea.png": 0, "x.png": 1}
 
 
 def test_labels_may_be_names_or_wordnet_ids():
@@ -418,8 +401,7 @@ def test_a_wordnet_id_in_a_name_tells():
     touch("n02123045_17.JPEG", "x.JPEG")  # As the training pictures are called.
     for number, ids in ((281, "sorted"), (devkit(281), "ilsvrc")):
         assert (
-            read_ground_truth("set", imagenet_classes(), write([f"n02123045_17.JPEG {number}", "x.JPEG 5"])).ids
-            == ids
+            read_ground_truth("set", imagenet_classes(), write([f"n02123045_17.JPEG {number}", "x.JPEG 5"])).ids == ids
         )
     with pytest.raises(ValueError, match=r"line 1: expected n02123045_17\.JPEG to be 281 .*received 282"):
         read_ground_truth("set", imagenet_classes(), write(["n02123045_17.JPEG 282", "x.JPEG 5"]))
@@ -497,7 +479,5 @@ def test_imagenette(data):
     pairs = label_by_folder(data / "imagenette" / "val", imagenet_classes())
     assert len(pairs) == len(list_pictures(data / "imagenette" / "val"))
     assert {index for _, index in pairs} == {0, 217, 482, 491, 497, 566, 569, 571, 574, 701}
-    with pytest.raises(
-        ValueError, match=r"received 2 .*: train, val\. Give .*imagenette/train or .*imagenette/val\."
-    ):
+    with pytest.raises(ValueError, match=r"received 2 .*: train, val\. Give .*imagenette/train or .*imagenette/val\."):
         label_by_folder(data / "imagenette", imagenet_classes())

@@ -7,8 +7,8 @@ import threading
 import h5py
 import numpy as np
 import pytest
-from nets import random_parameters, small
 from PIL import Image
+from support.nets import random_parameters, small
 
 import tfalexnet
 from tfalexnet import AlexNet, CheckpointError, PictureError, Prediction
@@ -166,9 +166,7 @@ def test_decode_predictions_as_in_keras():
 
 def test_the_classes_are_caffes():
     assert len(class_names) == 1000
-    assert (
-        class_names[0] == "tench, Tinca tinca" and class_names[-1] == "toilet tissue, toilet paper, bathroom tissue"
-    )
+    assert class_names[0] == "tench, Tinca tinca" and class_names[-1] == "toilet tissue, toilet paper, bathroom tissue"
     assert [i for i, name in enumerate(class_names) if name == "crane"] == [134, 517]
     wnids = [wnid for wnid, _ in imagenet_classes()]
     assert wnids == sorted(wnids) and len(set(wnids)) == 1000

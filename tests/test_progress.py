@@ -119,11 +119,7 @@ def test_a_log_gets_one_line_of_long_work_only(clock, monkeypatch, seconds, line
 
 @pytest.mark.parametrize(
     ("total", "expected"),
-    [
-        (None, "7 pictures  7.0 pictures/s"),
-        (0, "7 pictures  7.0 pictures/s"),
-        (5, "[====================] 100%  7/5"),
-    ],
+    [(None, "7 pictures  7.0 pictures/s"), (0, "7 pictures  7.0 pictures/s"), (5, "[====================] 100%  7/5")],
 )
 def test_odd_totals(clock, terminal, total, expected):
     with Progress(total, "pictures") as bar:

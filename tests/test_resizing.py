@@ -6,13 +6,7 @@ import tensorflow as tf
 
 from tfalexnet.images.preprocessing import resize_bilinear
 
-SIZES = [
-    ((375, 500), (256, 256)),
-    ((1, 1), (7, 5)),
-    ((3, 2), (300, 256)),
-    ((4000, 37), (256, 256)),
-    ((32, 9), (32, 9)),
-]
+SIZES = [((375, 500), (256, 256)), ((1, 1), (7, 5)), ((3, 2), (300, 256)), ((4000, 37), (256, 256)), ((32, 9), (32, 9))]
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])

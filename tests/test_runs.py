@@ -15,8 +15,8 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import random_parameters, small, write_npy
 from PIL import Image
+from support.nets import random_parameters, small, write_npy
 from test_main import tfalexnet as command
 
 import tfalexnet
@@ -305,11 +305,7 @@ def archive(path, count: int) -> None:
     """Digits as a file that `tfalexnet train` takes."""
     training, validation = digits(count), digits(40, 1)
     np.savez(
-        path,
-        x_train=training.pictures,
-        y_train=training.labels,
-        x_test=validation.pictures,
-        y_test=validation.labels,
+        path, x_train=training.pictures, y_train=training.labels, x_test=validation.pictures, y_test=validation.labels
     )
 
 

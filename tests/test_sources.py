@@ -117,10 +117,7 @@ def test_names_come_from_a_file(folder, tmp_path):
     for part, own in zip(read(folder, classes=tmp_path / "names.txt"), read(folder), strict=True):
         assert part.classes == ("cat", "ant", "bee")
         assert [part.classes[y] for y in part.labels] == [own.classes[y] for y in own.labels]
-    for text, message in (
-        (b"\xff\xfe", "names.txt: expected text in UTF-8"),
-        ("a\n\nb", "line 2: expected the name"),
-    ):
+    for text, message in ((b"\xff\xfe", "names.txt: expected text in UTF-8"), ("a\n\nb", "line 2: expected the name")):
         write(tmp_path / "names.txt", text)
         with pytest.raises(ValueError, match=message):
             read(folder, classes=str(tmp_path / "names.txt"))
@@ -197,15 +194,9 @@ def listed(text):
 
 
 WRONG = {
-    "no such place": (
-        lambda f: f / "none",
-        "Expected a folder of pictures, an .npz or one of mnist.*no such file",
-    ),
+    "no such place": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist.*no such file"),
     "another file": (lambda f: write(f / "a.txt", "a") / "a.txt", "a.txt'; a file of another kind"),
-    "no class folders": (
-        lambda f: f / "train" / "ant",
-        "expected a folder of pictures for each class; received none",
-    ),
+    "no class folders": (lambda f: f / "train" / "ant", "expected a folder of pictures for each class; received none"),
     "empty classes": (
         lambda f: [(f / "train" / name).mkdir() for name in ("dog", "fly")] and f,
         "received none in dog, fly. Remove what is no class, or put pictures there",

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import each_norm, small
+from support.nets import each_norm, small
 from tensorflow.python.eager import context
 
 from tfalexnet import AlexNet

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from nets import small
+from support.nets import small
 
 import tfalexnet
 from tfalexnet import training
@@ -29,9 +29,7 @@ def batch(count=4):
 
 def named(model):
     return {
-        f"{layer.name}/{kind}": v
-        for layer in model.layers
-        for kind, v in zip("wb", layer.get_weights(), strict=False)
+        f"{layer.name}/{kind}": v for layer in model.layers for kind, v in zip("wb", layer.get_weights(), strict=False)
     }
 
 
@@ -48,9 +46,7 @@ def gradients(model, x, y):
     }
 
 
-@pytest.mark.parametrize(
-    ("recipe", "bias_rate", "decay"), [(PAPER, 1, 5e-4), (CAFFE, 2, 5e-4)], ids=["paper", "caffe"]
-)
+@pytest.mark.parametrize(("recipe", "bias_rate", "decay"), [(PAPER, 1, 5e-4), (CAFFE, 2, 5e-4)], ids=["paper", "caffe"])
 def test_two_steps_are_the_equation_of_the_source(recipe, bias_rate, decay):
     """v ← .9·v − decay·ε·w − ε·g; w ← w + v, biases without decay, in NumPy."""
     model = tfalexnet.AlexNet(NET, classifier_activation=None)

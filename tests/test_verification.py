@@ -4,9 +4,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from caffe import caffemodel, prototxt
-from nets import each_norm, random_parameters, write_npy
 from PIL import Image
+from support.caffe import caffemodel, prototxt
+from support.nets import each_norm, random_parameters, write_npy
 
 from tfalexnet import ARCHITECTURES
 from tfalexnet.checkpoints.formats import CheckpointError

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import PREPROCESSING

@@ -35,9 +35,7 @@ def test_no_arguments_print_the_help(capsys):
     assert run([]) == 2  # As a missing command: a usage error.
     output = capsys.readouterr()
     assert output.out == "" and output.err.startswith("Usage: tfalexnet [OPTIONS] COMMAND")
-    assert [line.split()[0] for line in output.err.split("Commands:\n")[1].split("\n\n")[0].splitlines()] == [
-        *COMMANDS
-    ]
+    assert [line.split()[0] for line in output.err.split("Commands:\n")[1].split("\n\n")[0].splitlines()] == [*COMMANDS]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from nets import each_norm, small
+from support.nets import each_norm, small
 
 from tfalexnet import AlexNet
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET, CIFAR10_18PCT
@@ -79,9 +79,7 @@ def test_the_form_omits_defaults():
 def test_keras_builds_what_the_form_accepts():
     model = AlexNet(Architecture.from_dict(EVERY_FIELD.to_dict()))
     assert [layer.name for layer in model.layers[1:]] == [row.name for row in EVERY_FIELD.layers]
-    shapes = {
-        name: shape if shape[:2] != (1, 1) else shape[2:] for name, shape in EVERY_FIELD.output_shapes().items()
-    }
+    shapes = {name: shape if shape[:2] != (1, 1) else shape[2:] for name, shape in EVERY_FIELD.output_shapes().items()}
     assert {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers[1:]} == shapes
 
 
@@ -125,22 +123,7 @@ def test_what_is_no_table_is_refused(fields):
 
 
 HUGE = 10**400
-NAMES = [
-    "",
-    "a\nb",
-    "a\x00",
-    "\x1b[31m",
-    "a" * 201,
-    "\ud800",
-    "a/b",
-    "../a",
-    "a:pre",
-    "input",
-    "prob",
-    None,
-    3,
-    ["a"],
-]
+NAMES = ["", "a\nb", "a\x00", "\x1b[31m", "a" * 201, "\ud800", "a/b", "../a", "a:pre", "input", "prob", None, 3, ["a"]]
 
 
 @pytest.mark.parametrize(
@@ -182,11 +165,7 @@ WRONG = [
     *((NORM, "region", value) for value in ("everywhere", "ACROSS_CHANNELS", None, 1, [])),
     *((layer, "padding", value) for layer in (CONV, POOL) for value in ("full", "SAME", None, 1, [], 2)),
     *((POOL, "kind", value) for value in ("sum", None, [], {})),
-    *(
-        (layer, "activation", value)
-        for layer in (CONV, DENSE)
-        for value in ("os.system", "glu", "", 1, False, [], {})
-    ),
+    *((layer, "activation", value) for layer in (CONV, DENSE) for value in ("os.system", "glu", "", 1, False, [], {})),
     *((ACTIVATION, "function", value) for value in ("os.system", None, [], {})),
     *((layer, "kernel_init", value) for layer in (CONV, DENSE) for value in INITIALIZERS),
     *((layer, "bias_init", value) for layer in (CONV, DENSE) for value in NUMBERS),
@@ -202,8 +181,7 @@ def test_a_wrong_value_of_a_layer_is_refused(layer, field, value):
 
 
 @pytest.mark.parametrize(
-    ("layer", "field"),
-    [(number, field) for number, row in enumerate(LAYERS) for field in row if field != "type"],
+    ("layer", "field"), [(number, field) for number, row in enumerate(LAYERS) for field in row if field != "type"]
 )
 def test_a_missing_field_of_a_layer_is_refused(layer, field):
     fields = copy.deepcopy(FIELDS)

@@ -7,7 +7,7 @@ versions of bvlc_alexnet and bvlc_caffenet, the output of every layer, and the w
 import h5py
 import numpy as np
 import pytest
-from caffe_truth import (
+from support.caffe_truth import (
     NETWORKS,
     channels_last,
     frozen_outputs,

@@ -16,7 +16,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from caffe_truth import NETWORKS, load_slim, read_arrays, slim
+from support.caffe_truth import NETWORKS, load_slim, read_arrays, slim
 
 from tfalexnet.networks.build import get_parameters, set_parameters
 from tfalexnet.training import CAFFE, Momentum

@@ -9,14 +9,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from caffe_truth import (
-    channels_last,
-    frozen_outputs,
-    keras_outputs,
-    mutants,
-    read_arrays,
-    relative_difference,
-)
+from support.caffe_truth import channels_last, frozen_outputs, keras_outputs, mutants, read_arrays, relative_difference
 
 from tfalexnet import ARCHITECTURES, AlexNet
 from tfalexnet.images.preprocessing import ILSVRC_MEAN_BGR, Preprocessing

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from caffe_truth import frozen_outputs, keras_outputs, read_arrays, with_norms
+from support.caffe_truth import frozen_outputs, keras_outputs, read_arrays, with_norms
 
 from tfalexnet import ARCHITECTURES, AlexNet
 from tfalexnet.networks.build import get_parameters, set_parameters

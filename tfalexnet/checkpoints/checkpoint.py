@@ -93,9 +93,7 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    path: str | os.PathLike,
-    architecture: str | Architecture | None = None,
-    renamed: Mapping[str, str] | None = None,
+    path: str | os.PathLike, architecture: str | Architecture | None = None, renamed: Mapping[str, str] | None = None
 ) -> Checkpoint:
     """Read weights from a file in any format, and check them against their network.
 
@@ -168,9 +166,7 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, **attribut
         checkpoint.require_complete("A .net must hold them; the source")
     spec = checkpoint.spec
     text = json.dumps(spec.to_json(), ensure_ascii=False).encode()
-    parameters = reorder_first_dense(
-        checkpoint.parameters, spec.architecture, orientation.flatten_chw, module.FLATTEN
-    )
+    parameters = reorder_first_dense(checkpoint.parameters, spec.architecture, orientation.flatten_chw, module.FLATTEN)
     attributes = {"architecture": spec.architecture.name} | attributes
     extras = {SPEC: np.frombuffer(text, np.uint8)}
     module.write(path, Contents(parameters, attributes, extras, module.FLATTEN))

@@ -103,9 +103,7 @@ def _classifier(parameters: Parameters, net: Architecture) -> str | None:
     known = {row.name for row in net.weighted}
     (width, _), _ = net.parameter_shapes()[last]
     fitting = [
-        name
-        for name, (kernel, bias) in parameters.items()
-        if name not in known and kernel.shape == (width, bias.size)
+        name for name, (kernel, bias) in parameters.items() if name not in known and kernel.shape == (width, bias.size)
     ]
     return fitting[0] if len(fitting) == 1 and known - {last} <= set(parameters) else None
 

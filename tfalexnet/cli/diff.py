@@ -14,9 +14,7 @@ class DiffCommand(click.Command):
 
 
 @click.command(cls=DiffCommand)
-@click.argument(
-    "a", metavar="A", type=NAME_OR_PATH, help="Name of an architecture or of published weights, or a file."
-)
+@click.argument("a", metavar="A", type=NAME_OR_PATH, help="Name of an architecture or of published weights, or a file.")
 @click.argument("b", metavar="B", type=NAME_OR_PATH, help="The same.")
 @click.option("--architecture", metavar="NAME", help="Architecture of files that do not state one.")
 @click.option("--weights", is_flag=True, help="Read names as weights, also those that are architectures too.")

@@ -18,11 +18,7 @@ from tfalexnet.io.terminal import print_error
 @precision_option
 @click.option("--crops", type=click.Choice((1, 10)), default=1, help="The centre, or the paper's ten crops.")
 @click.option(
-    "--batch",
-    type=POSITIVE,
-    default=BATCH_SIZE,
-    metavar="N",
-    help="Pictures, or crops with --crops 10, per step.",
+    "--batch", type=POSITIVE, default=BATCH_SIZE, metavar="N", help="Pictures, or crops with --crops 10, per step."
 )
 @click.option("--truth", type=PATH, metavar="FILE", help="Ground truth, if there are no class folders.")
 @click.option(

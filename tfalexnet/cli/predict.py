@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfalexnet.cli.options import (
-    NAME_OR_PATH,
-    PATH,
-    POSITIVE,
-    overwrite_option,
-    precision_option,
-    weights_option,
-)
+from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE, overwrite_option, precision_option, weights_option
 from tfalexnet.io.terminal import bar_character, explain_os_error, print_error
 
 if TYPE_CHECKING:
@@ -38,8 +31,7 @@ BAR_WIDTH = 20
     "--output",
     type=PATH,
     metavar="FILE",
-    help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an "
-    "interrupted run.",
+    help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an interrupted run.",
 )
 @overwrite_option
 @click.pass_obj

@@ -90,9 +90,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 )
 @click.option("--deterministic", is_flag=True, help="Bit-identical weights in every run; slower.")
 @click.option(
-    "--strict",
-    is_flag=True,
-    help="Stop at a picture that cannot be read, as is always done with --strategy.",
+    "--strict", is_flag=True, help="Stop at a picture that cannot be read, as is always done with --strategy."
 )
 @click.option(
     "--log-interval",

@@ -237,11 +237,7 @@ def batches(
         inputs, readable = tf.numpy_function(load, [index, seeds], (tf.float32, tf.bool), stateful=False)
         return tf.ensure_shape(inputs, process.shape), tf.gather(tf.constant(data.labels), index), place, readable
 
-    signature = (
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((None, 2), tf.int32),
-    )
+    signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int32))
     return (
         tf.data.Dataset.from_generator(order, output_signature=signature)
         .flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))

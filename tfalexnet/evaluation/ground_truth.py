@@ -129,9 +129,7 @@ def label_by_folder(
         )
     if not below:
         raise ValueError(f"{expected}, with pictures; received none.")
-    return [
-        (path, class_index.index(child.name, str(child))) for child, pictures in below.items() for path in pictures
-    ]
+    return [(path, class_index.index(child.name, str(child))) for child, pictures in below.items() for path in pictures]
 
 
 def read_ground_truth(

@@ -36,11 +36,7 @@ def summarize_answers(labels: list[int], answers: list[Answer], classes: tuple[C
     return {
         **_errors(pairs, len(classes)),
         "per_class": {
-            str(label): {
-                "wnid": classes[label].wnid,
-                "name": classes[label].label,
-                **_errors(of_class, len(classes)),
-            }
+            str(label): {"wnid": classes[label].wnid, "name": classes[label].label, **_errors(of_class, len(classes))}
             for label, of_class in by_class.items()
         },
         "confusion": [[label, best, count] for (label, best), count in sorted(confusion.items())],
@@ -88,9 +84,7 @@ def _reservations(report: dict[str, Any], published: PublishedWeights) -> list[s
     if len(report["per_class"]) < report["classes"]:
         reservations.append(f"here are pictures of {len(report['per_class'])} of {report['classes']} classes")
     elif published.classes == IMAGENET and report["pictures"] != VALIDATION_PICTURES:
-        reservations.append(
-            f"here are {report['pictures']:,} pictures, in the validation set {VALIDATION_PICTURES:,}"
-        )
+        reservations.append(f"here are {report['pictures']:,} pictures, in the validation set {VALIDATION_PICTURES:,}")
     return reservations
 
 

@@ -113,9 +113,7 @@ def _conv(builder: _GraphBuilder, name: str, row: spec.Conv, x: str, input_shape
 
 def _pool(builder: _GraphBuilder, name: str, row: spec.Pool, x: str, input_shape: tuple, _: Arrays) -> str:
     # Padding counts in neither: MaxPool pads with −∞, AveragePool excludes it by default.
-    return builder.node(
-        {"max": "MaxPool", "average": "AveragePool"}[row.kind], [x], name, **_windows(row, input_shape)
-    )
+    return builder.node({"max": "MaxPool", "average": "AveragePool"}[row.kind], [x], name, **_windows(row, input_shape))
 
 
 def _windows(row: spec.Conv | spec.Pool, input_shape: tuple[int, int, int]) -> dict[str, list[int]]:

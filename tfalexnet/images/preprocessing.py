@@ -94,9 +94,7 @@ class Preprocessing:
     def summary(self, view: str = "") -> str:
         """Return the fields as one line of text, with `view` in place of the centre crop if it is given."""
         mean = np.asarray(self.mean)
-        resized = (
-            f"squashed to {self.size}×{self.size}" if self.resize == "squash" else f"shorter side to {self.size}"
-        )
+        resized = f"squashed to {self.size}×{self.size}" if self.resize == "squash" else f"shorter side to {self.size}"
         antialiased = "antialiased" if self.antialias else "not antialiased"
         subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
         divided = ", ".join(f"{level:.6g}" for level in self.std)

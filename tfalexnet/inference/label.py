@@ -184,9 +184,7 @@ def _columns(top: int) -> list[str]:
 def _flatten(row: Entry) -> dict[str, Any]:
     """Return the columns that apply to a row."""
     texts = {name: row[name] for name in ("file", "error") if name in row}
-    columns: dict[str, Any] = {
-        name: text.encode("utf-8", "backslashreplace").decode() for name, text in texts.items()
-    }
+    columns: dict[str, Any] = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in texts.items()}
     for rank, prediction in enumerate(row.get("predictions", ()), start=1):
         columns |= {f"{name}_{rank}": prediction[name] for name in TYPES}
     return columns

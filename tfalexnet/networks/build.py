@@ -43,10 +43,7 @@ def rows_below_top(architecture: Architecture, include_top: bool) -> tuple[spec.
 
 
 def make_layer(
-    row: spec.Layer,
-    architecture: Architecture,
-    classifier_activation: str | Callable | None,
-    dropout: float | None,
+    row: spec.Layer, architecture: Architecture, classifier_activation: str | Callable | None, dropout: float | None
 ) -> keras.layers.Layer:
     """Return the Keras layer of a row; the arguments are those of `build_model`."""
     options: dict[str, Any] = {}

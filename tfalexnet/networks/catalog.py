@@ -296,8 +296,7 @@ def get_architecture(architecture: str | Architecture) -> Architecture:
         return architecture
     if architecture not in ARCHITECTURES:
         raise ValueError(
-            f"Expected `architecture` to be one of {', '.join(ARCHITECTURES)}. "
-            f"Received: architecture={architecture!r}"
+            f"Expected `architecture` to be one of {', '.join(ARCHITECTURES)}. Received: architecture={architecture!r}"
         )
     return ARCHITECTURES[architecture]
 

@@ -65,9 +65,7 @@ def convert(
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
     if module in WEIGHTS_ONLY:
-        note = (
-            f"{output.name} stores weights only: state network, class names and preprocessing again when it is read."
-        )
+        note = f"{output.name} stores weights only: state network, class names and preprocessing again when it is read."
         checkpoint = dataclasses.replace(checkpoint, notes=(*checkpoint.notes, note))
     return output, checkpoint
 

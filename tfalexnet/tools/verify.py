@@ -213,9 +213,7 @@ def verify(
     unmatched = [file.name for stem, found in files.items() if stem not in compared for file in found]
     if unmatched:
         more = f" and {len(unmatched) - SHOWN} more" if len(unmatched) > SHOWN else ""
-        notes.append(
-            f"Not compared: {', '.join(sorted(unmatched)[:SHOWN])}{more}; nothing is published of them here."
-        )
+        notes.append(f"Not compared: {', '.join(sorted(unmatched)[:SHOWN])}{more}; nothing is published of them here.")
     return Report(os.fspath(path if weights is None else weights), tuple(rows), tuple(notes))
 
 
@@ -293,10 +291,7 @@ def _rows(
 
 
 def _right_as_others(
-    fingerprints: Sequence[Fingerprint],
-    files: Mapping[str, Sequence[Path]],
-    parameters: Parameters,
-    softmax: Softmax,
+    fingerprints: Sequence[Fingerprint], files: Mapping[str, Sequence[Path]], parameters: Parameters, softmax: Softmax
 ) -> list[Fingerprint]:
     """The fingerprints of other networks that the weights have in those networks."""
     found = []

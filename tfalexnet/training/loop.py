@@ -356,9 +356,7 @@ def _row(state: TrainingState, rate: float) -> dict[str, float]:
 
 def _frozen(model: keras.Model) -> dict[str, np.ndarray]:
     """Kernels and biases that must not change, by path."""
-    return {
-        v.path: np.array(v) for v in model.variables if not v.trainable and variable_role(v) in ("kernel", "bias")
-    }
+    return {v.path: np.array(v) for v in model.variables if not v.trainable and variable_role(v) in ("kernel", "bias")}
 
 
 def _check_frozen(model: keras.Model, before: dict[str, np.ndarray]) -> None:

@@ -157,9 +157,7 @@ def _layers_end(data: np.ndarray) -> int:
     return start if start > 0 and data[start + 8 : start + 9].tobytes() == b"{" else data.size
 
 
-def _decode(
-    name: str, codebook: np.ndarray, codes: np.ndarray, gaps: np.ndarray, count: int, size: int
-) -> np.ndarray:
+def _decode(name: str, codebook: np.ndarray, codes: np.ndarray, gaps: np.ndarray, count: int, size: int) -> np.ndarray:
     if len(codebook) == 16:
         codes = _whole(codes)
     places = np.cumsum(_whole(gaps)[:count] + np.uint8(1), dtype=np.int64)

@@ -25,10 +25,7 @@ KERAS = "model.weights.h5"
 FLATTEN = "HWC"
 ATTRIBUTES = state_dict.EXTRAS + "attributes"
 EXPANSION = 2  # Limit of unpacked by packed bytes. Weights hardly compress; a zip bomb grows a thousandfold.
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 MAX_HEADER = 1 << 10  # Bytes of the header of an array, which NumPy parses as Python; it writes 118.
 MAX_MEMBERS = 1 << 12
 PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # NumPy's. zipfile cannot limit the memory of the others.
@@ -96,9 +93,7 @@ def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) 
         raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
     content = content[start:]
     if math.prod(shape) * dtype.itemsize != content.size:
-        raise CheckpointError(
-            f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes"
-        )
+        raise CheckpointError(f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes")
     return content.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -120,9 +115,7 @@ def stored(member: zipfile.ZipInfo, data: np.ndarray) -> np.ndarray | None:
     local = data[member.header_offset : member.header_offset + 30].tobytes()
     if len(local) < 30 or not local.startswith(MAGIC):
         raise CheckpointError(f"damaged: {member.filename} is not at the position that the archive states")
-    start = (
-        member.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
-    )
+    start = member.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     if start + member.file_size > data.size:
         raise CheckpointError(f"truncated: {member.filename} ends beyond the file. Get the file again")
     content = data[start : start + member.file_size]

@@ -111,7 +111,6 @@ def _array(name: str, entry: dict, numbers: np.ndarray) -> np.ndarray:
         )
     if end > numbers.size or math.prod(shape) * np.dtype(TYPES[code]).itemsize != end - start:
         raise CheckpointError(
-            f"{name}: expected {shape} numbers in bytes {start} to {end}; the file has {numbers.size} bytes of "
-            f"numbers"
+            f"{name}: expected {shape} numbers in bytes {start} to {end}; the file has {numbers.size} bytes of numbers"
         )
     return numbers[start:end].view(TYPES[code]).reshape(shape)

@@ -244,8 +244,7 @@ BESIDE = {
         *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
     ),
     **dict.fromkeys(
-        ("builtins", "__builtin__"),
-        ("bytearray", "complex", "dict", "float", "frozenset", "int", "list", "set", "str"),
+        ("builtins", "__builtin__"), ("bytearray", "complex", "dict", "float", "frozenset", "int", "list", "set", "str")
     ),
 }
 # What state dicts name; a call of anything else is refused.

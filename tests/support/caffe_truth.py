@@ -71,9 +71,7 @@ def keras_outputs(model: keras.Model, layers: list[str], x: np.ndarray) -> dict[
     return {name: (tf.nn.softmax(output) if name == "prob" else output).numpy() for name, output in outputs.items()}
 
 
-def frozen_outputs(
-    network: Architecture, parameters: dict, layers: list[str], x: np.ndarray
-) -> dict[str, np.ndarray]:
+def frozen_outputs(network: Architecture, parameters: dict, layers: list[str], x: np.ndarray) -> dict[str, np.ndarray]:
     """Return the outputs of these layers from the TensorFlow runtime, in float32."""
     from tfalexnet.runtimes.tensorflow import freeze
 

@@ -12,9 +12,7 @@ def small(net: Architecture, dropout: float | None = None) -> Architecture:
     changed = {}
     for row in net.layers:
         if isinstance(row, Conv):
-            changed[row.name] = dataclasses.replace(
-                row, filters=row.filters // 8, kernel_init="he_normal", bias_init=0
-            )
+            changed[row.name] = dataclasses.replace(row, filters=row.filters // 8, kernel_init="he_normal", bias_init=0)
         elif isinstance(row, Dense) and row is not net.classifier:
             changed[row.name] = dataclasses.replace(row, units=64, kernel_init="he_normal", bias_init=0)
         elif isinstance(row, Dense):

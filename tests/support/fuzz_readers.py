@@ -49,11 +49,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import caffe
 import h5py
 import numpy as np
-from nets import random_parameters, write_npy
 
+from support import caffe
+from support.nets import random_parameters, write_npy
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.formats import Contents, deep_compression, state_dict
@@ -553,9 +553,7 @@ def message(data: bytes, others: list[bytes], generator: random.Random) -> bytes
             return [*nodes[:at], node._replace(value=changed(node.value)), *nodes[at + 1 :]]
         number = Node(generator.choice((1, 2, 3, 4, 5, 6, 7, 8, 100)), node.wire, node.value)
         value = Node(node.number, 0, generator.choice(INTEGERS))
-        content = Node(
-            node.number, 2, generator.choice((b"", b"\x01" * 40, b"\xff" * 10, b"\xff\xff\xff\xff\x0f" * 2))
-        )
+        content = Node(node.number, 2, generator.choice((b"", b"\x01" * 40, b"\xff" * 10, b"\xff\xff\xff\xff\x0f" * 2)))
         some = [], [node] * 2, [node] * 100, [number], [value], [content], [node, *generator.choices(nodes, k=2)]
         if isinstance(node.value, bytes) and node.value:
             new = generator.choice(ANYWHERE)(node.value, others, generator)
@@ -852,9 +850,7 @@ def main() -> int:
         for reader in names:
             make_seeds(reader, Path(name))
         with ThreadPoolExecutor(2) as pool:
-            rows = list(
-                pool.map(lambda reader: fuzz(reader, Path(name), given.inputs, given.seed, given.keep), names)
-            )
+            rows = list(pool.map(lambda reader: fuzz(reader, Path(name), given.inputs, given.seed, given.keep), names))
     print(table(rows, given.inputs))
     return any(row.failures for row in rows)
 

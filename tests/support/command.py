@@ -1,0 +1,46 @@
+"""The command line in tests: `run` in this process, `run_process` as a shell runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tfalexnet.cli import main as cli_main
+from tfalexnet.io.terminal import print_error
+
+
+class Result(NamedTuple):
+    """Exit status and what was written, decoded."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, cwd: Path | None = None) -> Result:
+    """Run a command in this process, in the folder `cwd`; notes are printed on stderr as in a process of its own."""
+    capsys.readouterr()
+    before = Path.cwd()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, *_: print_error(f"note: {message}")
+        try:
+            os.chdir(cwd or before)
+            status = cli_main.run([str(argument) for argument in arguments])
+        finally:
+            os.chdir(before)
+    return Result(status, *capsys.readouterr())
+
+
+def run_process(*arguments: object, cwd: Path | None = None, **environment: str) -> Result:
+    """Run a command in a process of its own, for what concerns the process: signals, closed files, imports."""
+    variables = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | environment
+    command = [sys.executable, "-m", "tfalexnet", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, cwd=cwd, env=variables, encoding="utf-8")
+    return Result(process.returncode, process.stdout, process.stderr)
