@@ -568,7 +568,7 @@ def named(monkeypatch):
     """Gives sources a name."""
 
     def register(*sources: Source) -> str:
-        known = PublishedWeights("tested", NET.name, None, "", "", Accuracy(0.0, None, ""), sources)
+        known = PublishedWeights("tested", NET.name, "", "", Accuracy(0.0, None, ""), sources)
         monkeypatch.setitem(REGISTRY, "tested", known)
         return "tested"
 
@@ -686,7 +686,7 @@ locks.POLL = 0.01
 url, hexadecimal, architecture = sys.argv[1:]
 source = registry.Source((url,), Digest("sha256", hexadecimal))
 accuracy = registry.Accuracy(0, None, "")
-registry.REGISTRY["tested"] = registry.PublishedWeights("tested", architecture, None, "", "", accuracy, (source,))
+registry.REGISTRY["tested"] = registry.PublishedWeights("tested", architecture, "", "", accuracy, (source,))
 cache.find_weights("tested")
 """
 

@@ -7,7 +7,7 @@ import pytest
 from support import ROOT
 
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.checkpoints.spec import PREPROCESSING
+from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.cache import SHIPPED, cache_folder, default_weights, find_weights, locate_weights, weights_table
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.networks.catalog import ARCHITECTURES
@@ -19,9 +19,7 @@ def test_an_entry_is_whole(name):
     net = ARCHITECTURES[known.architecture]
     assert known.name == name and known.licence and known.accuracy.protocol
     assert 50 < known.accuracy.top1 < (known.accuracy.top5 or 100)
-    if known.preprocessing:
-        assert known.preprocessing.shape == net.input_shape
-        assert known.preprocessing == PREPROCESSING[known.architecture]
+    assert published_preprocessing(known.architecture).shape == net.input_shape
     readme = (ROOT / "weights" / "README.md").read_text("utf-8")
     for source in known.sources:
         assert source.urls and source.digest.hexadecimal in readme
@@ -66,7 +64,7 @@ def test_a_name_is_no_name_for_other_weights(tmp_path, monkeypatch):
 @pytest.mark.data
 def test_the_means_are_caffes_and_in_its_order(data):
     mean = np.load(data / "caffe" / "ilsvrc_2012_mean.npy").mean(axis=(1, 2))  # BGR
-    np.testing.assert_allclose(REGISTRY["bvlc_alexnet"].preprocessing.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(published_preprocessing(REGISTRY["bvlc_alexnet"].architecture).mean, mean, atol=1e-4)
 
 
 def test_the_table_says_all_of_it():
