@@ -27,7 +27,7 @@ from tfalexnet.hub.download import Digest, DownloadError, download_file
 from tfalexnet.hub.registry import REGISTRY, Accuracy, PublishedWeights, Source
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.io import locks, progress
-from tfalexnet.io.locks import fcntl, file_lock
+from tfalexnet.io.locks import file_lock
 from tfalexnet.tools.convert import convert
 
 generator = np.random.default_rng(2012)
@@ -48,6 +48,7 @@ LONGER = {"Content-Length": str(SIZE + 1000)}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(download, "PAUSE", 0.001)
+    monkeypatch.setattr(download, "LIMIT", 5_000_000)
     monkeypatch.setattr(locks, "POLL", 0.01)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("TFALEXNET_OFFLINE", raising=False)
@@ -176,11 +177,7 @@ FAULTS = {
     ),
     "shorter than known": ([Answer(BODY[:-1])], {"size": SIZE}, f"expected {SIZE} bytes, received {SIZE - 1}"),
     "longer than known": ([Answer(BODY + b"!")], {"size": SIZE}, f"expected at most {SIZE} bytes, received more"),
-    "endless": (
-        [Answer(BODY, headers=UNTOLD, times=300)],
-        {"limit": 5_000_000},
-        "expected at most 5000000 bytes, received more",
-    ),
+    "endless": ([Answer(BODY, headers=UNTOLD, times=300)], {}, "expected at most 5000000 bytes, received more"),
     "endless, length known": (
         [Answer(BODY, headers=UNTOLD, times=300)],
         {"size": SIZE},
@@ -197,12 +194,12 @@ FAULTS = {
     "a piece unasked": (
         [Answer(BODY, status=206, headers={"Content-Range": f"bytes 5-{SIZE}/*"})],
         {},
-        "it sends a piece where",
+        "it sent a piece of the file although the whole",
     ),
     "never the piece that was asked": (
         [Answer(BODY, cut=SOME), Answer(status=416)] * 2,
         {},
-        f"does not continue the {SOME} bytes",
+        f"does not resume after the {SOME} bytes",
     ),
     "redirected to a file": (
         [Answer(status=302, headers={"Location": "file:///etc/passwd"})],
@@ -250,7 +247,7 @@ def test_every_address_is_named_with_its_reason(server, path):
     with pytest.raises(DownloadError) as caught:
         download_file(urls, path, RIGHT)
     first, *reasons, last = str(caught.value).splitlines()
-    assert first == "Expected one of these addresses to give file. Received:"
+    assert first == "Expected one of these addresses to provide file. Received:"
     assert [reason.split(": ")[0].strip() for reason in reasons] == urls
     for reason, words in zip(reasons, ("404", "refused", "expected sha256"), strict=True):
         assert words in reason
@@ -391,10 +388,10 @@ def test_digests_as_published(tmp_path):
 
 
 def test_what_is_no_digest_and_no_address(path):
-    with pytest.raises(ValueError, match="one of sha256, sha1, git. Received: 'md5'"):
+    with pytest.raises(ValueError, match="an algorithm of sha256, sha1, git. Received: 'md5'"):
         Digest("md5", "0" * 32)
     for wrong in ("0" * 63, "A" * 64, "0" * 64 + "\n"):
-        with pytest.raises(ValueError, match="64 of the digits 0-9a-f"):
+        with pytest.raises(ValueError, match="Expected 64 digits 0-9a-f"):
             Digest("sha256", wrong)
     for urls in ([], ["file:///etc/passwd"], ["http://host/file", "ftp://host/file"], ["host/file"]):
         with pytest.raises(ValueError, match="addresses with http: or https:"):
@@ -511,6 +508,8 @@ def test_an_error_frees_the_lock(path):
 
 @pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
 def test_a_file_system_without_locks_stops_nobody(server, path, monkeypatch):
+    import fcntl
+
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
