@@ -1,4 +1,4 @@
-"""Download a file from one of several addresses: resumed after a cut, checked by its digest, or absent."""
+"""Download a file from one of several addresses: resumed after a cut, and checked by its digest."""
 
 from __future__ import annotations
 

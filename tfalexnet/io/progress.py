@@ -1,4 +1,4 @@
-"""One line on stderr that shows how much of a long task is done, how fast, and how long the rest takes."""
+"""A line on stderr that shows how much of a long task is done, its speed and the time left."""
 
 from __future__ import annotations
 
