@@ -1,4 +1,4 @@
-"""From a name or a path of weights to their file: located, or downloaded and converted once."""
+"""Find the file of weights by name or path; named weights are downloaded and converted once."""
 
 from __future__ import annotations
 
@@ -129,14 +129,9 @@ def weights_table() -> str:
     """Return all facts of each name of the registry, as lines of text."""
     lines = []
     for published in REGISTRY.values():
-        preprocessing = published_preprocessing(published.architecture)
-        rows = [
-            ("accuracy", str(published.accuracy)),
-            ("network", published.architecture),
-            ("classes", published.classes),
-            ("pictures", preprocessing.summary()),
-            ("licence", published.licence),
-        ]
+        preprocessing = published_preprocessing(published.architecture).summary()
+        rows = [("accuracy", str(published.accuracy)), ("network", published.architecture)]
+        rows += [("classes", published.classes), ("pictures", preprocessing), ("licence", published.licence)]
         for source in published.sources:
             rows += [("source", url) for url in source.urls] + [("", str(source))]
         rows.append(("here", str(locate_weights(published.name) or "not yet; downloaded when first used")))
@@ -167,9 +162,9 @@ def _download(published: PublishedWeights, converted: Path) -> Path:
         if not put_by_user:
             file.unlink()
         return converted
-    searched = ", ".join(str(folder.absolute()) for folder in search_folders()[1:])
+    searched = ", ".join(str(folder.absolute()) for folder in search_folders() if folder != SHIPPED)
     raise WeightsNotFoundError(
-        f"The weights {published.name!r} are not on this machine: {published.file} was looked for in {searched}.\n"
+        f"The weights {published.name!r} are not on this machine: {published.file} was searched in {searched}.\n"
         + "\n".join(problems)
         + "\nGet one of these files elsewhere and type\n    tfalexnet convert FILE "
         + f"--architecture {published.architecture} --output {Path('weights', published.file)}"
