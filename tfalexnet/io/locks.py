@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tfalexnet.io.terminal import print_error
+
 POLL = 0.2  # Seconds between two attempts to take a lock that another process holds.
 
 
@@ -25,7 +27,7 @@ def file_lock(path: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = _try_lock(lock)
     if file is None:
-        print(f"tfalexnet: waiting for another process that is getting {path}", file=sys.stderr)
+        print_error(f"waiting for another process that is getting {path}")
     while file is None:
         time.sleep(POLL)
         file = _try_lock(lock)
