@@ -54,7 +54,7 @@ def register(monkeypatch):
     """A function that adds weights with these sources to the registry and returns their name."""
 
     def register(*sources: Source) -> str:
-        published = PublishedWeights("tested", NET.name, "", "", Accuracy(0.0, None, ""), sources)
+        published = PublishedWeights("tested", NET.name, "", Accuracy(0.0, None, ""), sources)
         monkeypatch.setitem(REGISTRY, "tested", published)
         return "tested"
 
@@ -113,7 +113,7 @@ def test_a_file_with_the_name_of_other_weights_is_rejected():
 def test_the_table_states_all_facts_of_each_name():
     table = weights_table()
     for published in REGISTRY.values():
-        assert published.licence in table and str(published.accuracy.top1) in table
+        assert published.licence in table and published.classes in table and str(published.accuracy.top1) in table
         for source in published.sources:
             assert source.digest.hexadecimal in table and all(url in table for url in source.urls)
     assert "stated by one source only" in table and "shorter side to 256, bilinear, antialiased" in table
@@ -222,7 +222,7 @@ locks.POLL = 0.01
 url, hexadecimal, architecture = sys.argv[1:]
 source = registry.Source((url,), Digest("sha256", hexadecimal))
 accuracy = registry.Accuracy(0, None, "")
-registry.REGISTRY["tested"] = registry.PublishedWeights("tested", architecture, "", "", accuracy, (source,))
+registry.REGISTRY["tested"] = registry.PublishedWeights("tested", architecture, "", accuracy, (source,))
 cache.find_weights("tested")
 """
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tfalexnet.hub.download import Digest
 
+IMAGENET = "the 1000 classes of ILSVRC 2012 by sorted WordNet id"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -14,7 +16,7 @@ class Source:
     Attributes:
         urls: addresses of the same bytes, tried in this order.
         digest: of the file.
-        size: in bytes; None where it is not published.
+        size: in bytes; None if it is not published.
     """
 
     urls: tuple[str, ...]
@@ -52,18 +54,18 @@ class PublishedWeights:
     Attributes:
         name: the name that users type.
         architecture: the name of their network; `published_preprocessing` of it is theirs.
-        classes: the source of the class names.
         licence: as its owner states it.
         accuracy: published, or measured for weights trained here.
         sources: the published files, each of which gives these weights; none for weights that ship.
+        classes: the classes and the source of their names.
     """
 
     name: str
     architecture: str
-    classes: str
     licence: str
     accuracy: Accuracy
     sources: tuple[Source, ...] = ()
+    classes: str = IMAGENET
 
     @property
     def file(self) -> str:
@@ -71,7 +73,6 @@ class PublishedWeights:
         return f"{self.name}.weights.h5"
 
 
-IMAGENET = "the 1000 classes of ILSVRC 2012 by sorted WordNet id"
 CENTRE_CROP = "ImageNet validation, centre crop"
 
 _PUBLISHED = (
@@ -79,7 +80,6 @@ _PUBLISHED = (
     PublishedWeights(
         "bvlc_alexnet",
         "bvlc_alexnet",
-        IMAGENET,
         "released for unrestricted use",
         Accuracy(57.1, 80.2, f"{CENTRE_CROP}; Caffe's readme"),
         (
@@ -99,7 +99,6 @@ _PUBLISHED = (
     PublishedWeights(
         "bvlc_caffenet",
         "bvlc_caffenet",
-        IMAGENET,
         "released for unrestricted use",
         Accuracy(57.4, 80.4, f"{CENTRE_CROP}; Caffe's readme"),
         (
@@ -112,7 +111,6 @@ _PUBLISHED = (
     PublishedWeights(
         "one_weird_trick",
         "one_weird_trick",
-        IMAGENET,
         "BSD-3-Clause, as torchvision",
         Accuracy(56.522, 79.066, f"{CENTRE_CROP} 224; torchvision"),
         (
@@ -127,7 +125,6 @@ _PUBLISHED = (
     PublishedWeights(
         "deep_compression",
         "bvlc_alexnet",
-        IMAGENET,
         "BSD 2-Clause, of its repository; of BVLC's weights: released for unrestricted use",
         Accuracy(57.074, 80.254, f"{CENTRE_CROP}; songhan/Deep-Compression-AlexNet"),
         (
@@ -144,9 +141,9 @@ _PUBLISHED = (
     PublishedWeights(
         "cifar10",
         "cifar10_18pct",
-        "the 10 classes of CIFAR-10, in the file",
         "Apache-2.0",
         Accuracy(83.09, None, "CIFAR-10, 10,000 pictures, single view; trained by examples/train_cifar10.py"),
+        classes="the 10 classes of CIFAR-10, in the file",
     ),
 )
 REGISTRY = {published.name: published for published in _PUBLISHED}
