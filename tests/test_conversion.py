@@ -233,7 +233,8 @@ def test_a_full_disk_leaves_the_old_file(npy):
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from support.nets import small; from tfalexnet import convert; from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
+        "from support.nets import small; from tfalexnet import convert\n"
+        "from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
         "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )

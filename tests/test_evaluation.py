@@ -366,10 +366,10 @@ def test_a_journal_of_another_evaluation_is_kept_and_refused(folder, thin, monke
     moved = folder / "n01440764" / first.name
     moved.parent.mkdir(exist_ok=True)
     first.rename(moved)
-    refused("list: others", folder, thin)
+    refused("files: different; labels: different", folder, thin)
     moved.rename(first)
     second.rename(tmp_path / "second.png")
-    refused("pictures: 60 there, 59 here; list: others", folder, thin)
+    refused("pictures: 60 there, 59 here; files: different; labels: different", folder, thin)
     (tmp_path / "second.png").rename(second)
     assert evaluate(folder, thin, output="report.json")["resumed_after"] == 16
 
