@@ -92,13 +92,10 @@ def test_a_format_knows_its_own_files_alone(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".npy", ".caffemodel")])
 def test_what_belongs_to_the_weights_travels_with_them(suffix, tmp_path):
     cifar10 = read_checkpoint(SHIPPED / "cifar10.weights.h5")
-    compressed = Checkpoint(
-        few(cifar10.parameters), ModelSpec(cifar10.architecture, cifar10.preprocessing, cifar10.classes)
-    )
+    compressed = Checkpoint(few(cifar10.parameters), cifar10.spec)
     write_checkpoint(tmp_path / f"net{suffix}", compressed, source="here")
     again = read_checkpoint(tmp_path / f"net{suffix}")
-    assert again.spec.architecture == cifar10.architecture and again.spec.classes == cifar10.classes
-    assert again.spec.preprocessing == cifar10.preprocessing
+    assert again.spec == cifar10.spec
 
 
 # Caffe.
@@ -254,7 +251,7 @@ def test_pytorchs_outputs_where_torch_cannot_be_imported(zipped, tmp_path):
     np.savez(tmp_path / "io.npz", pictures=pictures, expected=expected)
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import numpy as np; from nets import small; from tfalexnet import AlexNet, ARCHITECTURES\n"
+        "import numpy as np; from support.nets import small; from tfalexnet import AlexNet, ARCHITECTURES\n"
         "io = np.load('io.npz'); net = AlexNet(small(ARCHITECTURES['one_weird_trick']), weights='net.pth')\n"
         "print(np.abs(net(io['pictures']).numpy() - io['expected']).max())"
     )
@@ -334,7 +331,7 @@ def test_halves_become_float32(kind, tmp_path):
 def test_a_pickled_module_is_refused_with_the_way_out(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "whole.pth")
-    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*weights alone: torch\.save\(model\.state"):
+    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*save the weights alone: torch\.save\(model\.state"):
         torch_pth.read(tmp_path / "whole.pth")
 
 
@@ -585,7 +582,7 @@ def test_missing_layers_at_the_end_are_said(tmp_path):
     keras_h5.write(tmp_path / "x.weights.h5", Contents(short))
     checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET)
     assert checkpoint.missing == ("fc8",) and checkpoint.spec.classes == ()
-    assert "holds conv1 … fc7 alone; without fc8 it cannot name classes" in checkpoint.notes[-1]
+    assert "holds conv1 … fc7 only; without fc8 it cannot classify" in checkpoint.notes[-1]
     output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "y.safetensors", NET)
     assert read_checkpoint(output, NET).missing == ("fc8",)
 
@@ -677,5 +674,5 @@ def test_a_compressed_file_is_read_as_the_network_it_names(name, tmp_path):
 def test_a_compressed_file_needs_all_layers(tmp_path):
     parameters = {name: arrays for name, arrays in few(PARAMETERS).items() if name != "fc8"}
     checkpoint = Checkpoint(parameters, ModelSpec(NET, None, ()), missing=("fc8",))
-    with pytest.raises(CheckpointError, match="Expected all layers, which a .net must hold. Missing: fc8"):
+    with pytest.raises(CheckpointError, match="Expected weights with all layers. A .net must hold them; the source lacks fc8"):
         write_checkpoint(tmp_path / "x.net", checkpoint)

@@ -52,14 +52,15 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from support import caffe
+from support import ROOT, caffe
 from support.nets import random_parameters, write_npy
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.formats import Contents, deep_compression, state_dict
 from tfalexnet.checkpoints.formats.torch_pth import MAGIC_STREAM
-from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.spec import Architecture, Conv, Dense, Flatten
 
 LIMIT = 10  # Seconds for one input; they take milliseconds.
@@ -73,11 +74,12 @@ HOSTILE = "hostile"  # In the name of a seed that must be refused as it is.
 NET = Architecture(
     "bvlc_alexnet",
     "A net of its layers' kinds, for small files.",
-    (3, 3, 2),
+    (3, 3, 3),
     (Conv("conv1", 4, 3), Flatten(), Dense("fc8", 3, None)),
 )
 SHAPES = NET.parameter_shapes()
 PARAMETERS = random_parameters(NET)
+PREPARED = Preprocessing("squash", 3, 3, antialias=False, channels="BGR", mean=(104.0, 117.0, 123.0))
 
 
 class Ran(BaseException):
@@ -93,9 +95,9 @@ def written(suffix: str, parameters: dict = PARAMETERS) -> Seeds:
     """By the package itself, with everything that may travel with weights, and with nothing."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{suffix}"
-        for process in (PREPROCESSING["bvlc_alexnet"], None):
-            labels = classes_from_labels(["a", "b", "c"]) if process else ()
-            write_checkpoint(path, Checkpoint(parameters, ModelSpec(NET, process, labels)))
+        for preprocessing in (PREPARED, None):
+            labels = classes_from_labels(["a", "b", "c"]) if preprocessing else ()
+            write_checkpoint(path, Checkpoint(parameters, ModelSpec(NET, preprocessing, labels)))
             yield "own", path.read_bytes()
         FORMATS[suffix].write(path, Contents(parameters, flatten=FORMATS[suffix].FLATTEN))
         yield "bare", path.read_bytes()
@@ -790,6 +792,8 @@ def fuzz(name: str, folder: Path, inputs: int, seed: int, keep: Path) -> Row:
     accepted = refused = first = 0
     failures: list[str] = []
     slowest = 0.0
+    # One arena of malloc, so that the size of the process is that of what was asked for.
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1", "PYTHONPATH": str(ROOT / "tests")}
 
     def failed(number: int, reason: str) -> None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -800,9 +804,8 @@ def fuzz(name: str, folder: Path, inputs: int, seed: int, keep: Path) -> Row:
     while first < inputs:
         command = [sys.executable, __file__, "--child", str(folder), str(first), str(inputs), str(seed), name]
         with tempfile.TemporaryFile("w+") as errors:
-            # One arena of malloc, so that what the process holds says what was asked for.
             with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | {"MALLOC_ARENA_MAX": "1"}
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
             ) as run:
                 for line in run.stdout:
                     number, outcome, seconds, reason = line.rstrip("\n").split("\t", 3)

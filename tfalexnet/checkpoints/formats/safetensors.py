@@ -1,6 +1,7 @@
 """Read and write `.safetensors`: a JSON header, then the numbers, with the names of a PyTorch state dict.
 
-The attributes are strings in the header's `__metadata__`; the extras are arrays whose names begin with `tfalexnet.`.
+The attributes are strings in the header's `__metadata__`. The extras are too, under names that begin with
+`tfalexnet.`; those too large for a header are arrays of these names.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for siz
 TYPES |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0"), "V1")
 CODES = {np.dtype(code): name for name, code in TYPES.items()}
 METADATA = "__metadata__"
-MAX_HEADER = 1 << 20  # Bytes. Parsed JSON takes twenty times its size; our headers have a few thousand bytes.
+MAX_HEADER = 1 << 20  # Bytes. Parsed JSON takes twenty times its size.
+MAX_TEXT = MAX_HEADER // 4  # Bytes of an extra that is stored in the header; a header may hold two.
 
 
 def recognises(path: Path) -> bool:
@@ -52,6 +54,8 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .safetensors file"):
         attributes, arrays = unpack(map_file(path))
+        texts = {name: attributes.pop(name) for name in list(attributes) if name.startswith(state_dict.EXTRAS)}
+        arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         return state_dict.contents(arrays, attributes)
 
 
@@ -61,10 +65,14 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; an older file stays as it was.
     """
-    extras = {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
-    arrays = state_dict.arrays(contents) | extras
+    arrays, metadata = state_dict.arrays(contents), dict(contents.attributes)
+    for name, array in contents.extras.items():
+        if array.dtype == np.uint8 and array.size < MAX_TEXT:  # As text: `load_state_dict` refuses further tensors.
+            metadata[state_dict.EXTRAS + name] = array.tobytes().decode()
+        else:
+            arrays[state_dict.EXTRAS + name] = array
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        pack(file, contents.attributes, arrays)
+        pack(file, metadata, arrays)
 
 
 def pack(file: BinaryIO, attributes: Mapping[str, str | int], arrays: Mapping[str, np.ndarray]) -> None:
