@@ -222,7 +222,7 @@ def test_other_entries_are_left_out_and_reported(layout, tmp_path):
 
 def test_a_plain_array_is_refused(tmp_path):
     np.save(tmp_path / "net.npy", np.ones((2, 2)))
-    with pytest.raises(CheckpointError, match=r"plain array of shape \(2, 2\)"):
+    with pytest.raises(CheckpointError, match=r"received an array of float64, shape \(2, 2\)"):
         caffe_npy.read(tmp_path / "net.npy")
 
 

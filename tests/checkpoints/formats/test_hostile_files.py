@@ -195,7 +195,7 @@ FILES = {
     functools.partial(states_attributes, ["x"]): "attributes with names; received list",
     functools.partial(states_attributes, {"architecture": ["x"]}): "attributes of text and integers",
     functools.partial(states_attributes, {"architecture": "\ud800"}): "valid text",
-    has_a_hundred_thousand_dimensions: "at most 16 sides",
+    has_a_hundred_thousand_dimensions: "at most 16 dimensions",
     consists_of_layers: "at most 1024 fields",
     functools.partial(bytes, 4_000_000): "expected a checkpoint",
     functools.partial(counts_with_a_long_number, LONG["binary"]): "integers of any length",

@@ -30,7 +30,7 @@ def test_numpy_reads_what_is_written(tmp_path):
 
 def test_a_complete_keras_model_is_refused_with_advice(tmp_path):
     AlexNet("cifar10_18pct").save(tmp_path / "net.keras")
-    with pytest.raises(CheckpointError, match="a whole model of Keras. Save only its weights: .*save_weights"):
+    with pytest.raises(CheckpointError, match="a complete model of Keras. Save only its weights: .*save_weights"):
         read_checkpoint(tmp_path / "net.keras")
 
 

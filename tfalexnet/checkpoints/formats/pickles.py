@@ -14,15 +14,14 @@ from typing import Any, BinaryIO
 from tfalexnet.checkpoints.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
+ADVICE = "If you trust the file, save only its weights; in PyTorch: torch.save(model.state_dict(), 'weights.pth')"
 MAX_NAME = 1 << 8
 MAX_LINE = 1 << 10  # Bytes of a global's name or of a number in decimal; long numbers are slow to parse and to hash.
 MAX_READS = 1 << 20  # Two per opcode; a training checkpoint may hold a list of its losses.
 
 
 def text(value: Any) -> str:
-    """Return a name as str; Python 2 wrote bytes. A long name, which a file could make serve many keys, is
-    refused.
-    """
+    """Return a name as str; Python 2 wrote bytes. A long name, which a file could use for many keys, is refused."""
     if not isinstance(value, str | bytes) or len(value) > MAX_NAME:
         raise CheckpointError(f"expected a name of at most {MAX_NAME} characters; received {type(value).__name__}")
     return value.decode("latin1") if isinstance(value, bytes) else value
@@ -42,11 +41,9 @@ class BoundedFile:
     def read(self, count: int) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise CheckpointError(f"refused: the pickle has over {MAX_READS // 2} opcodes; weights need some hundred")
+            raise CheckpointError(f"refused: the pickle has over {MAX_READS // 2} opcodes")
         if count > self.remaining:
-            raise CheckpointError(
-                f"truncated: expected {count} more bytes, {self.remaining} are left. Get the file again"
-            )
+            raise CheckpointError(f"truncated: expected {count} bytes, {self.remaining} are left. Get the file again")
         self.remaining -= count
         return self.file.read(count)
 
@@ -99,10 +96,8 @@ class Unpickler(pickle._Unpickler):
         try:
             return self.allowed[module, name]
         except KeyError:
-            raise CheckpointError(
-                f"refused: the pickle asks for {module[:80]}.{name[:80]}, which weights do not need. No "
-                "code of the file was executed. If you trust the file, save only its weights"
-            ) from None
+            named = f"the pickle names {module[:80]}.{name[:80]}, which weights do not require; no code was executed"
+            raise CheckpointError(f"refused: {named}. {ADVICE}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         if self.persistent is None:
