@@ -14,7 +14,7 @@ def test_extra_and_renamed_layers(tmp_path):
     keras_h5.write(tmp_path / "x.weights.h5", Contents(extended))
     checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET)
     assert_equal(checkpoint.parameters)
-    assert checkpoint.notes == ("Left out: fc9, a layer that bvlc_alexnet has not.",)
+    assert checkpoint.notes == ("Left out: fc9, which is not a layer of bvlc_alexnet.",)
 
     other = {"first" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()}
     other["scenes"] = other.pop("fc8")
@@ -23,7 +23,7 @@ def test_extra_and_renamed_layers(tmp_path):
         read_checkpoint(tmp_path / "x.weights.h5", NET)
     checkpoint = read_checkpoint(tmp_path / "x.weights.h5", NET, {"first": "conv1"})
     assert_equal(checkpoint.parameters)
-    assert checkpoint.notes == ("scenes is taken for fc8: nothing else could be.",)
+    assert checkpoint.notes == ("scenes is used as fc8: no other layer matches it.",)
     with pytest.raises(CheckpointError, match="expected the layers to rename among first, .*received nothing"):
         read_checkpoint(tmp_path / "x.weights.h5", NET, {"nothing": "conv1"})
     with pytest.raises(CheckpointError, match="same name after renaming"):

@@ -28,15 +28,9 @@ MAGIC_STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 PICKLES_BEFORE = 2  # In the stream, between that number and the state dict: version and system of the writer.
 STATE_DICTS = ("state_dict", "model_state_dict", "model")  # Keys of the state dict in training checkpoints.
 
-# NumPy's types of the storages; arrays of integers are left out later.
+# NumPy's types, which replace the classes of storages; arrays of integers are left out later.
 STORAGES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": BFLOAT16, "Long": "<i8", "Int": "<i4"}
 STORAGES |= {"Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "u1"}
-
-
-class StorageType(NamedTuple):
-    """Replaces a class of storages: NumPy's type of its numbers."""
-
-    dtype: np.dtype
 
 
 class Storage(NamedTuple):
@@ -135,14 +129,14 @@ def _unpickle(file: BinaryIO, size: int, used: dict[str, Storage]) -> Any:
     """Return the object of the pickle at the position of a file of `size` bytes; add its storages to `used`."""
 
     def storage(reference: Any) -> Storage:
-        kind, storage_type, key = reference[:3]
-        if pickles.text(kind) != "storage" or not isinstance(storage_type, StorageType):
+        kind, dtype, key = reference[:3]
+        if pickles.text(kind) != "storage" or not isinstance(dtype, np.dtype):
             raise CheckpointError("expected references to storages only")
-        used[pickles.text(key)] = Storage(pickles.text(key), storage_type.dtype)
+        used[pickles.text(key)] = Storage(pickles.text(key), dtype)
         return used[pickles.text(key)]
 
     bounded_file = pickles.BoundedFile(file, size - file.tell())
-    return pickles.Unpickler(bounded_file, GLOBALS, (pickles.Discarded,), storage).load()
+    return pickles.Unpickler(bounded_file, GLOBALS, storage).load()
 
 
 def _state_dict(entries: Any) -> tuple[dict[str, Tensor], list[str]]:
@@ -154,14 +148,14 @@ def _state_dict(entries: Any) -> tuple[dict[str, Tensor], list[str]]:
             break
     if not isinstance(entries, dict):
         raise CheckpointError(f"expected a state dict; received {type(entries).__name__}")
-    named = {pickles.text(name) if isinstance(name, str | bytes) else str(name): e for name, e in entries.items()}
+    named = {pickles.key_text(key): entry for key, entry in entries.items()}
     tensors = {name: entry for name, entry in named.items() if isinstance(entry, Tensor)}
     return tensors, [f"{name} ({_kind(entry)}): no tensor" for name, entry in named.items() if name not in tensors]
 
 
 def _kind(entry: Any) -> str:
     """Return the name of the type of an entry."""
-    return "object" if pickles.Discarded in (entry, type(entry)) else type(entry).__name__
+    return "object" if pickles.Placeholder in (entry, type(entry)) else type(entry).__name__
 
 
 def _array(name: str, tensor: Tensor, content: np.ndarray) -> np.ndarray:
@@ -209,7 +203,7 @@ DISCARDED = {
 }
 # The globals that state dicts name; all others are refused.
 GLOBALS: pickles.Globals = {
-    **{(module, name): pickles.Discarded for module, names in DISCARDED.items() for name in names.split()},
+    **{(module, name): pickles.Placeholder for module, names in DISCARDED.items() for name in names.split()},
     ("collections", "OrderedDict"): pickles.ordered_dict,
     ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -217,5 +211,5 @@ GLOBALS: pickles.Globals = {
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
     ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
     ("torch", "Size"): _size,
-    **{("torch", f"{name}Storage"): StorageType(np.dtype(code)) for name, code in STORAGES.items()},
+    **{("torch", f"{name}Storage"): np.dtype(code) for name, code in STORAGES.items()},
 }
