@@ -1,5 +1,6 @@
 """A checkpoint survives every format: weights to the bit, the spec and the missing layers."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -52,6 +53,13 @@ def test_the_spec_is_stored_with_the_weights(suffix, tmp_path):
     write_checkpoint(tmp_path / f"net{suffix}", compressed, source="here")
     again = read_checkpoint(tmp_path / f"net{suffix}")
     assert again.spec == cifar10.spec
+
+
+def test_published_preprocessing_is_used_for_its_own_shape_of_input_only(tmp_path):
+    net = dataclasses.replace(small(ARCHITECTURES["mnist_28"]), input_shape=(32, 32, 1))
+    for network, expected in ((net, None), (small(ARCHITECTURES["mnist_28"]), PREPROCESSING["mnist_28"])):
+        write_checkpoint(tmp_path / "x.npz", Checkpoint(random_parameters(network), ModelSpec(network, None, ())))
+        assert read_checkpoint(tmp_path / "x.npz").spec.preprocessing == expected
 
 
 def test_missing_layers_at_the_end_are_reported(tmp_path):

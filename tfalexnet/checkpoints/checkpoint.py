@@ -15,13 +15,7 @@ import numpy as np
 from tfalexnet.checkpoints import formats, match
 from tfalexnet.checkpoints.formats import caffe_npy, caffemodel, deep_compression, keras_h5, npz, safetensors, torch_pth
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
-from tfalexnet.checkpoints.spec import (
-    ModelSpec,
-    architecture_from_json,
-    classes_from_json,
-    preprocessing_from_json,
-    published_preprocessing,
-)
+from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
@@ -223,9 +217,7 @@ def _stated_fields(attributes: Mapping[str, str | int], extras: Mapping[str, np.
 def _spec(net: Architecture, stated: Mapping[str, Any], path: Path, has_classifier: bool = True) -> ModelSpec:
     """Return the spec that a file states for this network; defaults replace what it does not state."""
     with formats.reading(path, DESCRIPTION):
-        preprocessing = preprocessing_from_json(stated) or published_preprocessing(net.name)
-        classes = classes_from_json(stated)
-        if not classes:
-            published = imagenet_classes()
-            classes = published if net.classes == len(published) else numbered_classes(net.classes)
-        return ModelSpec(net, preprocessing, classes if has_classifier else ())
+        spec = ModelSpec.from_json(stated, net)
+        default = imagenet_classes() if net.classes == len(imagenet_classes()) else numbered_classes(net.classes)
+        classes = (spec.classes or default) if has_classifier else ()
+        return ModelSpec(net, spec.preprocessing or matching_preprocessing(net), classes)

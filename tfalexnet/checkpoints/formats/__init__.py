@@ -87,7 +87,5 @@ def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
     except Exception as error:  # A damaged file can raise anything in the libraries that parse it.
-        reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(
-            f"{os.fspath(path)}: expected {expected}; received a damaged one ({reason[:200]}). Get the file again."
-        ) from error
+        received = f"received a damaged one ({f'{type(error).__name__}: {error}'[:200]})"
+        raise CheckpointError(f"{os.fspath(path)}: expected {expected}; {received}. Get the file again.") from error

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,20 +23,10 @@ from tfalexnet.networks.spec import Parameters
 FLATTEN = "CHW"
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # Wire types of protocol buffers.
-NAME = 1  # Number of the field in NetParameter.
-
-
-class Layout(NamedTuple):
-    """Numbers of the fields of a layer."""
-
-    name: int
-    kind: int
-    blobs: int
-
-
-# By the number of the repeated field in NetParameter: `layers` of 2014 (V1LayerParameter), and `layer`.
-LAYER = 100
-LAYOUTS = {2: Layout(4, 5, 6), LAYER: Layout(1, 2, 7)}
+SIZES = {FIXED64: 8, FIXED32: 4}
+NAME, LAYER = 1, 100  # Numbers of fields in NetParameter.
+# Numbers of name, type and blobs in a layer: in `layers` of 2014 (field 2, V1LayerParameter), and in `layer`.
+LAYOUTS = {2: (4, 5, 6), LAYER: (1, 2, 7)}
 KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}  # The enumeration in V1LayerParameter.
 RANKS = {"Convolution": 4, "InnerProduct": 2}  # Of the kernels.
 # Fields of a blob. Before there was a shape, fields 1 to 4 were num, channels, height and width.
@@ -52,14 +42,13 @@ MAX_BLOB_FIELDS = 16
 
 def recognises(path: Path) -> bool:
     """Return whether the file begins as a NetParameter does: with a name, or with a layer that has a name."""
-    try:
-        for number, wire, value in _fields(map_file(path)):
-            if number in LAYOUTS and wire == LENGTH:
-                return LAYOUTS[number].name in {inner for inner, _, _ in _fields(value)}
+    with suppress(CheckpointError):
+        for number, value in _fields(map_file(path)):
+            if number in LAYOUTS and not isinstance(value, int):
+                name, _, _ = LAYOUTS[number]
+                return name in {inner for inner, _ in _fields(value)}
             if number > LAYER:
                 return False
-    except CheckpointError:
-        pass
     return False
 
 
@@ -73,8 +62,8 @@ def read(path: str | os.PathLike) -> Contents:
     with reading(path, "a .caffemodel"):
         parameters: Parameters = {}
         kinds, left_out = [], []
-        for number, wire, message in _fields(map_file(path)):
-            if number not in LAYOUTS or wire != LENGTH:
+        for number, message in _fields(map_file(path)):
+            if number not in LAYOUTS or isinstance(message, int):
                 continue
             name, kind, blobs = _layer(message, LAYOUTS[number])
             kinds.append(kind)
@@ -94,16 +83,16 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; an older file stays as it was.
     """
-    layout = LAYOUTS[LAYER]
+    name_field, kind_field, blobs_field = LAYOUTS[LAYER]
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.writelines(_delimited(NAME, str(contents.attributes.get("architecture", "")).encode()))
         for name, (kernel, bias) in contents.parameters.items():
             kind = "Convolution" if kernel.ndim == 4 else "InnerProduct"
-            layer = _delimited(layout.name, name.encode()) + _delimited(layout.kind, kind.encode())
+            layer = _delimited(name_field, name.encode()) + _delimited(kind_field, kind.encode())
             for array in (channels_first(kernel), bias):
                 shape = _delimited(1, b"".join(map(_varint, array.shape)))
                 numbers = memoryview(np.ascontiguousarray(array, "<f4")).cast("B")
-                layer += _delimited(layout.blobs, *_delimited(SHAPE, *shape), *_delimited(DATA, numbers))
+                layer += _delimited(blobs_field, *_delimited(SHAPE, *shape), *_delimited(DATA, numbers))
             file.writelines(_delimited(LAYER, *layer))
 
 
@@ -114,15 +103,15 @@ def _resembles(kinds: list[str]) -> str | None:
     return "bvlc_alexnet" if kinds.index("LRN") < kinds.index("Pooling") else "bvlc_caffenet"
 
 
-def _layer(message: np.ndarray, layout: Layout) -> tuple[str, str, list[np.ndarray]]:
+def _layer(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[str, str, list[np.ndarray]]:
     """Return name, type and blobs of a layer."""
     name, kind, blobs = "", "", []
-    for number, wire, value in _fields(message):
-        if number == layout.name and wire == LENGTH:
+    for number, value in _fields(message):
+        if number == layout[0]:
             name = value.tobytes().decode()
-        elif number == layout.kind:
-            kind = value.tobytes().decode() if wire == LENGTH else KINDS.get(value, f"type {value}")
-        elif number == layout.blobs and wire == LENGTH:
+        elif number == layout[1]:
+            kind = KINDS.get(value, f"type {value}") if isinstance(value, int) else value.tobytes().decode()
+        elif number == layout[2]:
             blobs.append(value)
     return name, kind, blobs
 
@@ -130,12 +119,12 @@ def _layer(message: np.ndarray, layout: Layout) -> tuple[str, str, list[np.ndarr
 def _array(blob: np.ndarray, rank: int) -> np.ndarray:
     """Return the numbers of a blob in its shape, without the leading dimensions of 1 that the layout of 2014 adds."""
     legacy, shape, parts = {}, None, []
-    for number, wire, value in _fields(blob, MAX_BLOB_FIELDS):
-        if number == SHAPE and wire == LENGTH:
-            fields = _fields(value, MAX_BLOB_FIELDS)
-            shape = [size for inner, kind, sizes in fields if inner == 1 for size in _dimensions(kind, sizes)]
-        elif wire == VARINT:
+    for number, value in _fields(blob, MAX_BLOB_FIELDS):
+        if isinstance(value, int):
             legacy[number] = value
+        elif number == SHAPE:
+            fields = _fields(value, MAX_BLOB_FIELDS)
+            shape = [size for inner, sizes in fields if inner == 1 for size in _dimensions(sizes)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
     numbers = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, "<f4")])
@@ -148,9 +137,9 @@ def _array(blob: np.ndarray, rank: int) -> np.ndarray:
     return to_float32(numbers.reshape(shape))
 
 
-def _dimensions(wire: int, value: int | np.ndarray) -> list[int]:
+def _dimensions(value: int | np.ndarray) -> list[int]:
     """Return the dimensions in a field of a shape: one, or several packed."""
-    if wire == VARINT:
+    if isinstance(value, int):
         return [value]
     sizes, position = [], 0
     while position < len(value):
@@ -161,8 +150,8 @@ def _dimensions(wire: int, value: int | np.ndarray) -> list[int]:
     return sizes
 
 
-def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int, int, int | np.ndarray]]:
-    """Yield number, wire type and value of each field: an integer, bytes, or the numbers of a run of `RUNS`."""
+def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int, int | np.ndarray]]:
+    """Yield number and value of each field: an integer, bytes, or the numbers of a run (see `RUNS`)."""
     position = count = 0
     while position < len(message):
         count += 1
@@ -171,14 +160,13 @@ def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int,
         start = position
         key, position = _read_varint(message, position)
         number, wire = key >> 3, key & 7
-        if wire == VARINT:
-            value, position = _read_varint(message, position)
-            yield number, wire, value
-            continue
-        if wire == LENGTH:
+        if wire in (VARINT, LENGTH):
             size, position = _read_varint(message, position)
-        elif wire in (FIXED32, FIXED64):
-            size = 4 if wire == FIXED32 else 8
+            if wire == VARINT:
+                yield number, size
+                continue
+        elif wire in SIZES:
+            size = SIZES[wire]
         else:
             raise CheckpointError(f"expected a protocol buffer; received a field of type {wire}")
         left = len(message) - position
@@ -189,7 +177,7 @@ def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int,
             position = start + value.size * (1 + size)
         else:
             value, position = message[position : position + size], position + size
-        yield number, wire, value
+        yield number, value
 
 
 def _run(message: np.ndarray, code: str) -> np.ndarray:
