@@ -53,6 +53,9 @@ def test_the_spec_is_stored_with_the_weights(suffix, tmp_path):
     write_checkpoint(tmp_path / f"net{suffix}", compressed, source="here")
     again = read_checkpoint(tmp_path / f"net{suffix}")
     assert again.spec == cifar10.spec
+    # As text, the mean picture would take 57 kB.
+    sizes = (tmp_path / f"net{suffix}").stat().st_size, (SHIPPED / "cifar10.weights.h5").stat().st_size
+    assert sizes[0] < (0.35 if suffix == ".net" else 1.05) * sizes[1]
 
 
 def test_published_preprocessing_is_used_for_its_own_shape_of_input_only(tmp_path):

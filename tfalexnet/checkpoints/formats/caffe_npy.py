@@ -1,4 +1,4 @@
-"""Read and write Caffe weights in a NumPy file: `bvlc_alexnet.npy`, and the files of caffe-tensorflow.
+"""Read and write Caffe weights in NumPy files: `bvlc_alexnet.npy` and those of caffe-tensorflow.
 
 The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases": b}, …}`, written by
 Python 2 or 3, with keys of str or bytes. The arrays are views of the bytes read, so that memory stays close to the

@@ -1,4 +1,4 @@
-"""Transpose kernels between the channels-first order of Caffe and PyTorch and the channels-last order of Keras."""
+"""Transpose kernels between channels first, as in Caffe and PyTorch, and channels last, as in Keras."""
 
 from __future__ import annotations
 
