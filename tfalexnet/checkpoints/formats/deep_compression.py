@@ -1,4 +1,4 @@
-"""Read and write the layout of Deep Compression's `AlexNet_compressed.net`: 244 MB of weights in 9 MB.
+"""Read and write Deep Compression's `.net`, the layout of `AlexNet_compressed.net`: 244 MB in 9 MB.
 
 S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016; repository songhan/Deep-Compression-AlexNet, decode.py. The
 file begins with the number of codes of each layer (uint32). Each layer follows with its codebook (float32: 256 entries

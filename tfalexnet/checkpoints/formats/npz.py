@@ -1,6 +1,6 @@
-"""Read and write `.npz`, NumPy's archive of named arrays: `conv1.kernel`, `conv1.bias`, …, channels last.
+"""Read and write `.npz`, NumPy's archives of named arrays.
 
-Files with the other names that `state_dict` accepts are read too. The attributes are one array of JSON text; its name
+The arrays are `conv1.kernel`, `conv1.bias`, …, channels last; the other names of `state_dict` are read too. The attributes are one array of JSON text; its name
 and those of the extras begin with `tfalexnet.`.
 """
 

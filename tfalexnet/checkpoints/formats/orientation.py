@@ -1,4 +1,4 @@
-"""Transpose kernels between channels first, as in Caffe and PyTorch, and channels last, as in Keras."""
+"""Transpose kernels between channels first (Caffe, PyTorch) and channels last (Keras)."""
 
 from __future__ import annotations
 

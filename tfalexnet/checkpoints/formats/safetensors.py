@@ -1,4 +1,4 @@
-"""Read and write `.safetensors`: a JSON header, then the numbers, with the names of a PyTorch state dict.
+"""Read and write `.safetensors`: a JSON header, then the numbers, named as in a PyTorch state dict.
 
 The attributes are strings in the header's `__metadata__`. The extras are too, under names that begin with
 `tfalexnet.`; those too large for a header are arrays of these names.
