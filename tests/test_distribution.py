@@ -23,7 +23,7 @@ from tfalexnet.networks.spec import Architecture
 from tfalexnet.training import trainer
 from tfalexnet.training.distribute import get_strategy
 from tfalexnet.training.loop import Stopped
-from tfalexnet.training.trainer import Options, _model
+from tfalexnet.training.trainer import Options, Start, _model
 
 TRAINING = ("train", "d.npz", "--architecture", "mnist_28", "--epochs", "3", "--batch-size", "32", "--dropout", "0")
 TRAINING += ("--recipe", "paper", "--learning-rate", "0.001", "--log-interval", "1", "--checkpoint-minutes", "0.001")
@@ -56,7 +56,7 @@ def test_two_replicas_learn_as_one(two_replicas, tmp_path):
 def test_each_replica_drops_units_of_its_own_again_and_again_the_same(two_replicas):
     def masks(count: int) -> np.ndarray:
         """Which units two replicas keep in so many steps of a fresh model: (steps, replicas, units)."""
-        model = _model(NET, RECIPE, Options(dropout=0.2), two_replicas)
+        model = _model(NET, RECIPE, Options(dropout=0.2), two_replicas, Start(NET))
         layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
 
         @tf.function
@@ -179,7 +179,7 @@ def test_two_workers_learn_as_one_survive_a_kill_and_stop_together(tmp_path):
     stopped[1].terminate()  # Not the one that saves.
     assert [worker.wait(120) for worker in stopped] == [130, 130], [file.read_text() for file in said]
     first, second = (file.read_text() for file in said)
-    assert "Going on " in first and "; all is saved in two. To go on: tfalexnet train" in first
+    assert "Going on " in first and "; all is saved in two. To resume: tfalexnet train" in first
     assert "; as all workers do; the first one has saved all in two." in second
     assert not (tmp_path / "two" / "model.weights.h5").exists()
 

@@ -15,7 +15,7 @@ import tfalexnet
 from tfalexnet import training
 from tfalexnet.cli.train import recipes_table
 from tfalexnet.networks.catalog import ARCHITECTURES, KRIZHEVSKY2012
-from tfalexnet.training.optimizer import Momentum
+from tfalexnet.training.optimizer import Momentum, variable_role
 from tfalexnet.training.recipes import CAFFE, FINE_TUNE, FINE_TUNE_RATES, PAPER, SOURCES
 
 NET = small(KRIZHEVSKY2012, dropout=0.0)
@@ -281,7 +281,7 @@ def test_towers_have_the_decay_of_their_layer():
     dataclasses.replace(PAPER, decays={"fc6": 0.5, "conv3": 0.0}).compile(model)
     for variable in model.trainable_variables:
         layer = next(layer for layer in model.layers if any(v is variable for v in layer.weights))
-        decay = {"fc6": 0.5, "conv3": 0.0}.get(layer.name, 5e-4) if training.kind(variable) == "kernel" else 0.0
+        decay = {"fc6": 0.5, "conv3": 0.0}.get(layer.name, 5e-4) if variable_role(variable) == "kernel" else 0.0
         found = variable.regularizer
         assert (float(found.l2) * 2 if found else 0.0) == pytest.approx(decay), variable.path
 
