@@ -146,15 +146,6 @@ class Recipe:
 
         return ScheduleCallback(self.rate, steps)
 
-    def jump_note(self, planned: int) -> str:
-        """Return the note for a run that was begun with `planned` epochs; empty if its learning rate does not jump."""
-        if self.schedule not in STRETCHED or planned == self.epochs:
-            return ""
-        return (
-            f"The {self.schedule} of the learning rate now ends with epoch {self.epochs}, not {planned}: the rate "
-            "jumps, and the weights will differ from those of a run that was begun with this number of epochs."
-        )
-
 
 # NIPS 2012, section 5. "We trained our models using stochastic gradient descent with a batch size of
 # 128 examples, momentum of 0.9, and weight decay of 0.0005. … We used an equal learning rate for all

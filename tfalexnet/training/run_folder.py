@@ -39,12 +39,7 @@ OPAQUE = {
     "weights_sha256": "other weights (--weights)",
     "preprocessing": "another preprocessing",
 }
-METRICS = {  # Metrics of an epoch in the order of its line.
-    "loss": "loss {:.3f}",
-    "error": "error {:.1f} %",
-    "validation_loss": "validation loss {:.3f}",
-    "validation_error": "validation error {:.1f} %",
-}
+METRICS = ("loss", "error", "validation_loss", "validation_error")  # Of the line of an epoch.
 
 
 class TrainingError(ValueError):
@@ -191,8 +186,9 @@ class RunFolder:
     def report(self, title: str, row: dict[str, float]) -> None:
         """Print a line of metrics."""
         if self.writes:
-            metrics = ", ".join(text.format(row[name]) for name, text in METRICS.items() if name in row)
-            print(f"{title}: {metrics}", flush=True)
+            formats = {name: "{:.1f} %" if name.endswith("error") else "{:.3f}" for name in METRICS if name in row}
+            metrics = [f"{name.replace('_', ' ')} {text.format(row[name])}" for name, text in formats.items()]
+            print(f"{title}: {', '.join(metrics)}", flush=True)
 
     def finish(self, checkpoint: Checkpoint, state: TrainingState) -> Path:
         """Write the log, the model and, with matplotlib, the curve; return the path of the model."""

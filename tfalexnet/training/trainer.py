@@ -23,7 +23,7 @@ from tfalexnet.networks.spec import Architecture
 from tfalexnet.training.distribute import folder_is_shared, independent_dropout, is_chief
 from tfalexnet.training.loop import Trainer
 from tfalexnet.training.plan import Options, Plan, Start, read_start
-from tfalexnet.training.recipes import Recipe
+from tfalexnet.training.recipes import STRETCHED, Recipe
 from tfalexnet.training.run_folder import RunFolder, TrainingError, TrainingState
 
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
@@ -152,9 +152,11 @@ def _print_summary(plan: Plan, state: TrainingState, planned: int | None, folder
         print(f"All epochs are done already, {folder}")
     elif state.step:
         print(f"Resuming epoch {state.epoch + 1} at picture {state.position:,}, in {folder}")
-        note = planned is not None and recipe.jump_note(planned)
-        if note:
-            print(note)
+        if recipe.schedule in STRETCHED and planned not in (None, recipe.epochs):
+            print(
+                f"The {recipe.schedule} of the learning rate now ends with epoch {recipe.epochs}, not {planned}: the "
+                "rate jumps, and the weights will differ from those of a run that was begun with this number of epochs."
+            )
 
 
 @contextmanager
