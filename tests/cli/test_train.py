@@ -52,7 +52,7 @@ CHOICES = {
     "recipe": ("source", *training.RECIPES),
     "augment": tuple(data.AUGMENTATIONS),
     "colours": tuple(data.COLOURS),
-    "precision": plan.PRECISIONS,
+    "precision": plan.POLICIES,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -63,11 +64,7 @@ def worker_count(strategy: tf.distribute.Strategy) -> int:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process writes the files: the cluster's chief, or its first worker if it has no chief."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+    return strategy.extended.should_checkpoint
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, number: float) -> float:
@@ -129,14 +126,11 @@ def independent_dropout(model: keras.Model) -> None:
     so that a checkpoint needs only one of them.
     """
 
-    def per_replica(draw: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        def next_seed(ordered: bool = True) -> tf.Tensor:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            return tf.random.experimental.stateless_fold_in(draw(ordered), replica)
-
-        return next_seed
+    def next_seed(draw: Callable[..., tf.Tensor], ordered: bool = True) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.random.experimental.stateless_fold_in(draw(ordered), replica)
 
     for layer in model.layers:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
-            generator.next = per_replica(generator.next)
+            generator.next = functools.partial(next_seed, generator.next)

@@ -26,7 +26,7 @@ from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
 from tfalexnet.training.recipes import Recipe
 
-PRECISIONS = ("float32", "mixed_bfloat16")
+POLICIES = ("float32", "mixed_bfloat16")  # Names of dtype policies of Keras.
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, valid, expected in (
-            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+            ("precision", self.precision in POLICIES, f"one of {', '.join(POLICIES)}"),
             ("seed", 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
             ("log_interval", self.log_interval >= 1, "at least 1"),
             ("checkpoint_minutes", self.checkpoint_minutes > 0, "positive"),

@@ -174,7 +174,5 @@ def _translate_errors(skipped: Skipped) -> Iterator[None]:
                 "Another worker is gone; see its messages. Start all workers again, each with its command."
             ) from None
         if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise TrainingError(
-                "Expected memory for a step. There is not enough; try a smaller --batch-size."
-            ) from None
+            raise TrainingError("Too little memory for a step; try a smaller --batch-size.") from None
         raise
