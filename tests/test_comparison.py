@@ -182,8 +182,8 @@ def test_caffes_own_layout_is_no_difference(write, parameters, tmp_path):
         write("a.npz", parameters, labels=classes_from_labels(str(n) for n in range(10))), tmp_path / "b.caffemodel"
     )
     assert all(row.identical for row in found.rows)
-    assert any("taken for cifar10_18pct" in note for note in found.notes)
-    assert found.differences[0] == "Preprocessing: B does not say, A does."
+    assert any("cifar10_18pct is used, the first whose shapes match" in note for note in found.notes)
+    assert found.differences[0] == "Preprocessing: antialias False in A, True in B."
     assert not found.same and "Note: b.caffemodel" in comparison_table(found)
 
 

@@ -61,7 +61,10 @@ def test_each_source_has_an_output_of_its_own(npy):
 
 def test_what_a_format_cannot_hold_is_said(npy):
     output, checkpoint = convert(npy, "x.caffemodel", NET)
-    assert "x.caffemodel has no place for network, class names and preprocessing" in checkpoint.notes[-1]
+    assert (
+        "x.caffemodel stores weights only: state network, class names and preprocessing again when it is read"
+        in checkpoint.notes[-1]
+    )
     output, checkpoint = convert(npy, "x.npz", NET)
     assert not checkpoint.notes
     assert "bvlc_alexnet" in describe_checkpoint(npy, NET) and "squashed to 256×256" in describe_checkpoint(output, NET)
@@ -80,7 +83,7 @@ def test_attributes_say_where_it_comes_from(npy):
     said = keras_h5.read(output).attributes
     assert said["source"] == "net.npy"
     assert said["source_sha256"] == hashlib.sha256(Path(npy).read_bytes()).hexdigest()
-    assert (said["architecture"], said["classes"]) == ("bvlc_alexnet", 10)
+    assert said["architecture"] == "bvlc_alexnet" and read_spec(output).architecture.classes == 10
 
 
 def test_the_table_and_its_total(npy):
@@ -100,7 +103,7 @@ def test_any_number_of_classes(classes, tmp_path):
 
 
 def test_another_number_of_classes_gets_a_fresh_classifier(npy):
-    with pytest.warns(UserWarning, match="fc8 of 'net.npy' knows 10 classes; for 17 it is drawn afresh"):
+    with pytest.warns(UserWarning, match="fc8 of 'net.npy' has 10 classes; for 17 it gets new weights"):
         model = AlexNet(NET, weights=npy, classes=17)
     for name, arrays in PARAMETERS.items():
         if name != LAST:
@@ -121,13 +124,13 @@ def test_own_class_names(npy, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {i}" for i in range(10)), encoding="utf-8-sig")
     output, _ = convert(npy, architecture=NET, labels=labels)
-    _, classes = read_spec(output)
+    classes = read_spec(output).classes
     assert classes[0] == (None, "thing 0") and classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
         convert(npy, "other.weights.h5", NET, labels)
     labels.write_bytes("Löwe".encode("latin-1"))
-    with pytest.raises(CheckpointError, match=r"labels.txt: expected names of classes in UTF-8"):
+    with pytest.raises(ValueError, match=r"labels.txt: expected text in UTF-8"):
         convert(npy, "other.weights.h5", NET, labels)
     write_npy("headless.npy", without(LAST))
     with pytest.raises(CheckpointError, match=r"with a classifier for the labels"):
@@ -230,7 +233,8 @@ def test_a_full_disk_leaves_the_old_file(npy):
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from nets import small; from tfalexnet import convert; from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
+        "from support.nets import small; from tfalexnet import convert\n"
+        "from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
         "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )
@@ -278,7 +282,7 @@ def test_weights_that_are_nowhere(tmp_path, monkeypatch):
         AlexNet(weights="nothing")
     with pytest.raises(FileNotFoundError, match=r"did you mean bvlc_caffenet\?"):
         AlexNet(weights="bvlc_cafenet")
-    with pytest.raises(FileNotFoundError, match="a network for which none are published"):
+    with pytest.raises(FileNotFoundError, match="no weights are published for this network"):
         AlexNet("mnist_28", weights="mnist_28")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         AlexNet(weights=tmp_path)

@@ -22,6 +22,7 @@ import tfalexnet
 from tfalexnet import AlexNet, CheckpointError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.evaluation import evaluate as evaluation
 from tfalexnet.evaluation.evaluate import evaluate
 from tfalexnet.evaluation.report import report_table
 from tfalexnet.exporters.export import EXPORTERS, export
@@ -31,8 +32,7 @@ from tfalexnet.hub.registry import REGISTRY, Source
 from tfalexnet.hub.registry import REGISTRY as KNOWN
 from tfalexnet.images.classes import classes_from_labels, ilsvrc_ids, imagenet_classes
 from tfalexnet.images.preprocessing import TORCHVISION
-from tfalexnet.inference import pipeline as inference
-from tfalexnet.inference import resume
+from tfalexnet.inference import pipeline, resume
 from tfalexnet.inference.pipeline import run_network
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
@@ -247,7 +247,7 @@ def interrupted(monkeypatch, folder, thin, error=KeyboardInterrupt, steps=2, **g
         return call(self, inputs, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference, "COMPUTED_AT_ONCE", 1)  # Else the second step may come after the third.
+        patch.setattr(pipeline, "COMPUTED_AT_ONCE", 1)  # Else the second step may come after the third.
         patch.setattr(Network, "__call__", limited)
         with pytest.raises(error):
             evaluate(folder, thin, batch=8, output="report.json", **given)
@@ -262,10 +262,12 @@ def test_interrupted_it_goes_on_where_it_was(folder, thin, monkeypatch, error):
     whole = evaluate(folder, thin)
     journal = interrupted(monkeypatch, folder, thin, error)
     lines = journal.read_text().splitlines()
-    assert len(lines) == 1 + 16 and json.loads(lines[1]) == ["n01440764/0.png", "empty file"]
+    assert len(lines) == 1 + 16 and json.loads(lines[1]) == {"file": "n01440764/0.png", "error": "empty file"}
     evaluated = []
     run = run_network
-    monkeypatch.setattr(inference, "run", lambda n, paths, *rest: evaluated.extend(paths) or run(n, paths, *rest))
+    monkeypatch.setattr(
+        evaluation, "run_network", lambda n, paths, *rest: evaluated.extend(paths) or run(n, paths, *rest)
+    )
     report = evaluate(folder, thin, batch=5, output="report.json")
     assert len(evaluated) == COUNT + 1 - 16 and report["resumed_after"] == 16
     assert steady(report) == steady(whole)
@@ -307,7 +309,7 @@ def test_a_folder_that_vanishes_midway_makes_no_picture_unreadable(folder, thin,
     threads = threading.active_count()
     with monkeypatch.context() as patch:
         patch.setattr(resume, "Progress", Vanishing)
-        patch.setattr(inference, "BATCHES_AHEAD", 2)
+        patch.setattr(pipeline, "BATCHES_AHEAD", 2)
         with pytest.raises(NotADirectoryError, match="set: expected the pictures that were there; it is gone, or em"):
             evaluate(folder, thin, batch=8, output="report.json")
     assert threading.active_count() == threads
@@ -351,21 +353,23 @@ def test_a_journal_of_another_evaluation_is_kept_and_refused(folder, thin, monke
     )
 
     def refused(what, *arguments, **given):
-        message = rf"report\.json\.journal to be left by the same command.*: {what}\. Delete it, or choose another"
+        message = (
+            rf"report\.json\.journal to be left by the same command. It differs: {what}\. Delete it, or choose another"
+        )
         with pytest.raises(ValueError, match=message):
             evaluate(*arguments, output="report.json", **given)
         assert journal.read_bytes() == before
 
     refused("crops: 1 there, 10 here", folder, thin, crops=10)
-    refused("weights: others", folder, other)
+    refused(r"weights: thin\.weights\.h5 there, other\.weights\.h5 here", folder, other)
     first, second = sorted(folder.glob("*/*"))[:2]
     moved = folder / "n01440764" / first.name
     moved.parent.mkdir(exist_ok=True)
     first.rename(moved)
-    refused("list: others", folder, thin)
+    refused("files: different; labels: different", folder, thin)
     moved.rename(first)
     second.rename(tmp_path / "second.png")
-    refused("pictures: 60 there, 59 here; list: others", folder, thin)
+    refused("pictures: 60 there, 59 here; files: different; labels: different", folder, thin)
     (tmp_path / "second.png").rename(second)
     assert evaluate(folder, thin, output="report.json")["resumed_after"] == 16
 
@@ -374,7 +378,7 @@ def test_a_file_that_only_has_the_journals_name_is_kept(folder, thin):
     for content in (b"dear diary\n", b"", b"[1, 2]\n", b'{"crops": 1}\n'):
         Path("report.json.journal").write_bytes(content)
         with pytest.raises(
-            ValueError, match=r"report\.json\.journal: expected what an interrupted command left; it is not"
+            ValueError, match=r"report\.json\.journal: expected the journal of an interrupted command of this version"
         ):
             evaluate(folder, thin, output="report.json")
         assert Path("report.json.journal").read_bytes() == content
@@ -480,7 +484,7 @@ def test_the_table_has_measured_published_and_difference():
     ],
 )
 def test_published_figures_of_something_else_are_only_beside(changes, reservation):
-    assert report_table(report_of(**changes)).endswith(f"The published figures are only beside: {reservation}.")
+    assert report_table(report_of(**changes)).endswith(f"The published figures are not comparable: {reservation}.")
 
 
 def converted(path, net=NET, **said):

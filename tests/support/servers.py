@@ -1,4 +1,4 @@
-"""A web server on this machine whose answers are rows of a table, honest or not."""
+"""A web server on this machine that gives prepared answers, correct or faulty."""
 
 import contextlib
 import re
@@ -14,20 +14,21 @@ from http.server import BaseHTTPRequestHandler
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says to one request.
+    """The answer to one request.
 
     Attributes:
-        body: the whole file.
-        status: None for 200, or 206 and a piece of the file to a request that has a Range.
-        ranges: whether a Range is heeded.
-        piece: no more bytes than these are given to a request; the headers say so.
-        headers: in place of the honest ones; None leaves one out.
-        raw: sent instead of a status line and headers.
-        chunked: whether the body is sent in pieces whose sum is not told beforehand.
-        pause: after so many bytes `meanwhile` is called.
-        cut: the connection ends after so many bytes, whatever the headers promise.
-        reset: it ends without a farewell.
-        times: the body is sent so often.
+        body: the complete file.
+        status: None for 200, or for 206 and a piece of the file if the request has a Range.
+        ranges: False to ignore the Range of the request.
+        piece: most bytes of the file in one answer; the headers state so.
+        headers: replace the correct ones; None leaves one out.
+        raw: sent instead of the status line and the headers.
+        chunked: whether the body is sent in chunks, without its length.
+        pause: number of bytes after which `meanwhile` is called.
+        meanwhile: called by the server in the middle of the answer.
+        cut: number of bytes after which the connection ends, whatever the headers announce.
+        reset: whether the connection ends with a reset.
+        times: how often the body is sent.
     """
 
     body: bytes = b""
@@ -45,13 +46,13 @@ class Answer:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Runs for the length of a `with` block.
+    """A server that runs during a `with` block.
 
     Attributes:
-        answers: to the requests of a path, one after the other; the last one stays.
-        requests: path and first byte asked for, of each request so far.
-        over: set when the block ends.
-        errors: of the server itself.
+        answers: {path: answers to its requests, in order; the last one is repeated}.
+        requests: path and first requested byte of each request so far.
+        closing: set when the block ends.
+        errors: exceptions of the server itself.
     """
 
     allow_reuse_address = True
@@ -60,7 +61,7 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, port: int = 0) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[tuple[str, int]] = []
-        self.over = threading.Event()
+        self.closing = threading.Event()
         self.errors: list[BaseException | None] = []
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -69,7 +70,7 @@ class Server(socketserver.ThreadingTCPServer):
         return self
 
     def __exit__(self, *_) -> None:
-        self.over.set()
+        self.closing.set()
         self.shutdown()
         self.server_close()
         assert not self.errors
@@ -77,18 +78,18 @@ class Server(socketserver.ThreadingTCPServer):
     def handle_error(self, *_) -> None:
         self.errors.append(sys.exception())
 
-    def gives(self, path: str, *answers: Answer) -> str:
-        """From now on these are the answers, or 404; the address to ask."""
+    def url(self, path: str, *answers: Answer) -> str:
+        """Set the answers for a path, 404 if there are none, and return its address."""
         self.answers[path] = list(answers) or [Answer(status=404)]
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
 
-    def asked(self, path: str) -> list[int]:
-        """The first byte that each request of a path asked for."""
-        return [first for other, first in self.requests if other == path]
+    def starts(self, path: str) -> list[int]:
+        """Return the first requested byte of each request for a path."""
+        return [start for requested, start in self.requests if requested == path]
 
     def stall(self) -> None:
-        """For `meanwhile`: nothing more comes."""
-        self.over.wait(20)
+        """Send nothing more; for `meanwhile`."""
+        self.closing.wait(20)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,19 +99,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append((path, int(match[1]) if match else 0))
         answers = self.server.answers[path]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        with contextlib.suppress(ConnectionError):  # The client may have had enough.
+        with contextlib.suppress(ConnectionError):  # The client may close the connection early.
             self._send(answer, int(match[1]) if match and answer.ranges else None)
 
-    def _send(self, answer: Answer, first: int | None) -> None:
-        partial = first is not None or answer.piece is not None
-        first = first or 0
-        body = answer.body[first:][: answer.piece]
+    def _send(self, answer: Answer, start: int | None) -> None:
+        partial = start is not None or answer.piece is not None
+        start = start or 0
+        body = answer.body[start:][: answer.piece]
         status = answer.status or ((206 if body else 416) if partial else 200)
         headers: dict[str, str | None] = {"Content-Length": str(len(body))}
         if answer.chunked:
             headers = {"Transfer-Encoding": "chunked"}
         if status == 206:
-            headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{len(answer.body)}"
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(answer.body)}"
         if answer.raw is None:
             self.send_response(status)
             for name, value in (headers | answer.headers).items():

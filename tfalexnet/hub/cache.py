@@ -1,4 +1,4 @@
-"""From a name or a path of weights to their file: located, or downloaded and converted once."""
+"""Find the file of weights by name or path; named weights are downloaded and converted once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import os
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from tfalexnet.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError, keras_h5
@@ -56,15 +57,19 @@ def find_weights(weights: str | os.PathLike | None) -> Path:
         CheckpointError: a file with the name of published weights holds another network.
         OSError: the file cannot be written.
     """
-    name = os.fspath(default_weights() if weights is None else weights)
-    path = locate_weights(weights if weights is not None else name)
-    published = REGISTRY.get(name)
+    weights = default_weights() if weights is None else weights
+    path = locate_weights(weights)
+    published = REGISTRY.get(os.fspath(weights))
     if path is None:
         converted = cache_folder() / published.file
         with file_lock(converted):
-            return locate_weights(name) or _download(published, converted)
-    if published is not None:
-        _check_architecture(path, published)
+            return locate_weights(weights) or _download(published, converted)
+    stated = keras_h5.attributes(path).get("architecture") if published else None
+    if published and stated != published.architecture:
+        raise CheckpointError(
+            f"Expected {path} to hold weights of {published.architecture}, as {published.name} does. Received: "
+            f"{stated}. Move it away, or give it as a file: {path.absolute()}"
+        )
     return path
 
 
@@ -101,37 +106,32 @@ def identify_published(path: Path, architecture: str) -> PublishedWeights | None
         architecture: name of the network that the weights run in; published weights of others are not compared.
     """
     stated = keras_h5.attributes(path) if keras_h5.recognises(path) else {}
-
-    def is_source(source: Source) -> bool:
-        digest = source.digest
-        if "source" not in stated:
-            return digest.of(path) == digest.hexadecimal
-        if digest.algorithm == "sha256":
-            return stated.get("source_sha256") == digest.hexadecimal
-        return stated["source"] == source.urls[0].rsplit("/", 1)[-1]
-
     for published in REGISTRY.values():
         if published.architecture != architecture:
             continue
-        if any(map(is_source, published.sources)):
+        if any(_is_source(path, stated, source) for source in published.sources):
             return published
         if not published.sources and path.samefile(SHIPPED / published.file):
             return published
     return None
 
 
+def _is_source(path: Path, stated: dict[str, Any], source: Source) -> bool:
+    """Return whether a file is a published one, or states that it was converted from it."""
+    if "source" not in stated:
+        return source.digest.matches(path)
+    if source.digest.algorithm == "sha256":
+        return stated.get("source_sha256") == source.digest.hexadecimal
+    return stated["source"] == source.file
+
+
 def weights_table() -> str:
     """Return all facts of each name of the registry, as lines of text."""
     lines = []
     for published in REGISTRY.values():
-        preprocessing = published_preprocessing(published.architecture)
-        rows = [
-            ("accuracy", str(published.accuracy)),
-            ("network", published.architecture),
-            ("classes", published.classes),
-            ("pictures", preprocessing.summary()),
-            ("licence", published.licence),
-        ]
+        preprocessing = published_preprocessing(published.architecture).summary()
+        rows = [("accuracy", str(published.accuracy)), ("network", published.architecture)]
+        rows += [("classes", published.classes), ("pictures", preprocessing), ("licence", published.licence)]
         for source in published.sources:
             rows += [("source", url) for url in source.urls] + [("", str(source))]
         rows.append(("here", str(locate_weights(published.name) or "not yet; downloaded when first used")))
@@ -144,43 +144,28 @@ def _converted_file(published: PublishedWeights) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _check_architecture(path: Path, published: PublishedWeights) -> None:
-    stated = keras_h5.attributes(path).get("architecture")
-    if stated != published.architecture:
-        raise CheckpointError(
-            f"Expected {path} to hold weights of {published.architecture}, as {published.name} does. Received: "
-            f"{stated}. Move it away, or give it as a file: {path.absolute()}"
-        )
-
-
 def _download(published: PublishedWeights, converted: Path) -> Path:
     """Download the first available source, convert it, and keep the converted file only."""
     problems = []
     for source in published.sources:
-        name = source.urls[0].rsplit("/", 1)[-1]
-        file = cache_folder() / name
+        file = cache_folder() / source.file
         put_by_user = file.exists()  # Such a file is not deleted.
         try:
             download_file(source.urls, file, source.digest, source.size)
-        except DownloadError as error:
-            problems.append(str(error))
-            continue
-        try:
             checkpoint = read_checkpoint(file, published.architecture)
-        except CheckpointError as error:  # Possible where the digest is not certain.
+        except (DownloadError, CheckpointError) as error:  # The second is possible if the digest is not certain.
             problems.append(str(error))
             if not put_by_user:
-                file.unlink()
+                file.unlink(missing_ok=True)
             continue
-        write_checkpoint(converted, checkpoint, source=name, source_sha256=sha256(file))
+        write_checkpoint(converted, checkpoint, source=source.file, source_sha256=sha256(file))
         if not put_by_user:
             file.unlink()
         return converted
-    searched = ", ".join(str(folder.absolute()) for folder in search_folders()[1:])
+    searched = ", ".join(str(folder.absolute()) for folder in search_folders() if folder != SHIPPED)
     raise WeightsNotFoundError(
-        f"The weights {published.name!r} are not on this machine: {published.file} was looked for in {searched}.\n"
+        f"The weights {published.name!r} are not on this machine: {published.file} was searched in {searched}.\n"
         + "\n".join(problems)
-        + "\nGet one of these files elsewhere and type\n    "
-        + f"tfalexnet convert FILE --architecture {published.architecture} "
-        + f"--output {Path('weights', published.file)}"
+        + "\nGet one of these files elsewhere and type\n    tfalexnet convert FILE "
+        + f"--architecture {published.architecture} --output {Path('weights', published.file)}"
     )

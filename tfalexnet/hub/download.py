@@ -1,4 +1,4 @@
-"""A file from one of several addresses, whole and checked, or not at all."""
+"""Download a file from one of several addresses: resumed after a cut, and checked by its digest."""
 
 from __future__ import annotations
 
@@ -6,62 +6,56 @@ import hashlib
 import http.client
 import os
 import re
-import sys
 import time
-import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
 
-if sys.platform == "win32":
-    pass
-else:
-    pass
-
-from tfalexnet.io.locks import file_lock
-
 STALL = 30.0  # Seconds without a byte after which a connection counts as cut.
-PAUSE = 1.0  # Seconds between two tries at one address.
-ATTEMPTS = 3  # Tries in a row without a new byte after which the next address is asked.
-CHUNK = 1 << 18
-TEMPORARY = {408, 429, 500, 502, 503, 504}  # Answers that may soon be others: curl(1), --retry.
+PAUSE = 1.0  # Seconds between two requests to one address.
+ATTEMPTS = 3  # Requests in a row without a new byte after which the next address is tried.
+LIMIT = 1 << 30  # Most bytes accepted from an address if the size of the file is unknown.
+CHUNK = 1 << 18  # Most bytes read at once.
+TEMPORARY = {408, 429, 500, 502, 503, 504}  # HTTP statuses after which the request is repeated: curl(1), --retry.
 
-# What is hashed before the bytes of the file; of Git's objects: gitformat-pack(5), `git hash-object`.
+# {algorithm: (hash, what is hashed before the bytes of the file)}. Git's: gitformat-pack(5), `git hash-object`.
 ALGORITHMS = {"sha256": ("sha256", ""), "sha1": ("sha1", ""), "git": ("sha1", "blob {size}\0")}
 
 
-class _Redirect(urllib.request.HTTPRedirectHandler):
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, *others):
-        fp.close()  # Its text would be read to the end, however long.
+        fp.close()  # urllib would read the body of the redirection to its end, however long it is.
         return super().redirect_request(req, fp, *others)
 
 
-# No ftp:, file: or data:, which urllib.request's default opener follows redirections to.
+# Without the handlers of ftp:, file: and data:, to which urllib.request's default opener follows redirections.
 HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.UnknownHandler,
     urllib.request.HTTPHandler,
     urllib.request.HTTPSHandler,
     urllib.request.HTTPDefaultErrorHandler,
-    _Redirect,
     urllib.request.HTTPErrorProcessor,
+    _RedirectHandler,
 )
 
 
 @dataclass(frozen=True)
 class Digest:
-    """What the bytes of a file must come to.
+    """The expected digest of a file.
 
     Attributes:
         algorithm: `"git"` is the id of a file in a Git repository.
         hexadecimal: as `sha256sum`, `sha1sum` or `git hash-object` print it.
-        certain: False where only one source states it: another digest is then a warning, no error.
+        certain: False if only one source states it; a file with another digest is then accepted with a warning.
     """
 
     algorithm: Literal["sha256", "sha1", "git"]
@@ -70,240 +64,226 @@ class Digest:
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
-            known = ", ".join(ALGORITHMS)
-            raise ValueError(f"Expected `algorithm` to be one of {known}. Received: {self.algorithm!r}")
+            raise ValueError(f"Expected an algorithm of {', '.join(ALGORITHMS)}. Received: {self.algorithm!r}")
         digits = 2 * hashlib.new(ALGORITHMS[self.algorithm][0], usedforsecurity=False).digest_size
         if not re.fullmatch(f"[0-9a-f]{{{digits}}}", self.hexadecimal):
-            raise ValueError(
-                f"Expected a digest by {self.algorithm} to be {digits} of the digits 0-9a-f. "
-                f"Received: {self.hexadecimal!r}"
-            )
+            raise ValueError(f"Expected {digits} digits 0-9a-f for {self.algorithm}. Received: {self.hexadecimal!r}")
 
     def of(self, path: Path) -> str:
-        """What the bytes of a file do come to."""
+        """Return the digest of a file by this algorithm, in hexadecimal."""
         name, prefix = ALGORITHMS[self.algorithm]
+        prefix = prefix.format(size=path.stat().st_size).encode()
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            state = hashlib.new(name, prefix.format(size=size).encode(), usedforsecurity=False)
-            while chunk := file.read(CHUNK):
-                state.update(chunk)
-        return state.hexdigest()
+            return hashlib.file_digest(file, lambda: hashlib.new(name, prefix, usedforsecurity=False)).hexdigest()
+
+    def matches(self, path: Path) -> bool:
+        """Return whether a file exists and has this digest."""
+        return path.exists() and self.of(path) == self.hexadecimal
+
+    def check(self, path: Path, origin: str) -> str:
+        """Return how a file differs from this digest, "" if it does not; only warn if the digest is not certain."""
+        received = self.of(path)
+        if received == self.hexadecimal:
+            return ""
+        problem = f"expected {self.algorithm} {self.hexadecimal}, received {received}"
+        if self.certain:
+            return problem
+        warnings.warn(
+            f"{origin}: {problem}. Only one source states the expected digest, so the file is accepted. If its "
+            "results are wrong, delete it and get it elsewhere.",
+            stacklevel=4,
+        )
+        return ""
 
 
 class DownloadError(OSError):
-    """No address gave the file; the message says why each did not."""
+    """A file that no address provides; the message states the reason for each address."""
 
 
 class _Cut(Exception):
-    """A connection ended before the file did."""
+    """A request that failed, or ended before the end of the file; it is worth repeating."""
 
 
-class _Failed(Exception):
-    """An address that need not be asked again."""
+class _AddressError(Exception):
+    """An address that does not provide the file; the next one is tried."""
 
 
-def download_file(
-    urls: Sequence[str], path: Path, digest: Digest, size: int | None = None, limit: int = 1 << 30
-) -> Path:
-    """The file at `path`, which is downloaded once if it is not there; its digest is checked anyhow.
+def download_file(urls: Sequence[str], path: Path, digest: Digest, size: int | None = None) -> Path:
+    """Return `path` after downloading it if it does not exist; an existing file is checked too.
 
-    It grows in `<path>.part`, from which a later call goes on, and takes its place when its digest is right.
+    The download is written to `<path>.part`, which a later call resumes, and is renamed when its digest is right.
+    Only one process at a time downloads a path.
 
     Args:
-        urls: http or https addresses of the same bytes, asked in this order.
-        path: where the file goes.
-        digest: what its bytes must come to.
-        size: how many bytes it has; None where nobody states it.
-        limit: no more bytes than these are taken from an address where `size` is None.
+        urls: http or https addresses of the same bytes, tried in this order.
+        path: the file.
+        digest: its expected digest.
+        size: its number of bytes; None if unknown, which limits it to LIMIT.
 
     Raises:
-        DownloadError: no address gave the file, TFALEXNET_OFFLINE forbids to ask, or another is in its place.
+        DownloadError: no address provides the file, TFALEXNET_OFFLINE forbids downloads, or `path` is another file.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    if _there(path, digest):
+    if _is_present(path, digest):
         return path
-    for url in urls or [""]:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ValueError(f"Expected `urls` to be addresses with http: or https:. Received: {urls!r}")
+    if not urls or any(urlsplit(url).scheme not in ("http", "https") for url in urls):
+        raise ValueError(f"Expected `urls` to be addresses with http: or https:. Received: {urls!r}")
     offline = os.environ.get("TFALEXNET_OFFLINE", "")
     if offline not in ("", "0"):
         raise DownloadError(
-            f"Expected {path}, as TFALEXNET_OFFLINE={offline} forbids to download. Received: no such file. "
+            f"Expected {path}, as TFALEXNET_OFFLINE={offline} forbids downloads. Received: no such file. "
             "Unset the variable, or put the file there by hand, from\n    " + "\n    ".join(urls)
         )
+    part = path.with_name(f"{path.name}.part")
+    reasons = []
     with file_lock(path):
-        if _there(path, digest):
+        if _is_present(path, digest):
             return path
-        reasons = []
         for url in urls:
-            part = _beside(path, ".part")
             try:
-                _obtain(url, part, digest, size, limit)
-            except _Failed as failure:
-                reasons.append(f"{url}: {failure}")
+                _complete(part, url, digest, size, LIMIT if size is None else size)
+            except _AddressError as error:
+                reasons.append(f"{url}: {error}")
                 continue
-            with part.open("rb+") as whole:
-                os.fsync(whole.fileno())
-            part.replace(path)
-            return path
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            return part.replace(path)
     raise DownloadError(
-        f"Expected one of these addresses to give {path.name}. Received:\n    "
+        f"Expected one of these addresses to provide {path.name}. Received:\n    "
         + "\n    ".join(reasons)
-        + f"\nTry again later: what was downloaded is kept, and resumed. Or put the file there by hand: {path}"
+        + f"\nTry again later; the download resumes where it ended. Or put the file there by hand: {path}"
     )
 
 
-def _obtain(url: str, part: Path, digest: Digest, size: int | None, limit: int) -> None:
-    """Bring the part file to the right digest from one address, in as many tries as bring progress."""
-    if _right(part, digest):
+def _complete(part: Path, url: str, digest: Digest, size: int | None, bound: int) -> None:
+    """Download what the part file lacks from one address, in as many requests as bring new bytes.
+
+    Raises:
+        _AddressError: ATTEMPTS requests in a row brought no new byte, or the file has another size or digest.
+    """
+    if digest.matches(part):
         return
     if size is not None and _length(part) >= size:
         part.unlink()
-    best, idle, restarted = _length(part), 0, False
+    longest, idle, restarted = _length(part), 0, False
     while True:
+        cut = None
         try:
-            began = _receive(url, part, size, limit)
-        except _Cut as cut:
-            if _right(part, digest):  # More was promised than there is.
-                return
-            have = _length(part)
-            best, idle = max(best, have), 0 if have > best else idle + 1
-            if idle == ATTEMPTS:
-                raise _Failed(f"{cut}, {ATTEMPTS} times without a new byte") from cut
-            time.sleep(PAUSE)
-            continue
-        have, received = _length(part), digest.of(part)
-        if received == digest.hexadecimal:
+            start = _receive(url, part, size, bound)
+        except _Cut as error:
+            cut = error
+        if digest.matches(part):  # Possible after a cut too: some servers announce more bytes than the file has.
             return
-        if began != 0 and not restarted:  # What was there may be the beginning of something else.
+        length = _length(part)
+        if cut:
+            idle = 0 if length > longest else idle + 1
+            longest = max(longest, length)
+            if idle == ATTEMPTS:
+                raise _AddressError(f"{cut}, {ATTEMPTS} times without a new byte") from cut
+            time.sleep(PAUSE)
+        elif start != 0 and not restarted:  # The part file may be the beginning of another file.
             part.unlink()
-            best, idle, restarted = 0, 0, True
-            continue
-        if began is None:
-            raise _Failed(f"it does not continue the {have} bytes that it sent")
-        if have > (limit if size is None else size):
-            wrong = f"expected at most {limit if size is None else size} bytes, received more"
-        elif size not in (None, have):
-            wrong = f"expected {size} bytes, received {have}"
+            longest, idle, restarted = 0, 0, True
+        elif start is None:
+            raise _AddressError(f"it does not resume after the {length} bytes that it sent")
         else:
-            wrong = f"expected {digest.algorithm} {digest.hexadecimal}, received {received}"
-            if not digest.certain:
-                _accept(f"{url}: {wrong}.")
-                return
+            break
+    if length > bound:
+        problem = f"expected at most {bound} bytes, received more"
+    elif size not in (None, length):
+        problem = f"expected {size} bytes, received {length}"
+    else:
+        problem = digest.check(part, url)
+    if problem:
         part.unlink()
-        raise _Failed(wrong)
+        raise _AddressError(problem)
 
 
-def _receive(url: str, part: Path, size: int | None, limit: int) -> int | None:
-    """Append to the part file what one request gives, until the file is whole or too long.
+def _receive(url: str, part: Path, size: int | None, bound: int) -> int | None:
+    """Append the answer to one request to the part file, until the file is complete or longer than `bound`.
 
     Returns:
-        Where the answer began in the file; None: the address has nothing that continues the part file.
+        Position in the file where the answer starts; None if the server cannot continue the part file.
     """
-    have = _length(part)
-    bound = limit if size is None else size
-    address = urlsplit(url)
-    with _opened(url, have) as response:
-        if response.status == 416:
-            return None
-        began, stated = _extent(response)
-        if began not in (0, have):
-            if have:
+    length = _length(part)
+    with _open_url(url, length) as response:
+        start, announced = _content_range(response)
+        if start not in (0, length):
+            if length:
                 return None
-            raise _Failed("it sends a piece where the whole file was asked for")
+            raise _AddressError("it sent a piece of the file although the whole was requested")
         problem = ""
+        address = urlsplit(url)
         note = f"{address.hostname} {address.path.rsplit('/', 1)[-1]}"
-        total = stated if size is None else size
-        with part.open("ab" if began else "wb") as file, Progress(total, "B", start=began, note=note) as progress:
-            have = began
-            while have <= bound:
+        total = announced if size is None else size
+        with part.open("ab" if start else "wb") as file, Progress(total, "B", start=start, note=note) as progress:
+            length = start
+            while length <= bound:
                 try:
-                    # One byte beyond the bound tells a file that ends there from one that does not.
-                    chunk = response.read1(min(CHUNK, bound + 1 - have))
+                    # One byte beyond the bound tells a longer file from one that ends there.
+                    chunk = response.read1(min(CHUNK, bound + 1 - length))
                 except (OSError, http.client.HTTPException) as error:
                     problem = _reason(error)
                     break
                 if not chunk:
                     break
                 file.write(chunk)
-                have += len(chunk)
+                length += len(chunk)
                 progress.advance(len(chunk))
-    ends = {size, stated} - {None}
-    if have > bound or have in ends or not (problem or ends):
-        return began
-    raise _Cut(f"{problem or 'the connection ended'} after {have} of {max(ends, default='unknown')} bytes")
+    ends = {size, announced} - {None}
+    if length > bound or length in ends or not (problem or ends):
+        return start
+    raise _Cut(f"{problem or 'the connection ended'} after {length} of {max(ends, default='unknown')} bytes")
 
 
-def _opened(url: str, have: int) -> http.client.HTTPResponse | urllib.error.HTTPError:
-    """The answer to a request for what comes after the first `have` bytes."""
+def _open_url(url: str, start: int) -> http.client.HTTPResponse | HTTPError:
+    """Request a file from byte `start` on; return the answer, whose status may be 416 if `start` is not 0."""
     headers = {"User-Agent": "tfalexnet", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if start:
+        headers["Range"] = f"bytes={start}-"
     opener = urllib.request.OpenerDirector()
     for handler in HANDLERS:
         opener.add_handler(handler())
     try:
         return opener.open(urllib.request.Request(url, headers=headers), timeout=STALL)
-    except urllib.error.HTTPError as error:
-        if have and error.code == 416:
+    except HTTPError as error:
+        if start and error.code == 416:
             return error
         error.close()
-        raise (_Cut if error.code in TEMPORARY else _Failed)(f"HTTP {error.code} {_reason(error)}") from error
-    except (urllib.error.URLError, ValueError) as error:  # ValueError: redirected to what is no address.
-        raise (_Cut if have else _Failed)(_reason(error)) from error  # What has begun is worth another try.
-    except (OSError, http.client.HTTPException) as error:
-        raise _Cut(_reason(error)) from error
+        raise (_Cut if error.code in TEMPORARY else _AddressError)(f"HTTP {error.code} {_reason(error)}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Without a connection, or with a redirection to no address (ValueError), only a begun download is repeated.
+        final = not start and isinstance(error, URLError | ValueError)
+        raise (_AddressError if final else _Cut)(_reason(error)) from error
 
 
-def _extent(response: http.client.HTTPResponse) -> tuple[int | None, int | None]:
-    """Where in the file an answer begins, and how long it says that the file is; None: it does not say."""
-    if response.status != 206:
+def _content_range(response: http.client.HTTPResponse | HTTPError) -> tuple[int | None, int | None]:
+    """Return where in the file an answer starts, and the length of the file; None for what it does not state."""
+    if response.status not in (206, 416):
         return 0, response.length
     match = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", "").strip())
     if match is None:
         return None, None
-    began = int(match[1])
+    start = int(match[1])
     if match[2] != "*":
-        return began, int(match[2])
-    return began, None if response.length is None else began + response.length
+        return start, int(match[2])
+    return start, None if response.length is None else start + response.length
 
 
 def _reason(error: Exception) -> str:
-    """An error in printable words: some have none, as `TimeoutError()`; others quote what a server sent."""
+    """Return an error as one printable line: some have no text, as `TimeoutError()`; others quote the server."""
     error = getattr(error, "reason", None) or error
     return re.sub(r"[\x00-\x20\x7f-\xa0]+", " ", str(error))[:200].strip() or type(error).__name__
 
 
-def _right(part: Path, digest: Digest) -> bool:
-    return part.exists() and digest.of(part) == digest.hexadecimal
-
-
-def _there(path: Path, digest: Digest) -> bool:
-    """Whether the file is there; another in its place is refused, as it was put there by hand."""
+def _is_present(path: Path, digest: Digest) -> bool:
+    """Return whether the file exists; raise `DownloadError` if it is another one, which a user must have put there."""
     if not path.exists():
         return False
-    received = digest.of(path)
-    if received == digest.hexadecimal:
-        return True
-    wrong = f"Expected {path} to be {digest.algorithm} {digest.hexadecimal}. Received: {received}."
-    if digest.certain:
-        raise DownloadError(f"{wrong} It is another file, or damaged; move it away.")
-    _accept(wrong)
+    if problem := digest.check(path, str(path)):
+        raise DownloadError(f"{path}: {problem}. It is another file, or damaged; move it away.")
     return True
-
-
-def _accept(wrong: str) -> None:
-    warnings.warn(
-        f"{wrong} Only one source states the expected digest, so the file is accepted. If its answers are odd, "
-        "delete it and get it elsewhere.",
-        stacklevel=4,
-    )
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)

@@ -6,7 +6,6 @@ import glob
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,20 +25,14 @@ def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-    temporary = Path(name)
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{PART}"
     try:
-        try:
+        with temporary.open("xb") as file:
             if size and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle, 0, size)
-        finally:
-            os.close(handle)
+                os.posix_fallocate(file.fileno(), 0, size)
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp gives 0600, which other users cannot read.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -71,7 +64,5 @@ def names_digest(names: Iterable[str]) -> str:
 def require_absent(path: Path, overwrite: bool) -> Path:
     """Return the path of an output, or raise `FileExistsError` if it exists and must not be overwritten."""
     if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"Expected {path} to be new. It exists; name another output, or overwrite it (--overwrite)."
-        )
+        raise FileExistsError(f"Expected {path} to be new. It exists; name another, or overwrite it (--overwrite).")
     return path

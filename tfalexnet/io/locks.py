@@ -1,70 +1,65 @@
-"""A lock that one process at a time holds."""
+"""A lock file that one process at a time holds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from tfalexnet.io.terminal import print_error
 
-
-POLL = 0.2  # Seconds between two looks at a lock that another process holds.
+POLL = 0.2  # Seconds between two attempts to take a lock that another process holds.
 
 
-@contextmanager
+@contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """A block that one process at a time is in, by the lock `<path>.lock`.
+    """Hold the lock `<path>.lock` during a block; wait, with a line on stderr, while another process holds it.
 
-    The others wait, and say so. The lock of a process that died is free. A process that enters twice
-    waits for itself.
+    The operating system releases the lock of a process that ends, however it ends. Threads of one process exclude
+    each other too; the lock is not re-entrant. On a file system without locks, as some network file systems,
+    the block runs without one.
     """
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    told = False
-    while True:
-        with lock.open("ab") as handle:
-            if _take(handle.fileno()) and _is(handle.fileno(), lock):
-                try:
-                    yield
-                finally:
-                    if os.name != "nt":  # Windows deletes no open file; elsewhere a closed one is another's.
-                        lock.unlink(missing_ok=True)
-                break
-        if not told:
-            print(f"tfalexnet: waiting for another process that is getting {path}", file=sys.stderr)
-            told = True
+    file = _try_lock(lock)
+    if file is None:
+        print_error(f"waiting for another process that is getting {path}")
+    while file is None:
         time.sleep(POLL)
-    if os.name == "nt":
-        try:
-            lock.unlink(missing_ok=True)
-        except OSError:
-            return  # Another process has it now.
+        file = _try_lock(lock)
+    try:
+        yield
+    finally:
+        if os.name == "nt":
+            file.close()  # Windows does not delete an open file; elsewhere a closed one may be locked by another.
+        with contextlib.suppress(OSError):  # On Windows another process may have opened it.
+            lock.unlink()
+        file.close()
 
 
-def _take(handle: int) -> bool:
-    """Whether nobody else has the lock; true where the file system knows none, as some network ones."""
+def _try_lock(path: Path) -> BinaryIO | None:
+    """Return the lock file opened and locked, None if another process holds the lock."""
+    file = path.open("ab")
     try:
         if sys.platform == "win32":
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # As POSIX and Windows say that it is taken.
-        return False
-    except OSError:
-        return True
-    return True
+            import fcntl
 
-
-def _is(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one at a path, or was deleted by who held the lock before."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # The lock is held: POSIX raises the first, Windows the second.
+        file.close()
+        return None
+    except OSError:  # The file system has no locks.
+        pass
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+    file.close()  # The previous holder deleted this file after it was opened here; its lock excludes nobody.
+    return None

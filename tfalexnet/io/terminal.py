@@ -9,14 +9,11 @@ from collections.abc import Sequence
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Return rows of cells as lines of aligned columns; columns whose index is in `right` are right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:>{width}}" if index in right else f"{cell:<{width}}"
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    columns = []
+    for index, column in enumerate(zip(*rows, strict=True)):
+        width, side = max(map(len, column)), ">" if index in right else "<"
+        columns.append([f"{cell:{side}{width}}" for cell in column])
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
 
 
 def bar_character() -> str:

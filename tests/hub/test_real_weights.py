@@ -1,6 +1,6 @@
-"""The fingerprints that others published for the real bvlc_alexnet.npy.
+"""The scores that others published for the real bvlc_alexnet.npy.
 
-Run where TFALEXNET_REAL_WEIGHTS names that file and TFALEXNET_TEST_DATA the pictures.
+Requires that file in TFALEXNET_REAL_WEIGHTS and the pictures in TFALEXNET_TEST_DATA.
 """
 
 import os
@@ -24,12 +24,12 @@ def file() -> str:
     return path
 
 
-# kratzert/finetune_alexnet_with_tensorflow, the notebook that checks its weights: straight to 227×227.
+# kratzert/finetune_alexnet_with_tensorflow, the notebook that validates its weights: resized to 227×227 at once.
 SCORES = {"sealion.jpeg": ("sea lion", 0.9834), "llama.jpeg": ("llama", 0.9984), "zebra.jpeg": ("zebra", 1.0)}
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_three_animals(name, file, data):
+def test_the_scores_of_three_animals(name, file, data):
     label, score = SCORES[name]
     pixels = np.asarray(decode(data / "photos" / name))
     resized = tf.image.resize(pixels, (227, 227), antialias=False).numpy()
@@ -38,20 +38,20 @@ def test_three_animals(name, file, data):
     assert float(np.max(answer)) == pytest.approx(score, abs=2e-3)
 
 
-# M. Guerzhoy, tf_alexnet: conv1 SAME, channels not swapped, the mean of the picture subtracted.
-RECIPE = {
+# M. Guerzhoy, tf_alexnet: conv1 SAME, channels R, G, B, the mean of the picture subtracted.
+TF_ALEXNET_SCORES = {
     "poodle.png": [("miniature poodle", 0.389), ("toy poodle", 0.223), ("Bedlington terrier", 0.173)],
     "laska.png": [("weasel", 0.331), ("polecat", 0.280), ("black-footed ferret", 0.210)],
 }
 
 
-@pytest.mark.parametrize("name", RECIPE)
+@pytest.mark.parametrize("name", TF_ALEXNET_SCORES)
 @pytest.mark.filterwarnings("ignore:.*written for")
-def test_the_answers_that_tf_alexnet_printed(name, file, data):
+def test_the_scores_that_tf_alexnet_printed(name, file, data):
     pixels = np.asarray(decode(data / "photos" / name).convert("RGB"), "float32")
     assert pixels.shape == (227, 227, 3)
     answer = AlexNet("tf_alexnet", weights=file)((pixels - pixels.mean())[None])[0].numpy()
-    for label, score in RECIPE[name]:
+    for label, score in TF_ALEXNET_SCORES[name]:
         index = next(i for i, other in enumerate(class_names) if other.startswith(label))
         assert answer[index] == pytest.approx(score, abs=5e-3)
 
