@@ -1,4 +1,4 @@
-"""Training recipes: the public names of `tfalexnet.training`, listed in `__init__.pyi` and imported at first use."""
+"""Training recipes: the public names of `tfalexnet.training`; `__init__.pyi` lists them."""
 
 import lazy_loader
 

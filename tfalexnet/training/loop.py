@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, validation, checkpoints, and a stop at the same step on all workers."""
+"""The training loop: steps, validation, checkpoints, and a stop at the same step on all workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Keras lacks for the recipes: a learning rate for biases, decay per layer, schedules by validation error."""
+"""What Keras lacks for the recipes: a rate for biases, decay per layer, schedules by error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run trains: pictures, network, initial weights, recipe and options, checked before the run begins."""
+"""What a run trains: pictures, network, weights, recipe and options, checked before it begins."""
 
 from __future__ import annotations
 

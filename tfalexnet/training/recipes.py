@@ -1,4 +1,4 @@
-"""The recipes: the paper's, a line for each sentence, Caffe's, the sources' own, and one for fine-tuning."""
+"""The recipes: the paper's, a line for each sentence, Caffe's, the sources', and fine-tuning."""
 
 from __future__ import annotations
 

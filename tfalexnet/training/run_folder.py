@@ -1,4 +1,4 @@
-"""The folder of a run: its description, checkpoint, log and model, and the lines that report its progress."""
+"""The folder of a run: its description, checkpoint, log and model, and lines on its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train`: from pictures, a network and a recipe to a model file, in a run that can be stopped and resumed."""
+"""`train`: pictures, a network and a recipe to a model file, in a run that can be resumed."""
 
 from __future__ import annotations
 
