@@ -5,12 +5,10 @@ import json
 import click
 import pytest
 from support.command import run
-from support.nets import random_parameters
-from support.runs import NET, write_archive
+from support.runs import NET, write_archive, write_weights
 
 from tfalexnet import alexnet, data, training
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.cli.train import command
 from tfalexnet.training import plan, trainer
 from tfalexnet.training.loop import Stopped
@@ -18,8 +16,7 @@ from tfalexnet.training.loop import Stopped
 
 def test_weights_with_a_table_of_their_own_are_read_once_and_trained(tmp_path, monkeypatch, capsys):
     """Which pictures validate does not depend on the seed."""
-    spec = ModelSpec(NET, PREPROCESSING["mnist_28"], ())
-    write_checkpoint(tmp_path / "own.weights.h5", Checkpoint(random_parameters(NET), spec))
+    write_weights(tmp_path / "own.weights.h5")
     write_archive(tmp_path / "d.npz", 40, validation=False)
     reads = []
     monkeypatch.setattr(plan, "read_checkpoint", lambda *given: reads.append(given) or read_checkpoint(*given))

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.nets import random_parameters
 from tfalexnet import data, training
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.networks.catalog import MNIST_28
 from tfalexnet.networks.spec import Conv, Dense, Dropout, Flatten, Pool
 from tfalexnet.training import loop, trainer
@@ -57,6 +60,13 @@ def write_archive(path: Path, count: int, validation: bool = True) -> None:
         **{f"x_{name}": part.pictures for name, part in parts.items()},
         **{f"y_{name}": part.labels for name, part in parts.items()},
     )
+
+
+def write_weights(path: Path) -> dict:
+    """Write random weights of `NET`, with its table, and return them."""
+    parameters = random_parameters(NET)
+    write_checkpoint(path, Checkpoint(parameters, ModelSpec(NET, PREPROCESSING["mnist_28"], ())))
+    return parameters
 
 
 def train(folder: Path, epochs: int = 2, recipe=RECIPE, strategy=None, origin=None, pictures=None, **options) -> Path:

@@ -6,13 +6,11 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.nets import random_parameters
-from support.runs import NET, RECIPE, assert_same_checkpoints, bars, read_log, train
+from support.runs import NET, RECIPE, assert_same_checkpoints, bars, read_log, train, write_weights
 
 import tfalexnet
 from tfalexnet import data
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
+from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.training import run_folder, trainer
 from tfalexnet.training.run_folder import TrainingError
 
@@ -97,9 +95,7 @@ def test_random_weights_are_not_evaluated_before_the_first_step(tmp_path, capsys
 
 
 def test_frozen_layers_do_not_change(tmp_path):
-    parameters = random_parameters(NET)
-    checkpoint = Checkpoint(parameters, ModelSpec(NET, PREPROCESSING["mnist_28"], ()))
-    write_checkpoint(tmp_path / "old.weights.h5", checkpoint)
+    parameters = write_weights(tmp_path / "old.weights.h5")
     with pytest.warns(UserWarning, match="fc3 .* gets new weights"):
         model = train(tmp_path / "run", 1, weights=tmp_path / "old.weights.h5", freeze_until="fc2")
     trained = read_checkpoint(model).parameters

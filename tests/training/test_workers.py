@@ -11,14 +11,19 @@ import time
 import numpy as np
 import pytest
 from support.command import run_process
-from support.runs import write_archive
+from support.runs import write_archive, write_weights
 
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.slow
 
-COMMAND = ("train", "d.npz", "--architecture", "mnist_28", "--epochs", "3", "--batch-size", "32", "--dropout", "0")
+COMMAND = ("train", "d.npz", "--weights", "w.weights.h5", "--epochs", "6", "--batch-size", "32", "--dropout", "0")
 COMMAND += ("--recipe", "paper", "--learning-rate", "0.001", "--log-interval", "1", "--checkpoint-minutes", "0.001")
+
+
+def write_inputs(folder, count: int) -> None:
+    write_archive(folder / "d.npz", count)
+    write_weights(folder / "w.weights.h5")
 
 
 def unused_ports(count: int) -> list[int]:
@@ -51,7 +56,7 @@ def wait_for_checkpoint(file, processes) -> None:
 
 
 def test_two_workers_reach_the_weights_of_one_after_a_kill_and_a_stop(tmp_path):
-    write_archive(tmp_path / "d.npz", 320)
+    write_inputs(tmp_path, 320)
     assert run_process(*COMMAND, "--output", "one", cwd=tmp_path).returncode == 0
     checkpoint = tmp_path / "two" / "checkpoint.npz"
     logs = [tmp_path / "0.log", tmp_path / "1.log"]
@@ -83,7 +88,7 @@ def test_workers_with_different_folders_are_refused(tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
-        write_archive(folder / "d.npz", 64)
+        write_inputs(folder, 64)
     started = start_workers("run", *folders)
     for index, (worker, folder) in enumerate(zip(started, folders, strict=True)):
         assert worker.wait(120) == 1
@@ -92,7 +97,7 @@ def test_workers_with_different_folders_are_refused(tmp_path):
 
 
 def test_an_error_of_one_worker_ends_all(tmp_path):
-    write_archive(tmp_path / "d.npz", 64)
+    write_inputs(tmp_path, 64)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "letter.txt").touch()
     started = start_workers("run", tmp_path, tmp_path)
