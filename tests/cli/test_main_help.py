@@ -127,7 +127,7 @@ def test_flags_have_the_defaults_of_the_function_that_they_are_passed_to(name):
 
 
 def test_flags_of_train_have_the_defaults_of_its_options():
-    from tfalexnet.training.loop import Options
+    from tfalexnet.training.plan import Options
 
     flags = command("train").make_context("train", ["DATA", "--output", "RUN"]).params
     for field in dataclasses.fields(Options):

@@ -1,4 +1,4 @@
-"""The curves of figure 1: which are done already, and what they say."""
+"""The example figure1.py: the log of each setting, and the verdict on two curves."""
 
 import importlib.util
 import math
@@ -21,13 +21,13 @@ spec.loader.exec_module(figure1)
         ({"epochs": "30", "seed": "1"}, "relu_0.003_epochs30_seed1.csv"),
     ],
 )
-def test_other_settings_are_another_run(settings, name):
+def test_other_settings_have_another_log(settings, name):
     with flagsaver.as_parsed(output="runs", **settings):
         assert figure1.log_of("relu", "0.0030").as_posix() == f"runs/{name}"
 
 
 @pytest.mark.parametrize(
-    "relu, tanh, said",
+    "relu, tanh, verdict",
     [
         (4.0, 14.0, "tanh needs 3.5 times as many epochs as ReLU"),
         (4.0, math.inf, "tanh needs more than 15.0 times as many"),
@@ -35,6 +35,6 @@ def test_other_settings_are_another_run(settings, name):
         (math.inf, math.inf, "ReLU does not reach 25% in 60 epochs"),
     ],
 )
-def test_what_was_not_reached_is_no_number(relu, tanh, said):
+def test_the_verdict_on_epochs_states_curves_that_miss_the_target(relu, tanh, verdict):
     with flagsaver.as_parsed(epochs="60"):
-        assert figure1.verdict(relu, tanh).startswith(said)
+        assert figure1.verdict(relu, tanh).startswith(verdict)
