@@ -29,6 +29,13 @@ def as_sequence(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture],
     return (images, True) if is_sequence else ([images], False)
 
 
+def check_positive(**arguments: int) -> None:
+    """Raise `ValueError` unless all arguments are positive integers."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"Expected `{name}` to be a positive integer. Received: {name}={value!r}")
+
+
 def run_network(
     network: Network, pictures: Iterable[Picture], crops: int = 1, batch: int = BATCH_SIZE
 ) -> Iterator[Outputs | PictureError]:

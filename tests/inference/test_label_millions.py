@@ -1,4 +1,4 @@
-"""Labels from two workers of a local Ray, one of which is killed at its work."""
+"""Labels from two workers of a local Ray, one of which is killed."""
 
 import os
 import shutil
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from test_labelling import expected, fill, same
+from support.labels import assert_same, expected_row, row_of
+from support.pictures import fill
 
 pytest.importorskip("ray")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -48,7 +49,7 @@ def reader_of(pipe):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux which process reads a file")
-def test_a_worker_that_is_killed_costs_no_file(tmp_path, environment):
+def test_a_killed_worker_loses_no_file(tmp_path, environment):
     fill(tmp_path / "photos", COUNT)
     os.rename(tmp_path / "photos" / "0000.png", os.fsencode(tmp_path) + b"/photos/caf\xe9.png")
     pipe = tmp_path / "photos" / "deep" / "0031.png"
@@ -66,27 +67,17 @@ def test_a_worker_that_is_killed_costs_no_file(tmp_path, environment):
             pipe.with_name("new").replace(pipe)
             os.kill(worker, signal.SIGKILL)
             os.close(end)
-            said, _ = run.communicate(timeout=300)
+            log, _ = run.communicate(timeout=300)
         finally:
             run.terminate()
-    assert b"Labeller" in title and run.returncode == 0, said
-    assert f"{COUNT} files, 2 of them unreadable: {tmp_path}/labels" in said
+    assert b"Labeller" in title and run.returncode == 0, log
+    assert f"{COUNT} files, 2 of them unreadable: {tmp_path}/labels" in log
 
-    columns = parquet.read_table(tmp_path / "labels").sort_by("file").to_pylist()
-    files = sorted(str(path) for path in (tmp_path / "photos").rglob("*.png"))
-    found = []
-    for record in columns:
-        row = {"file": record["file"]}
-        if record["error"] is not None:
-            row["error"] = record["error"]
-        else:
-            names = ("index", "wnid", "label", "score")
-            row["predictions"] = [{name: record[f"{name}_{place}"] for name in names} for place in (1, 2, 3)]
-        found.append(row)
-    wanted = [expected(file, 3) for file in files]
-    for row in wanted:
+    records = parquet.read_table(tmp_path / "labels").sort_by("file").to_pylist()
+    expected = [expected_row(str(path), 3) for path in (tmp_path / "photos").rglob("*.png")]
+    for row in expected:
         row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
-    same(found, sorted(wanted, key=lambda row: row["file"]))
+    assert_same([row_of(record, empty=None) for record in records], sorted(expected, key=lambda row: row["file"]))
 
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert again.returncode == 1 and again.stderr.splitlines()[-1].startswith(f"Expected {tmp_path}/labels to be new")
@@ -103,7 +94,7 @@ def test_a_worker_that_is_killed_costs_no_file(tmp_path, environment):
         (["a.png", "--output", "."], "to be new or empty"),
     ],
 )
-def test_a_mistake_is_said_before_ray_starts(tmp_path, environment, arguments, message):
+def test_a_wrong_argument_is_reported_before_ray_starts(tmp_path, environment, arguments, message):
     (tmp_path / "a.png").touch()
     run = subprocess.run([*EXAMPLE, *arguments], capture_output=True, cwd=tmp_path, env=environment, encoding="utf-8")
     assert run.returncode == 1 and message in run.stderr + run.stdout
