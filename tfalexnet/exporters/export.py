@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, output_stem, read_checkpoint
 from tfalexnet.checkpoints.exported import Samples, describe_export
@@ -117,15 +116,14 @@ def _check_output(output: Path, module: ModuleType, overwrite: bool) -> None:
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"{output}: expected to make it in a folder. {above} is a file.")
+    expected, other = ("file", "folder") if suffix else ("folder", "file")
     for path in _output_files(output, module):
         if path.exists() and path.is_dir() == bool(suffix):
-            kinds = ("file", "folder") if suffix else ("folder", "file")
-            raise ValueError("Expected an output that is new, or a {}. Received a {}: {}".format(*kinds, path))
-        if path.is_dir():
-            if not any(path.iterdir()):
-                continue
-            if not (path / "saved_model.pb").is_file():
-                raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
+            raise ValueError(f"Expected an output that is new, or a {expected}. Received a {other}: {path}")
+        if path.is_dir() and not any(path.iterdir()):
+            continue
+        if path.is_dir() and not (path / "saved_model.pb").is_file():
+            raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
         require_absent(path, overwrite)
 
 
@@ -145,16 +143,9 @@ def _samples(checkpoint: Checkpoint, source: Path, pictures: list[Picture]) -> S
         )
     readable = []
     for picture in pictures:
-        try:
+        with contextlib.suppress(PictureError):
             preprocessing(picture)
-        except PictureError:
-            continue
-        readable.append(picture)
+            readable.append(picture)
     if not readable:
         raise ValueError(f"Expected pictures. Received {len(pictures)}, none of which can be read.")
-
-    def samples() -> Iterator[np.ndarray]:
-        for picture in readable:
-            yield preprocessing(picture)[None]
-
-    return samples
+    return lambda: (preprocessing(picture)[None] for picture in readable)

@@ -30,9 +30,7 @@ Arrays = tuple[np.ndarray, ...]
 
 
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, _: Samples | None = None) -> None:
-    """Write the network in one file. In float16 the weights take half the bytes, and are cast to float32 on
-    reading.
-    """
+    """Write the network in one file. In float16 the weights take half the bytes, and are cast to float32 on reading."""
     model = graph(checkpoint.spec.architecture, checkpoint.parameters, precision)
     model.metadata_props.add(key=KEY, value=description)
     path.write_bytes(model.SerializeToString())

@@ -6,7 +6,7 @@ import csv
 import glob
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -161,10 +161,7 @@ def _is_one_of(outputs: tuple[Path, ...], file: str) -> bool:
 
 def _folder(source: str) -> Path:
     """Return the folder that a source is, or the nearest existing one above it."""
-    folder = Path(source)
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
+    return next(folder for folder in (Path(source), *Path(source).parents) if folder.is_dir())
 
 
 def _columns(top: int) -> list[str]:
@@ -200,8 +197,4 @@ def _write_parquet(path: Path, rows: Iterator[Entry], top: int) -> None:
             writer.write_table(labels_table(block, top))
 
 
-WRITERS: dict[str, Callable[[Path, Iterator[Entry], int], None]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}
+WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

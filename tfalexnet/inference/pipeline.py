@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +86,14 @@ def run_network(
     finally:
         for pool in (preparing, computing):
             pool.shutdown(cancel_futures=True)
+
+
+def raise_errors(results: Iterable[Any]) -> Iterator[Any]:
+    """Yield results; raise the first that is a `PictureError`."""
+    for result in results:
+        if isinstance(result, PictureError):
+            raise result
+        yield result
 
 
 def _prepare(preprocessing: Preprocessing, picture: Picture, crops: int, view: np.ndarray) -> PictureError | None:

@@ -103,12 +103,12 @@ class Journal:
             NotADirectoryError: a folder of pictures is gone; its files are not recorded as unreadable.
             OSError: an entry cannot be written.
         """
-        folders = set(folders)
+        folders, note = set(folders), note or self._count_unreadable
         remaining = itertools.islice(self.files, self.count, None)
         with (
             contextlib.closing(results),
             appending(self.path) as append,
-            Progress(len(self.files), "pictures", self.count, self._unreadable_note()) as progress,
+            Progress(len(self.files), "pictures", self.count) as progress,
         ):
             for file, result in zip(remaining, results, strict=True):
                 if isinstance(result, PictureError):
@@ -118,19 +118,19 @@ class Journal:
                     entry = {"file": file, **to_entry(result)}
                 append(json_line(entry))
                 self._add(entry)
-                progress.advance(1, note(entry) if note else self._unreadable_note())
+                progress.advance(1, note(entry))
 
     def _add(self, entry: Entry) -> None:
         self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
 
-    def _unreadable_note(self) -> str:
+    def _count_unreadable(self, _: Entry) -> str:
         return f"{self.unreadable} unreadable" if self.unreadable else ""
 
     def _complete_entries(self, file: Iterable[bytes]) -> Iterator[tuple[Entry, int]]:
         """Yield the entries up to the first line that is damaged or of another file, each with its size in bytes."""
         for name, line in zip(self.files, file, strict=False):
             entry = _parse(line)
-            if not line.endswith(b"\n") or not isinstance(entry, dict) or entry.get("file") != name:
+            if not line.endswith(b"\n") or entry.get("file") != name:
                 return
             yield entry, len(line)
 
@@ -181,15 +181,16 @@ def json_line(content: Any) -> bytes:
     return f"{json.dumps(content, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _parse(line: bytes) -> Entry:
+    """Return the object in a line of JSON; it is empty if there is none."""
+    content = None
+    with contextlib.suppress(ValueError):
+        content = json.loads(line)
+    return content if isinstance(content, dict) else {}
 
 
-def _check_header(path: Path, received: Any, expected: Mapping[str, Any]) -> None:
-    if not isinstance(received, dict) or set(received) != set(expected) or received["journal"] != VERSION:
+def _check_header(path: Path, received: Entry, expected: Entry) -> None:
+    if received.keys() != expected.keys() or received["journal"] != VERSION:
         raise ValueError(
             f"{path}: expected the journal of an interrupted command of this version; received another file. Delete "
             "it, or choose another output."

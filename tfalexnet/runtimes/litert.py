@@ -33,7 +33,7 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
         CheckpointError: the file is damaged, or another program wrote it.
         ValueError: the package ai-edge-litert is not installed, or `layers` are not the probabilities.
     """
-    require_packages("export", "ai_edge_litert")
+    require_packages("export", *PACKAGES)
     from ai_edge_litert.interpreter import Interpreter
 
     with reading(path, "a network that tfalexnet exported for LiteRT"):
@@ -55,4 +55,4 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
         with lock:
             return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
-    return Loaded(spec, precision, function)
+    return spec, precision, function
