@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,10 +75,10 @@ def test_only_files_for_litert_are_recognised(tflite, tmp_path):
         assert not recognises(tmp_path / "other.tflite")
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named(tflite, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(ValueError, match=r"the package ai_edge_litert\. .*pip install 'tfalexnet\[export\]'$"):
-        load(Path("net.tflite"), ("prob",))
+        load_network(tflite)
 
 
 def test_layers_other_than_the_probabilities_are_refused(tflite):

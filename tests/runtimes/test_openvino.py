@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,10 +142,10 @@ def test_only_files_for_openvino_are_recognised(xml, tmp_path):
     assert not recognises(xml.with_suffix(".bin"))
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_a_missing_package_is_named(xml, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match=r"the package openvino\. .*pip install 'tfalexnet\[export\]'$"):
-        load(Path("net.xml"), ("prob",))
+        load_network(xml)
 
 
 def test_layers_other_than_the_probabilities_are_refused(xml):

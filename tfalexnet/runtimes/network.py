@@ -15,6 +15,7 @@ import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.io.packages import require_packages
 from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 
@@ -87,7 +88,8 @@ def load_network(
             picture.
 
     Raises:
-        ValueError: the network has no such layer, or there is no such precision.
+        ValueError: the network has no such layer, there is no such precision, or the package of an engine is not
+            installed.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
     """
@@ -102,6 +104,7 @@ def _load(
 ) -> Network:
     modules = (import_module(f"tfalexnet.runtimes.{name}") for name in ENGINES)  # Imported one by one, if needed.
     engine = next(module for module in modules if module.recognises(path))
+    require_packages("export", *engine.PACKAGES)
     spec, precision, function = engine.load(path, layers, precision, compiled)
     if spec.preprocessing is None:
         name = spec.architecture.name

@@ -14,7 +14,6 @@ import numpy as np
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("openvino",)
@@ -39,9 +38,8 @@ def load(
 
     Raises:
         CheckpointError: a file is damaged or missing, or another program wrote it.
-        ValueError: the package openvino is not installed, or `layers` are not the probabilities.
+        ValueError: `layers` are not the probabilities.
     """
-    import_openvino()
     with reading(path, "a network that tfalexnet exported for OpenVINO"):
         weights = path.with_suffix(".bin")
         if not weights.is_file():
@@ -84,7 +82,6 @@ def _compile(path: Path, weights: Path, hint: str) -> tuple[ModelSpec, Any]:
 
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which reports the import to the vendor if it is installed."""
-    require_packages("export", *PACKAGES)
     absent = sys.modules.setdefault(TELEMETRY, None) is None
     try:
         import openvino
