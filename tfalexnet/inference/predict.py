@@ -1,4 +1,4 @@
-"""`predict`: pictures to labels; `preprocess_input` and `decode_predictions` as in `keras.applications`."""
+"""`predict`: pictures to labels; and the two functions of `keras.applications`."""
 
 from __future__ import annotations
 
