@@ -1,5 +1,6 @@
 """Labels from two workers of a local Ray, one of which is killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -83,20 +84,40 @@ def test_a_killed_worker_loses_no_file(tmp_path, environment):
     assert again.returncode == 1 and again.stderr.splitlines()[-1].startswith(f"Expected {tmp_path}/labels to be new")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere", "--output", "o"], "nowhere', which is not there"),
-        (["*.jpg", "--output", "o"], "which none does"),
-        (["a.png", "--output", "o", "--weights", "nothing"], "there is no such file"),
-        (["--output", "o"], "expected photos: a folder or a pattern in quotes"),
-        (["a.png"], "--output"),
-        (["a.png", "--output", "."], "to be new or empty"),
-    ],
-)
-def test_a_wrong_argument_is_reported_before_ray_starts(tmp_path, environment, arguments, message):
+CASES = [
+    (["nowhere", "--output", "o"], "nowhere', which is not there"),
+    (["*.jpg", "--output", "o"], "which none does"),
+    (["a.png", "--output", "o", "--weights", "nothing"], "there is no such file"),
+    (["--output", "o"], "expected photos: a folder or a pattern in quotes"),
+    (["a.png"], "--output"),
+    (["a.png", "--output", "."], "to be new or empty"),
+]
+
+# Each command line in a copy of a process that has imported what takes long.
+RUN_ALL = """
+import json, os, runpy, sys
+import pyarrow, ray, ray.data
+from tfalexnet.inference import label, predict
+
+for arguments in json.loads(sys.argv[2]):
+    child = os.fork()
+    if not child:
+        os.dup2(1, 2)
+        sys.argv = [sys.argv[1], *arguments]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(f"status {status}", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_wrong_arguments_are_reported_before_ray_starts(tmp_path, environment):
     (tmp_path / "a.png").touch()
-    run = subprocess.run([*EXAMPLE, *arguments], capture_output=True, cwd=tmp_path, env=environment, encoding="utf-8")
-    assert run.returncode == 1 and message in run.stderr + run.stdout
-    assert "Traceback" not in run.stderr and os.listdir(tmp_path) == ["a.png"]
-    assert os.listdir(environment["RAY_TMPDIR"]) == []
+    command = [sys.executable, "-c", RUN_ALL, EXAMPLE[1], json.dumps([arguments for arguments, _ in CASES])]
+    run = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, encoding="utf-8")
+    reports = run.stdout.split("status 1\n")
+    for report, (arguments, message) in zip(reports, CASES, strict=False):
+        assert message in report and "Traceback" not in report, (arguments, report)
+    assert len(reports) == len(CASES) + 1 and reports[-1] == "", run.stderr
+    assert os.listdir(tmp_path) == ["a.png"] and os.listdir(environment["RAY_TMPDIR"]) == []
