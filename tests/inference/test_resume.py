@@ -1,4 +1,4 @@
-"""The journal of a job: every complete entry survives an interruption, and nothing else does."""
+"""A journal keeps every complete entry through an interruption, and nothing else."""
 
 import errno
 import json
@@ -11,44 +11,59 @@ import numpy as np
 import pytest
 
 from tfalexnet import PictureError
-from tfalexnet.inference.resume import VERSION, Journal, explain_write_errors, json_line
+from tfalexnet.inference.resume import VERSION, Journal, appending, explain_write_errors, json_line
 from tfalexnet.io.files import names_digest
 
 HEADER = {"of": "a test", "lines": 5}
 FILES = [f"{number}.png" for number in range(4)] + [os.fsdecode(b"caf\xe9 \xc3\xbc.png")]
+ENTRIES = [{"file": file, "of": ["ü", 1.5]} for file in FILES]
 
 
-def entries(count=None):
-    return [{"file": file, "of": ["ü", 1.5]} for file in FILES[:count]]
+def reopened(path):
+    return list(Journal(path, HEADER, FILES))
 
 
-def reopened(path, **given):
-    return list(Journal(path, HEADER, FILES, **given).entries())
+def append(path, *entries):
+    with appending(path) as write:
+        for entry in entries:
+            write(json_line(entry))
+
+
+def record(journal, results, root=Path()):
+    journal.record((result for result in results), lambda result: {"value": result}, root, {root})
 
 
 @pytest.fixture
 def path(tmp_path):
-    """A journal of three files of five."""
+    """A journal with entries for three files of five."""
     path = tmp_path / "new" / "j.part"
-    with Journal(path, HEADER, FILES) as journal:
-        for count, entry in enumerate(entries(3), 1):
-            journal.append(entry)
-            assert path.read_bytes().endswith(json_line(entry)) and journal.count == count
+    Journal(path, HEADER, FILES)
+    append(path, *ENTRIES[:3])
     return path
 
 
 def test_a_reopened_journal_continues_after_its_last_entry(path):
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert lines == [{"journal": VERSION} | HEADER, *entries(3)]
+    assert lines == [{"journal": VERSION} | HEADER, *ENTRIES[:3]]
     journal = Journal(path, HEADER, FILES)
-    assert (journal.count, journal.unreadable, list(journal.entries())) == (3, 0, entries(3))
-    with pytest.raises(ValueError, match=r"j\.part: expected a row for each of 5 files"):
-        list(journal)
-    with journal:
-        for entry in entries()[3:]:
-            journal.append(entry)
-    assert list(journal) == reopened(path) == entries()
+    assert (journal.count, journal.unreadable, list(journal)) == (3, 0, ENTRIES[:3])
+    record(journal, [4, 5])
+    expected = [*ENTRIES[:3], {"file": FILES[3], "value": 4}, {"file": FILES[4], "value": 5}]
+    assert journal.count == 5 and list(journal) == reopened(path) == expected
     path.read_bytes().decode("utf-8", "strict")
+
+
+def test_an_entry_is_on_disk_before_the_next_result_is_requested(path):
+    journal = Journal(path, HEADER, FILES)
+
+    def results():
+        for count in (4, 5):
+            yield count
+            assert path.read_bytes().endswith(json_line({"file": FILES[count - 1], "value": count}))
+            assert journal.count == count
+
+    record(journal, results())
+    assert journal.count == 5
 
 
 def test_cut_anywhere_it_keeps_every_complete_entry(path):
@@ -57,21 +72,20 @@ def test_cut_anywhere_it_keeps_every_complete_entry(path):
     for end in range(head, len(complete) + 1):
         path.write_bytes(complete[:end])
         count = complete[head:end].count(b"\n")
-        assert reopened(path) == entries(count)
+        assert reopened(path) == ENTRIES[:count]
         assert path.read_bytes() == b"".join(complete.splitlines(keepends=True)[: 1 + count])
 
 
 @pytest.mark.parametrize("noise", [b"\x00" * 9, b"\x00\n", b"[]\n", b'{"file": "9.png"}\n', b'"3.png"\n', b"\xff\n"])
 def test_what_is_not_the_next_entry_is_removed(path, noise):
     complete = path.read_bytes()
-    path.write_bytes(complete + noise + json_line(entries()[3]))
-    assert reopened(path) == entries(3)
+    path.write_bytes(complete + noise + json_line(ENTRIES[3]))
+    assert reopened(path) == ENTRIES[:3]
     assert path.read_bytes() == complete
 
 
 def test_entries_whose_results_are_lost_are_removed(path):
-    with Journal(path, HEADER, FILES) as journal:
-        journal.append({"file": FILES[3], "error": "empty file"})
+    append(path, {"file": FILES[3], "error": "empty file"})
     for readable, count in {0: 0, 2: 2, 3: 4, 9: 4}.items():
         copy = path.with_name(f"{readable}.part")
         copy.write_bytes(path.read_bytes())
@@ -81,21 +95,30 @@ def test_entries_whose_results_are_lost_are_removed(path):
 
 def test_results_and_errors_are_recorded_in_order(tmp_path):
     (tmp_path / "other.png").touch()
-    results = iter([1, PictureError("1.png", "empty file"), 3, 4, 5])
-    with Journal(tmp_path / "j.part", HEADER, FILES) as journal:
-        journal.record(results, lambda result: {"value": result}, tmp_path, {tmp_path})
+    journal = Journal(tmp_path / "j.part", HEADER, FILES)
+    record(journal, [1, PictureError("1.png", "empty file"), 3, 4, 5], tmp_path)
     values = [entry.get("value", entry.get("error")) for entry in journal]
     assert values == [1, "empty file", 3, 4, 5] and journal.unreadable == 1
+
+
+def test_entries_that_another_process_overwrote_are_missed(path):
+    journal = Journal(path, HEADER, FILES)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.raises(ValueError, match=r"j\.part: expected 3 entries; received 2\. Another process writes to it"):
+        list(journal)
+
+
+OTHER_VERSION = "expected the journal of an interrupted command of this version; received another file. Delete it, or"
 
 
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        (b"", "expected the journal of an interrupted command of this version; received another file. Delete it, or"),
-        (b"dear diary\n", "expected the journal of an interrupted command of this version"),
-        (b"[1]\n", "expected the journal of an interrupted command of this version"),
-        (b'{"of": "a test", "lines": 5}\n', "expected the journal of an interrupted command of this version"),
-        (b'{"journal": 1, "of": "a test", "lines": 5}\n', "expected the journal of an interrupted command of this"),
+        (b"", OTHER_VERSION),
+        (b"dear diary\n", OTHER_VERSION),
+        (b"[1]\n", OTHER_VERSION),
+        (b'{"of": "a test", "lines": 5}\n', OTHER_VERSION),  # Version 0.1.0 stated no version.
+        (b'{"journal": 1, "of": "a test", "lines": 5}\n', OTHER_VERSION),
         (
             b'{"journal": 2, "of": "a test", "lines": 6}\n',
             "same command. It differs: lines: 6 there, 5 here. Delete it, or choose",
@@ -116,7 +139,7 @@ def test_different_digests_are_not_printed(tmp_path):
         Journal(path, {"files_sha256": names_digest("b")}, FILES)
 
 
-def test_a_header_holds_what_json_holds(tmp_path):
+def test_a_header_equals_itself_after_json(tmp_path):
     header = {"std": (1.0, 0.1), "size": 3, "mean": np.float32(0.1).item()}
     Journal(tmp_path / "j.part", header, FILES)
     Journal(tmp_path / "j.part", header, FILES)
@@ -138,12 +161,13 @@ except OSError as error:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_full_disk_states_what_to_do(path):
+def test_a_full_disk_is_reported_with_the_way_on(path):
     size = path.stat().st_size
     command = [sys.executable, "-c", FULL, str(path), str(size + 5)]
     run = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    assert run.stdout == f"{errno.EFBIG} {path} File too large. What is done is kept: the same command goes on\n"
-    assert reopened(path) == entries(3)
+    advice = "File too large. Finished results are saved; the same command continues"
+    assert run.stdout == f"{errno.EFBIG} {path} {advice}\n"
+    assert path.stat().st_size == size + 5 and reopened(path) == ENTRIES[:3]
 
 
 def test_errors_of_libraries_are_not_changed():

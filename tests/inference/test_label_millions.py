@@ -1,5 +1,6 @@
-"""Labels from two workers of a local Ray, one of which is killed at its work."""
+"""Labels from two workers of a local Ray, one of which is killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from test_labelling import expected, fill, same
+from support.labels import assert_same, expected_row, row_of
+from support.pictures import fill
 
 pytest.importorskip("ray")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -48,7 +50,7 @@ def reader_of(pipe):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux which process reads a file")
-def test_a_worker_that_is_killed_costs_no_file(tmp_path, environment):
+def test_a_killed_worker_loses_no_file(tmp_path, environment):
     fill(tmp_path / "photos", COUNT)
     os.rename(tmp_path / "photos" / "0000.png", os.fsencode(tmp_path) + b"/photos/caf\xe9.png")
     pipe = tmp_path / "photos" / "deep" / "0031.png"
@@ -66,46 +68,56 @@ def test_a_worker_that_is_killed_costs_no_file(tmp_path, environment):
             pipe.with_name("new").replace(pipe)
             os.kill(worker, signal.SIGKILL)
             os.close(end)
-            said, _ = run.communicate(timeout=300)
+            log, _ = run.communicate(timeout=300)
         finally:
             run.terminate()
-    assert b"Labeller" in title and run.returncode == 0, said
-    assert f"{COUNT} files, 2 of them unreadable: {tmp_path}/labels" in said
+    assert b"Labeller" in title and run.returncode == 0, log
+    assert f"{COUNT} files, 2 of them unreadable: {tmp_path}/labels" in log
 
-    columns = parquet.read_table(tmp_path / "labels").sort_by("file").to_pylist()
-    files = sorted(str(path) for path in (tmp_path / "photos").rglob("*.png"))
-    found = []
-    for record in columns:
-        row = {"file": record["file"]}
-        if record["error"] is not None:
-            row["error"] = record["error"]
-        else:
-            names = ("index", "wnid", "label", "score")
-            row["predictions"] = [{name: record[f"{name}_{place}"] for name in names} for place in (1, 2, 3)]
-        found.append(row)
-    wanted = [expected(file, 3) for file in files]
-    for row in wanted:
+    records = parquet.read_table(tmp_path / "labels").sort_by("file").to_pylist()
+    expected = [expected_row(str(path), 3) for path in (tmp_path / "photos").rglob("*.png")]
+    for row in expected:
         row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
-    same(found, sorted(wanted, key=lambda row: row["file"]))
+    assert_same([row_of(record, empty=None) for record in records], sorted(expected, key=lambda row: row["file"]))
 
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert again.returncode == 1 and again.stderr.splitlines()[-1].startswith(f"Expected {tmp_path}/labels to be new")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere", "--output", "o"], "nowhere', which is not there"),
-        (["*.jpg", "--output", "o"], "which none does"),
-        (["a.png", "--output", "o", "--weights", "nothing"], "there is no such file"),
-        (["--output", "o"], "expected photos: a folder or a pattern in quotes"),
-        (["a.png"], "--output"),
-        (["a.png", "--output", "."], "to be new or empty"),
-    ],
-)
-def test_a_mistake_is_said_before_ray_starts(tmp_path, environment, arguments, message):
+CASES = [
+    (["nowhere", "--output", "o"], "nowhere', which is not there"),
+    (["*.jpg", "--output", "o"], "which none does"),
+    (["a.png", "--output", "o", "--weights", "nothing"], "there is no such file"),
+    (["--output", "o"], "expected photos: a folder or a pattern in quotes"),
+    (["a.png"], "--output"),
+    (["a.png", "--output", "."], "to be new or empty"),
+]
+
+# Each command line in a copy of a process that has imported what takes long.
+RUN_ALL = """
+import json, os, runpy, sys
+import pyarrow, ray, ray.data
+from tfalexnet.inference import label, predict
+
+for arguments in json.loads(sys.argv[2]):
+    child = os.fork()
+    if not child:
+        os.dup2(1, 2)
+        sys.argv = [sys.argv[1], *arguments]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(f"status {status}", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_wrong_arguments_are_reported_before_ray_starts(tmp_path, environment):
     (tmp_path / "a.png").touch()
-    run = subprocess.run([*EXAMPLE, *arguments], capture_output=True, cwd=tmp_path, env=environment, encoding="utf-8")
-    assert run.returncode == 1 and message in run.stderr + run.stdout
-    assert "Traceback" not in run.stderr and os.listdir(tmp_path) == ["a.png"]
-    assert os.listdir(environment["RAY_TMPDIR"]) == []
+    command = [sys.executable, "-c", RUN_ALL, EXAMPLE[1], json.dumps([arguments for arguments, _ in CASES])]
+    run = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, encoding="utf-8")
+    reports = run.stdout.split("status 1\n")
+    for report, (arguments, message) in zip(reports, CASES, strict=False):
+        assert message in report and "Traceback" not in report, (arguments, report)
+    assert len(reports) == len(CASES) + 1 and reports[-1] == "", run.stderr
+    assert os.listdir(tmp_path) == ["a.png"] and os.listdir(environment["RAY_TMPDIR"]) == []
