@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -62,9 +63,9 @@ def AlexNet(
             "Expected Keras' image_data_format to be 'channels_last', the order of every weights "
             "file here. Call keras.config.set_image_data_format('channels_last')."
         )
-    options = (include_top, classifier_activation, dropout)
+    options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
-        return _build(net if classes is None else net.with_classes(classes), devices, options)
+        return _build(net if classes is None else net.with_classes(classes), devices, include_top, options)
     if include_top and classifier_activation not in ("softmax", None):
         raise ValueError(
             f"Expected `classifier_activation` 'softmax' or None with `weights`. Received: {classifier_activation!r}"
@@ -72,20 +73,26 @@ def AlexNet(
     checkpoint = read_checkpoint(find_weights(weights), net)
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=2)
-    return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, *options)
+    return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, include_top, **options)
 
 
 def model_of_checkpoint(
     checkpoint: Checkpoint,
     name: str,
-    classes: int | None = None,
-    devices: Sequence[str] | None = None,
+    classes: int | None,
+    devices: Sequence[str] | None,
     include_top: bool = True,
-    classifier_activation: str | Callable | None = "softmax",
-    dropout: float | None = None,
+    **options: Any,
 ) -> keras.Model:
-    """Return the model of a checkpoint; `name` is what messages call it, the other arguments are those of
-    `AlexNet`.
+    """Return the model of a checkpoint.
+
+    Args:
+        checkpoint: architecture and parameters.
+        name: the name of the checkpoint in messages.
+        classes: as for `AlexNet`; so are all other arguments.
+        devices: as for `AlexNet`.
+        include_top: as for `AlexNet`.
+        **options: `classifier_activation` and `dropout`.
     """
     parameters, net = checkpoint.parameters, checkpoint.spec.architecture
     if include_top and checkpoint.missing and classes is None:
@@ -103,10 +110,12 @@ def model_of_checkpoint(
             )
             parameters = {layer: arrays for layer, arrays in parameters.items() if layer != last}
         net = net.with_classes(classes)
-    model = _build(net, devices, (include_top, classifier_activation, dropout))
+    model = _build(net, devices, include_top, options)
     set_parameters(model, parameters)
     return model
 
 
-def _build(net: Architecture, devices: Sequence[str] | None, options: tuple) -> keras.Model:
-    return build_model(net, *options) if devices is None else build_towers(net, devices, *options)
+def _build(net: Architecture, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:
+    if devices is None:
+        return build_model(net, include_top, **options)
+    return build_towers(net, devices, include_top, **options)

@@ -56,7 +56,7 @@ def build_towers(
             towers = 1 if row is architecture.classifier else len(devices)
             layer = Dense.from_layer(layer, devices, towers=towers)
         elif isinstance(x, list):  # Before the first convolution, layers read the picture on one device.
-            if isinstance(row, spec.Norm) and row.groups == 1 and row.region == layers.ACROSS_CHANNELS:
+            if _crosses_towers(row):
                 layer = SeamedNormalization.from_layer(layer, devices)
             else:
                 if isinstance(row, spec.Norm):
@@ -72,23 +72,21 @@ def _check_division(architecture: Architecture) -> None:
     """Raise `ValueError` if a layer cannot be divided equally between the towers of a table."""
     towers, outputs = architecture.towers, architecture.output_shapes()
     first = [type(row) for row in architecture.layers].index(spec.Conv)
-    for row in architecture.layers[first:]:
-        match row:
-            case spec.Conv():
-                groups = (1,) if row is architecture.layers[first] else (1, towers)
-                expected = f"{towers} to divide `filters`, and `groups` to be {' or '.join(map(str, groups))}"
-                valid = row.filters % towers == 0 and row.groups in groups
-            case spec.Dense():
-                expected = f"{towers} to divide `units`"
-                valid = row.units % towers == 0 or row is architecture.classifier
-            case spec.Norm(region=layers.ACROSS_CHANNELS):
-                channels = outputs[row.name][-1] // towers
-                expected = f"`groups` to be {towers}, or 1 with a `size` of at most {2 * channels + 1}"
-                valid = row.groups == towers or (row.groups == 1 and row.size // 2 <= channels)
-            case _:
-                continue
-        if not valid:
-            raise ValueError(f"{row.name} on {towers} devices: expected {expected}. Received: {row}")
+    for index, row in enumerate(architecture.layers[first:]):
+        channels, groups = outputs[row.name][-1], getattr(row, "groups", 1)
+        divides = channels % towers == 0 or row is architecture.classifier
+        reach = row.size // 2 if _crosses_towers(row) else 0
+        if not divides or groups not in (1, towers if index else 1) or reach > channels // towers:
+            raise ValueError(
+                f"{row.name} on {towers} devices: expected filters or units that are a multiple of {towers}, `groups` "
+                f"of 1 or {towers} (of 1 in the first convolution), and a normalization that reads no further than "
+                f"the next tower. Received: {row}"
+            )
+
+
+def _crosses_towers(row: spec.Layer) -> bool:
+    """Return whether a row is a normalisation over the channels of all towers."""
+    return isinstance(row, spec.Norm) and row.groups == 1 and row.region == layers.ACROSS_CHANNELS
 
 
 class _OnDevices(keras.layers.Layer):
