@@ -155,9 +155,7 @@ PREDICTION = {"Conv2D": (5, 5), "LRN": (2, 2), "MaxPool": (3, 3), "MatMul": (3, 
 TRANSFERS = {"krizhevsky2012": 4, "bvlc_alexnet": 6}
 
 
-@pytest.mark.parametrize(
-    ("name", "jit"), [("krizhevsky2012", "auto"), ("bvlc_alexnet", "auto"), ("bvlc_alexnet", True)]
-)
+@pytest.mark.parametrize(("name", "jit"), [("krizhevsky2012", True), ("bvlc_alexnet", "auto")])
 def test_each_operation_of_training_runs_on_its_device(name, jit):
     two = AlexNet(narrow(name), devices=DEVICES)
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
@@ -171,9 +169,8 @@ def test_each_operation_of_training_runs_on_its_device(name, jit):
     assert operations["Send", "CPU:1"] == 2 * TRANSFERS[name]  # Forward and backward.
 
 
-@pytest.mark.parametrize("name", TRANSFERS)
-def test_each_operation_of_predict_runs_on_its_device(name):
-    two = AlexNet(narrow(name), devices=DEVICES)
+def test_each_operation_of_predict_runs_on_its_device():
+    two = AlexNet(narrow("bvlc_alexnet"), devices=DEVICES)
     operations = count_operations(lambda: two.predict(PICTURES, verbose=0))
     assert {kind: counts_by_device(operations, kind) for kind in PREDICTION} == PREDICTION
 
@@ -195,7 +192,7 @@ def test_training_in_mixed_precision_has_a_finite_loss():
     assert np.isfinite(history["loss"]).all()
 
 
-@pytest.mark.parametrize("initializer", [Normal(0.01), Normal(0.01, truncated=True), "glorot_uniform", "he_normal"])
+@pytest.mark.parametrize("initializer", [Normal(0.01), "he_normal"])
 def test_fresh_kernels_differ_between_towers_and_repeat_with_the_seed(initializer):
     net = narrow("krizhevsky2012")
     net = net.replace_layers(**{row.name: replace(row, kernel_init=initializer) for row in net.weighted})

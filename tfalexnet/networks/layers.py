@@ -100,13 +100,9 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ValueError(
                 f"Expected `region` to be {ACROSS_CHANNELS!r} or {WITHIN_CHANNEL!r}. Received: region={region!r}"
             )
-        self.size = size
-        self.alpha = float(alpha)
-        self.beta = float(beta)
-        self.k = float(k)
+        self.size, self.region, self.groups = size, region, groups
+        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
         self.divide_alpha = bool(divide_alpha)
-        self.region = region
-        self.groups = groups
 
     @property
     def scale(self) -> float:

@@ -146,18 +146,14 @@ class _Weighted(_OnDevices):
         # Keras does not cast the variable: `compute_towers` does, inside `run_on`, so that its gradient is placed too.
         return self.add_weight(part, initialize_part, name=f"{name}_{tower}", regularizer=regularizer, autocast=False)
 
-    def compute_tower(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """Return the output of one tower."""
-        raise NotImplementedError
+    def compute_towers(self, compute: Callable[..., tf.Tensor], inputs: Towers) -> Towers:
+        """Return `compute(input, kernel, bias)` for each tower, on its device and in the compute dtype."""
 
-    def compute_towers(self, inputs: Towers) -> Towers:
-        """Return the output of each tower, computed on its device."""
-
-        def compute(x: tf.Tensor, *variables: tf.Tensor) -> tf.Tensor:
-            return self.compute_tower(x, *(tf.cast(variable, self.compute_dtype) for variable in variables))
+        def cast_and_compute(x: tf.Tensor, *variables: tf.Tensor) -> tf.Tensor:
+            return compute(x, *(tf.cast(variable, self.compute_dtype) for variable in variables))
 
         towers = zip(self.devices, inputs, self.kernels, self.biases, strict=False)
-        return [run_on(device, compute, x, kernel.value, bias.value) for device, x, kernel, bias in towers]
+        return [run_on(device, cast_and_compute, x, kernel.value, bias.value) for device, x, kernel, bias in towers]
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
         for key, parts in {"0": self.kernels, "1": self.biases}.items():
@@ -189,9 +185,10 @@ class Conv2D(_Weighted, layers.Conv2D):
 
     def call(self, inputs: tf.Tensor | Towers) -> Towers:
         inputs = inputs if isinstance(inputs, list) else [inputs]
-        return self.compute_towers(self.gather(inputs, self.devices) if self.groups == 1 else inputs)
+        inputs = self.gather(inputs, self.devices) if self.groups == 1 else inputs
+        return self.compute_towers(self._convolve, inputs)
 
-    def compute_tower(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    def _convolve(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         return self.activation(tf.nn.conv2d(x, kernel, self.strides, self.padding.upper()) + bias)
 
 
@@ -203,14 +200,14 @@ class Dense(_Weighted, keras.layers.Dense):
         self.build_towers((math.prod(_joined_shape(input_shape)[1:]), self.units))
 
     def call(self, inputs: Towers) -> tf.Tensor | Towers:
-        outputs = self.compute_towers(self.gather(inputs, self.devices[: self.towers]))
+        outputs = self.compute_towers(self._multiply, self.gather(inputs, self.devices[: self.towers]))
         if self.towers > 1:
             return outputs
         # Outside `run_on`, so that Keras' losses find the logits of a softmax, as they do on one device.
         with tf.device(self.devices[0]):
             return self.activation(outputs[0])
 
-    def compute_tower(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    def _multiply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         y = tf.reshape(x, (-1, kernel.shape[0])) @ kernel + bias
         return self.activation(y) if self.towers > 1 else y
 
