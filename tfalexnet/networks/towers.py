@@ -79,7 +79,7 @@ def _check_division(architecture: Architecture) -> None:
         if not divides or groups not in (1, towers if index else 1) or reach > channels // towers:
             raise ValueError(
                 f"{row.name} on {towers} devices: expected filters or units that are a multiple of {towers}, `groups` "
-                f"of 1 or {towers} (of 1 in the first convolution), and a normalization that reads no further than "
+                f"of 1 or {towers} (of 1 in the first convolution), and a normalisation that reads no further than "
                 f"the next tower. Received: {row}"
             )
 
