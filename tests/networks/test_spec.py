@@ -41,14 +41,14 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *CHANGED])
-def test_an_architecture_survives_json_exactly(name):
+def test_an_architecture_is_restored_exactly_from_json(name):
     net = (ARCHITECTURES | CHANGED)[name]
     fields = json.loads(json.dumps(net.to_dict(), allow_nan=False))
     assert Architecture.from_dict(fields) == net
     assert Architecture.from_dict(fields).to_dict() == fields
 
 
-def test_the_form_omits_defaults():
+def test_the_json_form_omits_defaults():
     fields = EVERY_FIELD.to_dict()
     assert set(fields) == {"name", "source", "input_shape", "layers"}
     assert fields["input_shape"] == [40, 30, 2]
@@ -76,14 +76,14 @@ def test_the_form_omits_defaults():
     assert BVLC_ALEXNET.to_dict()["layers"][10] == {"type": "Flatten"}
 
 
-def test_keras_builds_what_the_form_accepts():
+def test_keras_builds_a_table_with_every_field():
     model = AlexNet(Architecture.from_dict(EVERY_FIELD.to_dict()))
     assert [layer.name for layer in model.layers[1:]] == [row.name for row in EVERY_FIELD.layers]
     shapes = {name: shape if shape[:2] != (1, 1) else shape[2:] for name, shape in EVERY_FIELD.output_shapes().items()}
     assert {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers[1:]} == shapes
 
 
-def test_a_table_that_could_not_be_read_is_not_described():
+def test_a_table_that_could_not_be_read_is_not_written():
     with pytest.raises(ValueError, match=r"conv1.*multiples of `groups`"):
         BVLC_ALEXNET.replace_layers(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], groups=2)).to_dict()
     with pytest.raises(ValueError, match=r"layer 1: expected `filters` to be an integer"):
@@ -107,7 +107,7 @@ PAD, CONV, ACTIVATION, NORM, POOL, FLATTEN, DROPOUT, DENSE = range(8)
 FIELDS = {"name": "net", "source": "test", "input_shape": [9, 9, 2], "layers": LAYERS}
 
 
-def test_the_table_that_the_cases_below_damage_is_valid():
+def test_the_table_that_the_tests_below_damage_is_valid():
     assert Architecture.from_dict(FIELDS).output_shapes()["pool1"] == (4, 4, 4)
 
 
@@ -118,7 +118,7 @@ def refused(fields, message):
 
 
 @pytest.mark.parametrize("fields", [None, 3, "net", [], [FIELDS], {}, {"name": "net"}, FIELDS | {"__class__": "x"}])
-def test_what_is_no_table_is_refused(fields):
+def test_values_that_are_not_a_table_are_refused(fields):
     refused(fields, "the fields name, source, input_shape, layers")
 
 
@@ -217,7 +217,7 @@ def rows(*order):
         ([*LAYERS[:3], LAYERS[1], *LAYERS[3:]], "a different name for each layer"),
     ],
 )
-def test_an_order_that_cannot_be_is_refused(layers, message):
+def test_layers_that_cannot_follow_each_other_are_refused(layers, message):
     refused(FIELDS | {"layers": layers}, message)
 
 
@@ -243,7 +243,7 @@ def with_row(layer, **values):
         (with_row(CONV, filters=60_000, size=3, padding="same") | {"input_shape": [1, 1, 60_000]}, "a kernel of at"),
     ],
 )
-def test_shapes_that_cannot_be_are_refused(fields, message):
+def test_impossible_shapes_are_refused(fields, message):
     refused(fields, message)
 
 
