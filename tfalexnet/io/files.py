@@ -77,6 +77,18 @@ def check_output(path: Path, suffixes: Collection[str], overwrite: bool) -> None
     require_absent(path, overwrite)
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, blanks at their ends stripped; a byte order mark is ignored.
+
+    Raises:
+        ValueError: the file is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected text in UTF-8; received something else.") from None
+
+
 def require_absent(path: Path, overwrite: bool) -> Path:
     """Return the path of an output, or raise `FileExistsError` if it exists and must not be overwritten."""
     if path.exists() and not overwrite:

@@ -1,4 +1,4 @@
-"""Every form of data is the same data; what is none is said; a part of each class validates."""
+"""Every form of labelled pictures is read to the same data, and what cannot be read is refused with one line."""
 
 import dataclasses
 import os
@@ -39,8 +39,8 @@ def save(path, **arrays):
     return path
 
 
-def test_every_form_of_data_is_the_same_data(folder, tmp_path):
-    wanted = read(folder)
+def test_folders_lists_and_arrays_give_the_same_data(folder, tmp_path):
+    parts = read(folder)
     for form, gap, names in (
         ("names", " ", ("ant", "bee", "cat")),
         ("tabs", "\t", ("ant", "bee", "cat")),
@@ -48,41 +48,41 @@ def test_every_form_of_data_is_the_same_data(folder, tmp_path):
         ("numbers", " ", "012"),
     ):
         (tmp_path / form).mkdir()
-        for part, own in zip(("train", "val"), wanted, strict=True):
+        for part, expected in zip(("train", "val"), parts, strict=True):
             lines = [
                 f"../{file.relative_to(tmp_path)}{gap}{names[y]}"
-                for file, y in zip(own.pictures, own.labels, strict=True)
+                for file, y in zip(expected.pictures, expected.labels, strict=True)
             ]
             write(tmp_path / form / f"{part}.txt", "\r\n".join([*lines, ""]), "utf-8-sig")
-        for found, own in zip(read(tmp_path / form), wanted, strict=True):
-            assert [file.resolve() for file in found.pictures] == [file.resolve() for file in own.pictures]
-            np.testing.assert_array_equal(found.labels, own.labels)
-            assert found.classes == tuple(names)
+        for actual, expected in zip(read(tmp_path / form), parts, strict=True):
+            assert [file.resolve() for file in actual.pictures] == [file.resolve() for file in expected.pictures]
+            np.testing.assert_array_equal(actual.labels, expected.labels)
+            assert actual.classes == tuple(names)
     arrays = {}
-    for part, own in zip(("train", "test"), wanted, strict=True):
-        arrays[f"x_{part}"] = np.stack([np.asarray(Image.open(file)) for file in own.pictures])
-        arrays[f"y_{part}"] = own.labels[:, None]
-    for found, part in zip(read(save(tmp_path / "data.NPZ.npz", **arrays)), ("train", "test"), strict=True):
-        np.testing.assert_array_equal(found.pictures, arrays[f"x_{part}"])
-        np.testing.assert_array_equal(found.labels, arrays[f"y_{part}"][:, 0])
+    for part, expected in zip(("train", "test"), parts, strict=True):
+        arrays[f"x_{part}"] = np.stack([np.asarray(Image.open(file)) for file in expected.pictures])
+        arrays[f"y_{part}"] = expected.labels[:, None]
+    for actual, part in zip(read(save(tmp_path / "data.NPZ.npz", **arrays)), ("train", "test"), strict=True):
+        np.testing.assert_array_equal(actual.pictures, arrays[f"x_{part}"])
+        np.testing.assert_array_equal(actual.labels, arrays[f"y_{part}"][:, 0])
 
 
 @pytest.mark.parametrize("numbers", [range(11), range(1, 18), (3, 20, 100)])
-def test_numbered_folders_are_in_the_order_of_their_numbers(numbers, tmp_path):
+def test_folders_named_by_numbers_are_sorted_by_number(numbers, tmp_path):
     training, validation = read(make(tmp_path / "d", map(str, numbers)))
     assert training.classes == validation.classes == tuple(map(str, numbers))
     for file, label in zip(training.pictures, training.labels, strict=True):
         assert int(file.parent.name) == list(numbers)[label]
-    words = [f"w{number}" for number in numbers]
-    named, _ = read(tmp_path / "d", classes=words)
+    names = [f"w{number}" for number in numbers]
+    named, _ = read(tmp_path / "d", classes=names)
     assert all(named.classes[y] == f"w{f.parent.name}" for f, y in zip(named.pictures, named.labels, strict=True))
 
 
-def test_one_name_that_is_no_number_makes_all_of_them_text(tmp_path):
+def test_folders_are_sorted_by_name_unless_all_names_are_numbers(tmp_path):
     assert read(make(tmp_path, ("10", "2", "a")))[0].classes == ("10", "2", "a")
 
 
-NAMES = {
+RENAMINGS = {
     "another order": (("a", "b", "c"), ("c", "a", "b"), (1, 2, 0)),
     "numbers in another order": (("0", "1", "2"), ("2", "0", "1"), (1, 2, 0)),
     "for numbers": (("0", "1", "2"), ("x", "y", "z"), (0, 1, 2)),
@@ -100,30 +100,30 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_classes_get_names_and_an_order(name):
-    classes, names, expected = NAMES[name]
+@pytest.mark.parametrize("name", RENAMINGS)
+def test_classes_are_reordered_or_renamed(name):
+    classes, names, expected = RENAMINGS[name]
     data = Labelled(PIXELS, np.arange(3), classes)
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
             rename_classes(data, names)
     else:
-        found = rename_classes(data, names)
-        assert found.classes == names and found.labels.tolist() == list(expected)
+        renamed = rename_classes(data, names)
+        assert renamed.classes == names and renamed.labels.tolist() == list(expected)
 
 
-def test_names_come_from_a_file(folder, tmp_path):
+def test_names_of_classes_are_read_from_a_file(folder, tmp_path):
     write(tmp_path / "names.txt", "cat\r\nant \nbee\n\n", "utf-8-sig")
-    for part, own in zip(read(folder, classes=tmp_path / "names.txt"), read(folder), strict=True):
+    for part, unnamed in zip(read(folder, classes=tmp_path / "names.txt"), read(folder), strict=True):
         assert part.classes == ("cat", "ant", "bee")
-        assert [part.classes[y] for y in part.labels] == [own.classes[y] for y in own.labels]
+        assert [part.classes[y] for y in part.labels] == [unnamed.classes[y] for y in unnamed.labels]
     for text, message in ((b"\xff\xfe", "names.txt: expected text in UTF-8"), ("a\n\nb", "line 2: expected the name")):
         write(tmp_path / "names.txt", text)
         with pytest.raises(ValueError, match=message):
             read(folder, classes=str(tmp_path / "names.txt"))
 
 
-def test_a_part_of_each_class_validates_where_nobody_says(tmp_path):
+def test_a_part_of_each_class_is_used_for_validation_if_there_is_none(tmp_path):
     sizes = {0: 1, 1: 2, 2: 9, 3: 40}
     labels = np.repeat(list(sizes), list(sizes.values()))
     pixels = np.arange(52, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
@@ -136,18 +136,18 @@ def test_a_part_of_each_class_validates_where_nobody_says(tmp_path):
     np.testing.assert_array_equal(read(path)[1].pictures, validation.pictures)
 
 
-def test_the_same_data_has_the_same_digest_however_it_is_typed(folder, monkeypatch):
+def test_the_digest_does_not_depend_on_how_the_folder_is_given(folder, monkeypatch):
     monkeypatch.chdir(folder)
     make(folder / "list", ("a", "b"))
     write(folder / "list" / "train.txt", f"a/0.png a\n{folder}/list/b/0.png b\n../train/ant/1.png a\n")
     (folder / "link").symlink_to(folder / "train")
     (folder / "listlink").symlink_to(folder / "list")
-    ways = {
+    forms = {
         "train": ("train", "train/", "./train", "val/../train", folder / "train", "link", folder / "link"),
         "list": ("list", "./list/", folder / "list", "listlink", folder / "listlink"),
     }
-    for typed in ways.values():
-        assert len({tuple(part.digest() for part in read(way)) for way in typed}) == 1
+    for same in forms.values():
+        assert len({tuple(part.digest() for part in read(form)) for form in same}) == 1
     monkeypatch.chdir(folder / "train")
     assert read(".")[0].digest() == read("../train")[0].digest() == read(os.curdir)[0].digest()
     data, _ = read(".")
@@ -155,7 +155,7 @@ def test_the_same_data_has_the_same_digest_however_it_is_typed(folder, monkeypat
         assert dataclasses.replace(data, **change).digest() != data.digest()
 
 
-def test_a_data_set_of_keras(monkeypatch):
+def test_a_data_set_of_keras_is_read(monkeypatch):
     import keras
 
     x, y = np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10
@@ -166,7 +166,7 @@ def test_a_data_set_of_keras(monkeypatch):
         raise Exception("URL fetch failure on https://…")
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", offline)
-    with pytest.raises(OSError, match=r"mnist: expected Keras to have or download it; it says: URL fetch"):
+    with pytest.raises(OSError, match=r"mnist: expected Keras to have or download it; received: URL fetch"):
         read("mnist")
 
 
@@ -193,27 +193,27 @@ def listed(text):
     return lambda f: write(f / "train.txt", text)
 
 
-WRONG = {
-    "no such place": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist.*no such file"),
+REFUSED = {
+    "no such file": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist.*no such file"),
     "another file": (lambda f: write(f / "a.txt", "a") / "a.txt", "a.txt'; a file of another kind"),
     "no class folders": (lambda f: f / "train" / "ant", "expected a folder of pictures for each class; received none"),
     "empty classes": (
         lambda f: [(f / "train" / name).mkdir() for name in ("dog", "fly")] and f,
-        "received none in dog, fly. Remove what is no class, or put pictures there",
+        "received none in dog, fly. Remove folders that are no class, or add pictures",
     ),
-    "one class": (one_class, "at least two classes; received ant alone"),
-    "one class, array": (arrays(y=[1, 1, 1]), "x.npz: expected pictures of at least two classes; received 1 alone"),
-    "one class, list": (listed("a.png 5\nb.png 5"), "at least two classes; received 5 alone"),
+    "one class": (one_class, "at least two classes; received only ant"),
+    "one class, array": (arrays(y=[1, 1, 1]), "x.npz: expected pictures of at least two classes; received only 1"),
+    "one class, list": (listed("a.png 5\nb.png 5"), "at least two classes; received only 5"),
     "a picture of each class": (arrays(), "expected pictures for validation, or two of a class"),
-    "a class of validation alone": (
+    "a class only in validation": (
         lambda f: (f / "val" / "ant").rename(f / "val" / "dog") and f,
         "classes of validation among those of training; received dog, of which training has no pictures",
     ),
-    "a number of validation alone": (
+    "a number only in validation": (
         arrays(y=[0, 2, 2], x_test=PIXELS, y_test=[0, 1, 2]),
         "x.npz: .*those of training; received 1, of which training has no pictures",
     ),
-    "a number of validation's list alone": (
+    "a number only in the list of validation": (
         lambda f: write(f / "train.txt", "a.png 0\nb.png 2") and write(f / "val.txt", "c.png 1\nd.png 3"),
         "those of training; received 1, 3, of which training has no pictures",
     ),
@@ -241,12 +241,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_data_is_said_in_a_line(name, folder):
-    spoil, message = WRONG[name]
-    with pytest.raises(ValueError, match=message) as caught:
-        read(spoil(folder))
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+@pytest.mark.parametrize("name", REFUSED)
+def test_data_that_cannot_be_read_is_refused_in_one_line(name, folder):
+    prepare, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message) as raised:
+        read(prepare(folder))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
 
 
 def test_a_list_may_have_more_classes_than_pictures(tmp_path):
@@ -261,6 +261,6 @@ def test_a_list_may_have_more_classes_than_pictures(tmp_path):
     assert len(wide.classes) == 6000 and MOST_NUMBERS == 1000
 
 
-def test_numbers_beyond_int64_do_not_wrap():
+def test_labels_beyond_int64_are_refused():
     with pytest.raises(ValueError, match="numbered from 0 to 2. Received: 9223372036854775809"):
         from_arrays(PIXELS, np.array([0, 1, 2**63 + 1], np.uint64), classes=("a", "b", "c"))
