@@ -202,4 +202,4 @@ def test_the_public_names_exist():
 def test_another_backend_of_keras_is_an_import_error_that_names_it(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "torch")
     with pytest.raises(ImportError, match="Expected Keras on TensorFlow. Received: the backend 'torch'"):
-        runpy.run_module("tfalexnet.networks.layers")
+        runpy.run_path(str(PACKAGE / "networks" / "layers.py"))
