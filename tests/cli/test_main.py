@@ -8,13 +8,17 @@ import sys
 
 import click
 import pytest
+from support.command import run as run_command
+from support.command import run_process
+from support.nets import random_parameters, small, write_npy
 
 import tfalexnet
 from tfalexnet.cli.main import COMMANDS, cli, run
 from tfalexnet.evaluation.evaluate import evaluate
-from tfalexnet.exporters.export import EXPORTERS, export
+from tfalexnet.exporters.export import export
 from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.label import label
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.tools.compress import compress
 
 HEAVY = {"tensorflow", "keras", "h5py", "numpy", "PIL"}
@@ -134,11 +138,6 @@ def test_flags_of_train_have_the_defaults_of_its_options():
         assert flags[field.name] == field.default, field.name
 
 
-def test_formats_of_export_are_those_that_can_be_written():
-    (formats,) = (option.type.choices for option in command("export").params if "--format" in option.opts)
-    assert formats == tuple(EXPORTERS)
-
-
 def test_interruption_has_the_status_of_the_signal(monkeypatch, capsys):
     def interrupt(*_: object):
         raise KeyboardInterrupt
@@ -148,13 +147,32 @@ def test_interruption_has_the_status_of_the_signal(monkeypatch, capsys):
     assert capsys.readouterr().err == "tfalexnet: interrupted\n"
 
 
-@pytest.mark.parametrize("arguments, status", [(["info", "none.npy"], 1), (["diff", "none.npy", "none.npy"], 2)])
-def test_an_error_is_one_line(arguments, status, capsys):
-    assert run(arguments) == status
-    error = capsys.readouterr().err
-    assert error.startswith("tfalexnet: ") and "none.npy" in error and "Traceback" not in error
+MISTAKES = {
+    "not a checkpoint": (["convert", "text.npy"], "text.npy: expected a checkpoint (.weights.h5, .npy,"),
+    "other shapes": (["convert", "small.npy"], "conv1 kernel: expected (11, 11, 3, 96), received (11, 11, 3, 12)"),
+    "no such file": (["convert", "none.npy"], "none.npy"),
+    "no such network": (["convert", "small.npy", "--architecture", "vgg"], "Expected `architecture` to be one of"),
+    "no such weights": (["predict", "a.jpg", "--weights", "none"], "there is no such file"),
+    "not on this machine": (["predict", "a.jpg"], "tfalexnet convert FILE --architecture bvlc_alexnet"),
+}
 
 
-def test_overwrite_requires_output(capsys):
-    assert run(["predict", "a.jpg", "--weights", "cifar10", "--overwrite"]) == 1
-    assert capsys.readouterr().err == "tfalexnet: --overwrite requires --output\n"
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_the_user_is_a_message_and_writes_nothing(name, tmp_path, capsys):
+    (tmp_path / "text.npy").write_text("hello")
+    write_npy(tmp_path / "small.npy", random_parameters(small(BVLC_ALEXNET)))
+    arguments, message = MISTAKES[name]
+    result = run_command(capsys, *arguments, cwd=tmp_path)
+    assert result.returncode == 1 and message in result.stderr and "Traceback" not in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"small.npy", "text.npy"}
+
+
+@pytest.mark.parametrize("arguments", ["bla", "predict", "predict a --top 0", "predict a --x"])
+def test_wrong_usage_is_answered_with_the_usage(arguments, capsys):
+    result = run_command(capsys, *arguments.split())
+    assert result.returncode == 2 and result.stderr.startswith("Usage: tfalexnet") and result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["info", "none.npy"], ["zzz"], ["--version"]])
+def test_a_process_has_the_status_and_output_of_the_command(arguments, capsys):
+    assert run_process(*arguments) == run_command(capsys, *arguments)
