@@ -40,7 +40,6 @@ EXPORTED = {
     ".tflite": " Only `predict` and `evaluate` read a .tflite.",
 }
 SPEC = "spec"  # The extra array that holds the JSON of the ModelSpec, as UTF-8.
-MEAN = "mean"  # The extra array that holds a mean picture, which would be large in JSON.
 DESCRIPTION = "a file with a valid description of its network"
 
 
@@ -140,13 +139,10 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, **attribut
     if module is deep_compression:
         checkpoint.require_complete("A .net must hold them; the source")
     spec = checkpoint.spec
-    fields, extras = spec.to_json(), {}
-    if spec.preprocessing is not None and np.ndim(spec.preprocessing.mean) > 1:
-        extras[MEAN] = np.asarray(spec.preprocessing.mean)
-        fields["preprocessing"]["mean"] = None
-    extras[SPEC] = np.frombuffer(json.dumps(fields, ensure_ascii=False).encode(), np.uint8)
+    text = json.dumps(spec.to_json(), ensure_ascii=False).encode()
     parameters = match.reorder_first_dense(checkpoint.parameters, spec.architecture, flatten_chw, module.FLATTEN)
     attributes = {"architecture": spec.architecture.name} | attributes
+    extras = {SPEC: np.frombuffer(text, np.uint8)}
     module.write(path, formats.Contents(parameters, attributes, extras, module.FLATTEN))
 
 
@@ -209,15 +205,13 @@ def _stated_fields(attributes: Mapping[str, str | int], extras: Mapping[str, np.
     Version 0.1 stored the name of the network and the preprocessing as attributes, the mean and the labels as extras.
     """
     if SPEC in extras:
-        fields = json.loads(extras[SPEC].tobytes())
-    else:
-        labels = json.loads(extras["labels"].tobytes()) if "labels" in extras else []
-        preprocessing = json.loads(str(attributes.get("preprocessing", "null")))
-        name = attributes.get("architecture")
-        fields = {"architecture": name, "labels": labels, "wnids": None, "preprocessing": preprocessing}
-    if MEAN in extras and fields["preprocessing"] is not None:
-        fields["preprocessing"]["mean"] = extras[MEAN]
-    return fields
+        return json.loads(extras[SPEC].tobytes())
+    labels = json.loads(extras["labels"].tobytes()) if "labels" in extras else []
+    preprocessing = None
+    if "preprocessing" in attributes:
+        preprocessing = json.loads(str(attributes["preprocessing"])) | {"mean": extras["mean"]}
+    name = attributes.get("architecture")
+    return {"architecture": name, "labels": labels, "wnids": None, "preprocessing": preprocessing}
 
 
 def _spec(net: Architecture, stated: Mapping[str, Any], path: Path, has_classifier: bool = True) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,16 +47,16 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON stores it; `from_json` is the inverse.
 
-        `architecture` is the name and `table` all rows; `preprocessing` has the fields of `Preprocessing`, a mean
-        picture included, or is null; `labels` and `wnids` have an entry for each class, and `wnids` is null where
-        no class has a WordNet id.
+        `architecture` is the name and `table` all rows. `preprocessing` has the fields of `Preprocessing`, or is null;
+        a mean picture is its shape and its numbers, float32, little-endian, in base64. `labels` and `wnids` have an
+        entry for each class, and `wnids` is null where no class has a WordNet id.
         """
         wnids = [wnid for wnid, _ in self.classes]
         return {
             "architecture": self.architecture.name,
             "table": self.architecture.to_dict(),
             "preprocessing": self.preprocessing
-            and self.preprocessing.to_dict() | {"mean": np.asarray(self.preprocessing.mean).tolist()},
+            and self.preprocessing.to_dict() | {"mean": _mean_to_json(self.preprocessing.mean)},
             "labels": [label for _, label in self.classes],
             "wnids": wnids if any(wnids) else None,
         }
@@ -79,7 +80,7 @@ class ModelSpec:
             architecture = architecture.with_classes(len(classes)) if classes else architecture
         preprocessing = fields["preprocessing"]
         if preprocessing is not None:
-            mean, std = np.array(preprocessing["mean"]), tuple(preprocessing["std"])
+            mean, std = _mean_from_json(preprocessing["mean"]), tuple(preprocessing["std"])
             preprocessing = Preprocessing(**preprocessing | {"mean": mean, "std": std})
         return cls(architecture, preprocessing, classes)
 
@@ -92,6 +93,21 @@ def architecture_from_json(fields: Mapping[str, Any]) -> Architecture | None:
     if "table" in fields:
         return Architecture.from_dict(fields["table"])
     return ARCHITECTURES.get(fields["architecture"])
+
+
+def _mean_to_json(mean: Sequence[float] | np.ndarray) -> Any:
+    """Return a mean as JSON stores it. As decimals, a mean picture would take four times the bytes."""
+    mean = np.asarray(mean)
+    if mean.ndim == 1:
+        return mean.tolist()
+    return {"shape": mean.shape, "float32": base64.b64encode(mean.astype("<f4").tobytes()).decode()}
+
+
+def _mean_from_json(value: Any) -> np.ndarray:
+    """Return the mean of `_mean_to_json`; lists of numbers are accepted for mean pictures too."""
+    if isinstance(value, Mapping):
+        return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"])
+    return np.array(value)
 
 
 def _classes_from_json(fields: Mapping[str, Any]) -> tuple[Class, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from support import ROOT
 from support.nets import random_parameters, small, write_npy
 
 from tfalexnet import AlexNet, CheckpointError, convert
@@ -238,7 +239,7 @@ def test_a_full_disk_leaves_the_old_file(npy):
         "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )
-    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 7, run.stderr
     assert output.read_bytes() == before
