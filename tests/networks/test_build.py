@@ -17,7 +17,10 @@ def thin(name):
     return small(ARCHITECTURES[name])
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+# Together, these networks have all kinds of rows with all their options.
+@pytest.mark.parametrize(
+    "name", ["krizhevsky2012", "one_weird_trick", "single_tower_avgpool", "mnist_28", "cifar10_18pct"]
+)
 def test_a_keras_file_gives_the_same_model(name, tmp_path):
     model = build_model(thin(name))
     picture = np.random.default_rng(0).uniform(-100, 100, (2, *model.input_shape[1:])).astype("float32")

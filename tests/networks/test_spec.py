@@ -1,4 +1,4 @@
-"""The JSON form of an architecture: exact round trips, and refusal of what a damaged or hostile file may hold."""
+"""Tables of networks: variants, and their JSON form, which may come from a damaged or hostile file."""
 
 import copy
 import dataclasses
@@ -38,6 +38,25 @@ CHANGED = {
     "other input": dataclasses.replace(CIFAR10_18PCT, input_shape=(31, 33, 3)),
     "every field": EVERY_FIELD,
 }
+
+
+def test_layers_are_replaced_by_name():
+    conv1 = dataclasses.replace(BVLC_ALEXNET.layers[0], padding="same")
+    changed = BVLC_ALEXNET.replace_layers(conv1=conv1)
+    assert changed.layers == (conv1, *BVLC_ALEXNET.layers[1:])
+    with pytest.raises(ValueError, match=r"bvlc_alexnet has no layers named \['conv9'\]"):
+        BVLC_ALEXNET.replace_layers(conv9=conv1)
+
+
+def test_another_number_of_classes_changes_the_classifier_only():
+    changed = BVLC_ALEXNET.with_classes(7)
+    assert changed.classes == changed.classifier.units == 7
+    assert changed.layers[:-1] == BVLC_ALEXNET.layers[:-1]
+
+
+def test_the_feature_map_that_flatten_receives():
+    assert BVLC_ALEXNET.flattened == (6, 6, 256)
+    assert EVERY_FIELD.flattened == EVERY_FIELD.input_shapes()["flat"] == EVERY_FIELD.output_shapes()["conv2"]
 
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *CHANGED])

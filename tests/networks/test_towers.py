@@ -19,7 +19,6 @@ from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.spec import Architecture, Norm, Normal, Pad, Pool
 
 DEVICES = ("/CPU:0", "/CPU:1")
-NETWORKS = ["krizhevsky2012", "bvlc_alexnet", "bvlc_caffenet"]
 SIDE = 99  # Pixels a side: pool5 then has 2×2 positions, so that the order of fc6's kernel matters.
 PICTURES = np.random.default_rng(0).normal(0, 60, (3, SIDE, SIDE, 3)).astype("float32")
 LABELS = np.arange(3)
@@ -49,7 +48,7 @@ def concatenated(gradients):
     return result + classifier
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["krizhevsky2012", "bvlc_caffenet"])
 def test_outputs_and_gradients_equal_those_of_one_device(name, tmp_path):
     one, two = models(narrow(name), tmp_path, classifier_activation=None)
     direction = tf.random.normal((3, 10))
@@ -192,10 +191,9 @@ def test_training_in_mixed_precision_has_a_finite_loss():
     assert np.isfinite(history["loss"]).all()
 
 
-@pytest.mark.parametrize("initializer", [Normal(0.01), "he_normal"])
-def test_fresh_kernels_differ_between_towers_and_repeat_with_the_seed(initializer):
+def test_fresh_kernels_differ_between_towers_and_repeat_with_the_seed():
     net = narrow("krizhevsky2012")
-    net = net.replace_layers(**{row.name: replace(row, kernel_init=initializer) for row in net.weighted})
+    net = net.replace_layers(**{row.name: replace(row, kernel_init=Normal(0.01)) for row in net.weighted})
     keras.utils.set_random_seed(1)
     first = AlexNet(net, devices=DEVICES)
     keras.utils.set_random_seed(1)

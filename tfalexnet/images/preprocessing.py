@@ -72,7 +72,7 @@ class Preprocessing:
     @functools.cached_property
     def _key(self) -> tuple[Any, ...]:
         mean = np.asarray(self.mean, np.float32)
-        return (*(self._fields() | {"mean": None}).values(), mean.shape, mean.tobytes())
+        return (*(self._fields() | {"mean": None, "std": tuple(self.std)}).values(), mean.shape, mean.tobytes())
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
