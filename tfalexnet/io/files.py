@@ -6,7 +6,6 @@ import glob
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
