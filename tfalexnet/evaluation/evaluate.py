@@ -116,19 +116,18 @@ def _answer(
     files = [picture.relative_to(folder).as_posix() for picture, _ in ground_truth.pictures]
     labels = [label for _, label in ground_truth.pictures]
     header = job_header(network, files, crops=crops, labels_sha256=names_digest(map(str, labels)))
-    with Journal(journal_path, header, files) as journal:
-        resumed_after = journal.count
-        pairs = zip(journal.entries(), labels, strict=False)
-        wrong = sum(_is_wrong(entry, label) for entry, label in pairs)
+    journal = Journal(journal_path, header, files)
+    resumed_after = journal.count
+    wrong = sum(_is_wrong(entry, label) for entry, label in zip(journal, labels, strict=False))
 
-        def running_error(entry: Entry) -> str:
-            nonlocal wrong
-            wrong += _is_wrong(entry, labels[journal.count - 1])
-            readable = journal.count - journal.unreadable
-            return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
+    def running_error(entry: Entry) -> str:
+        nonlocal wrong
+        wrong += _is_wrong(entry, labels[journal.count - 1])
+        readable = journal.count - journal.unreadable
+        return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
 
-        remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
-        journal.record(run_network(network, remaining, crops, batch), _top5, folder, {folder}, running_error)
+    remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
+    journal.record(run_network(network, remaining, crops, batch), _top5, folder, {folder}, running_error)
     entries = list(journal)
     if journal.unreadable == len(files):
         journal_path.unlink()  # It would make the next call fail without reading a picture.

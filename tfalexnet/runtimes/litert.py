@@ -11,7 +11,6 @@ import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
-from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
@@ -31,9 +30,8 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
 
     Raises:
         CheckpointError: the file is damaged, or another program wrote it.
-        ValueError: the package ai-edge-litert is not installed, or `layers` are not the probabilities.
+        ValueError: `layers` are not the probabilities.
     """
-    require_packages("export", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     with reading(path, "a network that tfalexnet exported for LiteRT"):
@@ -55,4 +53,4 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
         with lock:
             return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
-    return Loaded(spec, precision, function)
+    return spec, precision, function

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.io.packages import require_packages
 from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 
@@ -26,18 +27,12 @@ ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own
 ENGINES = ("litert", "openvino", "tensorflow")
 
 
-class Loaded(NamedTuple):
-    """What an engine makes of a file.
+Function = Callable[[np.ndarray], list[Any]]
+"""From float32 (batch, height, width, channels) to a list of arrays, one for each requested layer."""
 
-    Attributes:
-        spec: the network, its preprocessing and its classes.
-        precision: of the products.
-        function: from float32 (batch, height, width, channels) to a list of arrays, one for each layer asked for.
-    """
-
-    spec: ModelSpec
-    precision: Literal["float32", "bfloat16", "float16", "int8"]
-    function: Callable[[np.ndarray], list[Any]]
+Loaded = tuple[ModelSpec, Literal["float32", "bfloat16", "float16", "int8"], Function]
+"""What an engine returns for a file: its spec (the preprocessing may be unknown), the precision of the products, and
+the function."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Network:
         spec: its table, preprocessing (never None) and classes.
         layers: the layers whose outputs it returns.
         precision: of the products.
-        function: see `Loaded`.
+        function: computes the outputs.
         path: the file of the weights.
         packages: import names of the packages that compute it.
     """
@@ -56,7 +51,7 @@ class Network:
     spec: ModelSpec
     layers: tuple[str, ...]
     precision: Literal["float32", "bfloat16", "float16", "int8"]
-    function: Callable[[np.ndarray], list[Any]]
+    function: Function
     path: Path
     packages: tuple[str, ...]
 
@@ -93,7 +88,8 @@ def load_network(
             picture.
 
     Raises:
-        ValueError: the network has no such layer, or there is no such precision.
+        ValueError: the network has no such layer, there is no such precision, or the package of an engine is not
+            installed.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
     """
@@ -108,6 +104,7 @@ def _load(
 ) -> Network:
     modules = (import_module(f"tfalexnet.runtimes.{name}") for name in ENGINES)  # Imported one by one, if needed.
     engine = next(module for module in modules if module.recognises(path))
+    require_packages("export", *engine.PACKAGES)
     spec, precision, function = engine.load(path, layers, precision, compiled)
     if spec.preprocessing is None:
         name = spec.architecture.name

@@ -51,7 +51,7 @@ def load(
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
     frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
     function = tf.function(frozen, input_signature=signature)
-    return Loaded(checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs)))
+    return checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs))
 
 
 def freeze(
