@@ -1,7 +1,7 @@
 """Read and write `.npz`, NumPy's archives of named arrays.
 
-The arrays are `conv1.kernel`, `conv1.bias`, …, channels last; the other names of `state_dict` are read too. The attributes are one array of JSON text; its name
-and those of the extras begin with `tfalexnet.`.
+The arrays are `conv1.kernel`, `conv1.bias`, …, channels last; the other names of `state_dict` are read too. The
+attributes are one array of JSON text; its name and those of the extras begin with `tfalexnet.`.
 """
 
 from __future__ import annotations
