@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -325,17 +324,19 @@ def _answers(
 
 
 def _runner() -> Softmax:
-    """A function that gives the softmax; it keeps the last two networks, which most mutants share."""
+    """Return a function that runs networks. It holds the last two, which most mutants share."""
     from tfalexnet.networks.build import build_model, set_parameters
 
-    @functools.lru_cache(maxsize=2)
-    def network(net: Architecture) -> Any:
-        gc.collect()  # Networks of Keras are cycles: those dropped would stay, with 244 MB each.
-        return build_model(net.with_zero_kernels())
+    models: dict[Architecture, Any] = {}
 
     def softmax(net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
-        set_parameters(network(net), parameters)
-        return network(net)(inputs, training=False).numpy()
+        if net not in models:
+            if len(models) == 2:
+                del models[next(iter(models))]
+                gc.collect()  # Keras models are reference cycles of 244 MB.
+            models[net] = build_model(net.with_zero_kernels())
+        set_parameters(models[net], parameters)
+        return models[net](inputs, training=False).numpy()
 
     return softmax
 
