@@ -164,7 +164,7 @@ def test_the_same_kernel_in_another_layout(layer, change, hint, rounded, write, 
     other = replaced(parameters, layer, lambda k: change(k).astype(np.float16 if rounded else None))
     comparison = diff(write("a.npz", parameters), write("b.npz", other))
     assert not comparison.same and hint in rows_of(comparison)[layer, "kernel"].hint
-    assert f"is A's with {rows_of(comparison)[layer, 'kernel'].hint}" in comparison_table(comparison)
+    assert f"equals A with {rows_of(comparison)[layer, 'kernel'].hint}" in comparison_table(comparison)
     assert all(row.identical for row in comparison.rows if (row.layer, row.part) != (layer, "kernel"))
 
 
@@ -247,5 +247,7 @@ def test_a_name_is_an_architecture_unless_weights_are_asked_for(tmp_path, monkey
 
 @pytest.mark.parametrize("pair", [("tf_alexnet", "cifar10"), ("cifar10", BVLC_ALEXNET), ("cifar10", "mnist_28")])
 def test_an_architecture_with_a_checkpoint(pair):
-    with pytest.raises(ValueError, match="Expected two architectures, or two checkpoints.*Received: .*alone"):
+    with pytest.raises(
+        ValueError, match="Expected two architectures, or two checkpoints.*Received: .*, which is an architecture only"
+    ):
         diff(*pair)
