@@ -71,19 +71,19 @@ def assert_complete(path, folder, weights, layers=("fc4",)):
 
 def test_outputs_before_and_after_the_relu_equal_those_of_keras(weights_file):
     (picture,) = noise(1)
-    found = tfalexnet.features(picture, ["conv2:pre", "conv2", "pool2", "norm2", "fc4", "prob"], weights_file)
+    outputs = tfalexnet.features(picture, ["conv2:pre", "conv2", "pool2", "norm2", "fc4", "prob"], weights_file)
     net = ARCHITECTURES["cifar10_18pct"]
     model = AlexNet(net, weights=weights_file)
     layers = ["conv2", "pool2", "norm2", "fc4"]
-    outputs = keras.Model(model.input, [model.get_layer(name).output for name in layers])
-    values = dict(zip(layers, outputs(read_spec(weights_file).preprocessing(picture)[None]), strict=True))
+    reference = keras.Model(model.input, [model.get_layer(name).output for name in layers])
+    values = dict(zip(layers, reference(read_spec(weights_file).preprocessing(picture)[None]), strict=True))
     probabilities = values.pop("fc4").numpy()[0]
     for name, array in values.items():
-        np.testing.assert_allclose(found[name], array[0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(np.maximum(found["conv2:pre"], 0), found["conv2"])
-    assert (found["conv2:pre"] < 0).any()
-    np.testing.assert_allclose(found["prob"], probabilities, atol=1e-6)
-    exponentials = np.exp(found["fc4"] - found["fc4"].max())
+        np.testing.assert_allclose(outputs[name], array[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.maximum(outputs["conv2:pre"], 0), outputs["conv2"])
+    assert (outputs["conv2:pre"] < 0).any()
+    np.testing.assert_allclose(outputs["prob"], probabilities, atol=1e-6)
+    exponentials = np.exp(outputs["fc4"] - outputs["fc4"].max())
     np.testing.assert_allclose(exponentials / exponentials.sum(), probabilities, atol=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_torchvisions_names_return_the_outputs_of_pytorch(tmp_path):
     (picture,) = noise(1, (300, 400))
     inputs = preprocessing(picture)
     layers = ["features.0", "features.10", "features.11", "features.12", "classifier.4", "classifier.5", "classifier"]
-    found = tfalexnet.features(picture, layers, weights)
+    outputs = tfalexnet.features(picture, layers, weights)
     expected = {}
     for name, part in module.named_modules():
         part.register_forward_hook(lambda _, __, output, name=name: expected.setdefault(name, output.detach().clone()))
@@ -111,7 +111,7 @@ def test_torchvisions_names_return_the_outputs_of_pytorch(tmp_path):
     for name in layers:
         values = expected[name].numpy()[0]
         values = values.transpose(1, 2, 0) if values.ndim == 3 else values
-        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs[name], values, rtol=1e-4, atol=1e-5)
 
 
 def test_lists_arrays_and_single_pictures(weights_file):

@@ -15,8 +15,8 @@ from support.pictures import noise
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.exporters.export import export
-from tfalexnet.runtimes.litert import load, recognises
-from tfalexnet.runtimes.network import load_network
+from tfalexnet.runtimes.litert import load
+from tfalexnet.runtimes.network import load_network, recognise_engine
 
 pytest.importorskip("ai_edge_litert")
 
@@ -33,7 +33,6 @@ def test_a_file_is_computed_without_tensorflow(weights_file):
         import numpy as np
         from tfalexnet.runtimes import litert
         path = pathlib.Path("weights/net.tflite")
-        assert litert.recognises(path) and not litert.recognises(pathlib.Path("x.npy"))
         spec, precision, function = litert.load(path, ("prob",))
         x = np.load("x.npy")
         np.save("y.npy", np.concatenate([function(x)[0], function(x[:1])[0]]))
@@ -69,10 +68,10 @@ def test_a_description_that_is_too_large_is_not_read(tflite, monkeypatch):
 
 
 def test_only_files_for_litert_are_recognised(tflite, tmp_path):
-    assert recognises(tflite)
+    assert recognise_engine(tflite) == "litert"
     for content in (b"", b"TFL3", b"\x1c\0\0\0TFL2", b"<?xml version='1.0'?><net name='a'>"):
         (tmp_path / "other.tflite").write_bytes(content)
-        assert not recognises(tmp_path / "other.tflite")
+        assert recognise_engine(tmp_path / "other.tflite") != "litert"
 
 
 def test_a_missing_package_is_named(tflite, monkeypatch):

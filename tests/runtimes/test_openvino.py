@@ -19,8 +19,8 @@ from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.exporters import openvino as exporter
 from tfalexnet.exporters.export import export
 from tfalexnet.networks.catalog import ARCHITECTURES
-from tfalexnet.runtimes.network import load_network
-from tfalexnet.runtimes.openvino import load, recognises
+from tfalexnet.runtimes.network import load_network, recognise_engine
+from tfalexnet.runtimes.openvino import load
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnx")
@@ -104,7 +104,7 @@ def test_a_damaged_description_is_refused(damage, xml):
     path = xml.with_name("damaged.xml")
     path.write_text(re.sub(DESCRIPTION, lambda _: entry, text), "utf-8")
     path.with_suffix(".bin").write_bytes(xml.with_suffix(".bin").read_bytes())
-    assert recognises(path)
+    assert recognise_engine(path) == "openvino"
     with pytest.raises(CheckpointError, match=r"^.*damaged\.xml: expected [^\n]+$"):
         load(path, ("prob",))
 
@@ -135,11 +135,11 @@ def test_a_damaged_graph_or_damaged_weights_are_refused_in_one_line(change, mess
 
 
 def test_only_files_for_openvino_are_recognised(xml, tmp_path):
-    assert recognises(xml)
+    assert recognise_engine(xml) == "openvino"
     for content in (b"", b"<", b"\xff" * 300, b"<?xml version='1.0'?><svg/>", b"<net name='a'>", b"\x1c\0\0\0TFL3"):
         (tmp_path / "other.xml").write_bytes(content)
-        assert not recognises(tmp_path / "other.xml")
-    assert not recognises(xml.with_suffix(".bin"))
+        assert recognise_engine(tmp_path / "other.xml") != "openvino"
+    assert recognise_engine(xml.with_suffix(".bin")) == "tensorflow"
 
 
 def test_a_missing_package_is_named(xml, monkeypatch):

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import functools
 import importlib
 import os
 import random
@@ -151,6 +152,12 @@ class Watch:
             raise AuditedError(f"{event}{arguments!r}"[:300])
 
 
+@functools.cache
+def watch() -> Watch:
+    """The one hook of this process; it cannot be removed."""
+    return Watch()
+
+
 def touch(contents: Contents) -> None:
     """Use every array; each must lie within the bytes of which it is a view."""
     assert all(isinstance(name, str) for name in (*contents.parameters, *contents.attributes, *contents.extras))
@@ -193,7 +200,7 @@ def process_memory(field: str, reset_peak: bool = False) -> int:
         return 0
 
 
-def attempt(reader: Reader, path: Path, number: int, watch: Watch) -> tuple[str, str]:
+def attempt(reader: Reader, path: Path, number: int) -> tuple[str, str]:
     """The outcome and, where it is a failure, the reason."""
     outcomes = []
     size = path.stat().st_size
@@ -202,22 +209,22 @@ def attempt(reader: Reader, path: Path, number: int, watch: Watch) -> tuple[str,
         classes = 0
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        watch.path = os.fspath(path)
+        watch().path = os.fspath(path)
         try:
             classes = way() or 0
             outcomes.append("accepted")
         except CheckpointError as error:
-            if watch.path is None:
+            if watch().path is None:
                 return "failed", f"an audited event was caught: {error}"
             if os.fspath(path) not in str(error):
                 return "failed", f"the file is not named: {error}"
             outcomes.append("refused")
         except BaseException as error:
-            watch.path = None
+            watch().path = None
             where = traceback.extract_tb(error.__traceback__)[-1]
             return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         finally:
-            watch.path = None
+            watch().path = None
         limit = 2 * size + CLASS_NAME * classes
         traced = tracemalloc.get_traced_memory()[1] - before
         if traced > limit + SLACK:
@@ -237,20 +244,19 @@ def attempts(name: str, folder: Path, numbers: range, seed: int) -> Iterator[tup
     files = sorted((folder / name).iterdir())
     seeds = [file.read_bytes() for file in files]
     path = folder / f"{name}.input"
-    watch = Watch()
     for module in IMPORTED_LATE:
         importlib.import_module(module)
     for number, file in enumerate(files, -len(files)):
         for way in ways(reader, file, 0):  # Fills the caches of libraries, so that the attempts do not.
             with contextlib.suppress(Exception):
                 way()
-        outcome, reason = attempt(reader, file, 0, watch)
+        outcome, reason = attempt(reader, file, 0)
         if outcome != ("refused" if HOSTILE in file.name else "accepted"):
             yield number, "failed", 0.0, f"the seed {file.name}: {outcome} {reason}"
     for number in numbers:
         path.write_bytes(mutated(name, seeds, number, seed))
         start = time.perf_counter()
-        outcome, reason = attempt(reader, path, number, watch)
+        outcome, reason = attempt(reader, path, number)
         yield number, outcome, time.perf_counter() - start, reason
 
 

@@ -55,7 +55,7 @@ def written(suffix: str, parameters: dict = PARAMETERS) -> Seeds:
         for preprocessing in (PREPARED, None):
             labels = classes_from_labels(["a", "b", "c"]) if preprocessing else ()
             write_checkpoint(path, Checkpoint(parameters, ModelSpec(NET, preprocessing, labels)))
-            yield "own", path.read_bytes()
+            yield "complete", path.read_bytes()
         FORMATS[suffix].write(path, Contents(parameters, flatten=FORMATS[suffix].FLATTEN))
         yield "bare", path.read_bytes()
 
@@ -139,12 +139,12 @@ def seeds_pth_without_torch() -> Seeds:
         data = np.ascontiguousarray(array, "<f4").tobytes()
         number = str(key).encode()
         strides = [array.size // int(np.prod(array.shape[: axis + 1])) for axis in range(array.ndim)]
-        sides, steps = (b"(" + b"".join(b"K" + bytes([n]) for n in each) + b"t" for each in (array.shape, strides))
-        place = b"(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(number) + text(b"cpu")
+        shape, steps = (b"(" + b"".join(b"K" + bytes([n]) for n in each) + b"t" for each in (array.shape, strides))
+        reference = b"(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(number) + text(b"cpu")
         declared.append((number, array.size))
         storages.append(data)
-        items += text(name.encode()) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + place + b"K%c" % array.size
-        items += b"{view}tQK\x00" + sides + steps + b"\x89ccollections\nOrderedDict\n)RtR"
+        items += text(name.encode()) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + reference + b"K%c" % array.size
+        items += b"{view}tQK\x00" + shape + steps + b"\x89ccollections\nOrderedDict\n)RtR"
     body = b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -180,18 +180,18 @@ def seeds_npz() -> Seeds:
 
 def seeds_safetensors() -> Seeds:
     yield from written(".safetensors")
-    (own,) = {data for name, data in written(".safetensors") if name == "bare"}
-    size = int.from_bytes(own[:8], "little")
-    header = json.loads(own[8 : 8 + size])
-    header["n"] = {"dtype": "I64", "shape": [2], "data_offsets": [len(own) - 8 - size, len(own) + 8 - size]}
+    bare = dict(written(".safetensors"))["bare"]
+    size = int.from_bytes(bare[:8], "little")
+    header, numbers = json.loads(bare[8 : 8 + size]), bare[8 + size :]
+    header["n"] = {"dtype": "I64", "shape": [2], "data_offsets": [len(numbers), len(numbers) + 16]}
     text = json.dumps(header).encode()
-    yield "integers", len(text).to_bytes(8, "little") + text + own[8 + size :] + bytes(16)
+    yield "integers", len(text).to_bytes(8, "little") + text + numbers + bytes(16)
     for entry in header.values():
         if entry.get("dtype") == "F32":
             entry["dtype"] = "BF16"
             entry["shape"][-1] *= 2
     text = json.dumps(header).encode()
-    yield "bfloat16", len(text).to_bytes(8, "little") + text + own[8 + size :] + bytes(16)
+    yield "bfloat16", len(text).to_bytes(8, "little") + text + numbers + bytes(16)
 
 
 def replaced(file: h5py.File, **options: object) -> None:
@@ -252,9 +252,9 @@ def seeds_h5() -> Seeds:
             )
             nested.save_weights(path)
             yield "nested", path.read_bytes()
-        (own,) = {data for name, data in written(".weights.h5") if name == "bare"}
+        bare = dict(written(".weights.h5"))["bare"]
         for name, change in STRANGE_H5.items():
-            path.write_bytes(own)
+            path.write_bytes(bare)
             with h5py.File(path, "r+") as file:
                 change(file)
             yield name, path.read_bytes()

@@ -13,9 +13,10 @@ def assert_equal(read: dict, expected: dict = PARAMETERS) -> None:
     """The same layers in float32, every array equal to the bit."""
     assert set(read) == set(expected)
     for name, arrays in expected.items():
-        for have, want in zip(read[name], arrays, strict=True):
-            assert have.dtype == np.float32 and have.shape == want.shape
-            np.testing.assert_array_equal(np.ascontiguousarray(have).view("u4"), np.ascontiguousarray(want).view("u4"))
+        for array, reference in zip(read[name], arrays, strict=True):
+            assert array.dtype == np.float32 and array.shape == reference.shape
+            bits = (np.ascontiguousarray(numbers).view("u4") for numbers in (array, reference))
+            np.testing.assert_array_equal(*bits)
 
 
 def few_values(parameters: dict) -> dict:

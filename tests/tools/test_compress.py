@@ -1,4 +1,4 @@
-"""Pruning and clustering: what is kept, what is lost, and what the layout takes."""
+"""Pruning and clustering: the remaining weights, the change of the outputs, and the size of the file."""
 
 import dataclasses
 
@@ -20,50 +20,50 @@ KERNEL = np.random.default_rng(0).standard_t(4, (5, 5, 6, 32)).astype("f4")
 @pytest.mark.parametrize("energy", [0.5, 0.9, 0.999, 1.0])
 def test_the_largest_weights_hold_the_energy(energy):
     pruned = prune(KERNEL, energy)
-    kept = pruned != 0
-    np.testing.assert_array_equal(pruned[kept], KERNEL[kept])
-    assert np.abs(KERNEL[~kept]).max(initial=0) < np.abs(KERNEL[kept]).min()
+    remaining = pruned != 0
+    np.testing.assert_array_equal(pruned[remaining], KERNEL[remaining])
+    assert np.abs(KERNEL[~remaining]).max(initial=0) < np.abs(KERNEL[remaining]).min()
     total = np.square(KERNEL, dtype=np.float64).sum()
-    held = np.square(pruned, dtype=np.float64).sum()
-    smallest = np.square(np.abs(KERNEL[kept]).min(), dtype=np.float64)
-    assert held >= energy * total * (1 - 1e-12) > held - smallest  # And no fewer weights would.
+    energy_left = np.square(pruned, dtype=np.float64).sum()
+    smallest = np.square(np.abs(KERNEL[remaining]).min(), dtype=np.float64)
+    assert energy_left >= energy * total * (1 - 1e-12) > energy_left - smallest  # Fewer weights do not suffice.
 
 
 def test_clusters_are_those_of_plain_k_means():
-    few = cluster(KERNEL, 15)
+    clustered = cluster(KERNEL, 15)
     weights = KERNEL.reshape(-1).astype(np.float64)
     values = np.linspace(weights.min(), weights.max(), 15)
     for _ in range(ROUNDS):
         nearest = np.abs(weights[:, None] - values).argmin(axis=1)
         values = np.array([weights[nearest == i].mean() if (nearest == i).any() else values[i] for i in range(15)])
     nearest = np.abs(weights[:, None] - values).argmin(axis=1)
-    np.testing.assert_allclose(few.reshape(-1), values[nearest], rtol=1e-6)
-    assert len(np.unique(few)) <= 15
+    np.testing.assert_allclose(clustered.reshape(-1), values[nearest], rtol=1e-6)
+    assert len(np.unique(clustered)) <= 15
 
 
-def test_what_is_few_already_stays_as_it_is():
+def test_kernels_of_few_values_are_unchanged():
     for kernel in (np.zeros((3, 4), "f4"), np.eye(5, dtype="f4"), np.sign(KERNEL)):
         np.testing.assert_array_equal(cluster(prune(kernel, 1), 15), kernel)
     zeros = cluster(prune(KERNEL, 0.5), 15) == 0
     np.testing.assert_array_equal(zeros, prune(KERNEL, 0.5) == 0)
 
 
-def test_the_file_holds_what_is_said(tmp_path):
+def test_the_report_describes_the_file(tmp_path):
     parameters = random_parameters(NET)
     unnamed = dataclasses.replace(NET, name="small")  # Without a known name, without known preprocessing.
     write_checkpoint(tmp_path / "net.npz", Checkpoint(parameters, ModelSpec(unnamed, None, numbered_classes(10))))
-    found = compress(tmp_path / "net.npz", tmp_path / "net.net")
-    again = read_checkpoint(found.output, NET)
-    assert found.after == found.output.stat().st_size < 0.4 * found.before
-    assert found.before == (tmp_path / "net.npz").stat().st_size
-    for row, (name, (kernel, bias)) in zip(found.kernels, again.parameters.items(), strict=True):
+    compression = compress(tmp_path / "net.npz", tmp_path / "net.net")
+    again = read_checkpoint(compression.output, NET)
+    assert compression.after == compression.output.stat().st_size < 0.4 * compression.before
+    assert compression.before == (tmp_path / "net.npz").stat().st_size
+    for row, (name, (kernel, bias)) in zip(compression.kernels, again.parameters.items(), strict=True):
         original, same = parameters[name]
         np.testing.assert_array_equal(bias, same)
         assert (row.layer, row.weights) == (name, original.size)
         assert row.kept == np.count_nonzero(kernel) / kernel.size
         assert row.values == len(np.unique(kernel[kernel != 0])) <= (255 if kernel.ndim == 4 else 15)
         assert row.error == pytest.approx(np.linalg.norm(kernel - original) / np.linalg.norm(original))
-    assert len(compression_table(found).splitlines()) == 12
+    assert len(compression_table(compression).splitlines()) == 12
 
 
 def test_wrong_arguments(tmp_path):
@@ -76,13 +76,13 @@ def test_wrong_arguments(tmp_path):
         compress("cifar10", tmp_path / "x.net", pictures=[tmp_path / "bad.jpg"])
 
 
-def test_what_the_outputs_lost(tmp_path, photo):
+def test_the_change_of_the_outputs(tmp_path, photo):
     loss = compress("cifar10", tmp_path / "x.net", pictures=[photo, tmp_path / "none.jpg"]).loss
     assert (loss.pictures, loss.changed) == (1, 0) and 0 < loss.largest < 0.2
     with pytest.raises(FileExistsError):
         compress("cifar10", tmp_path / "x.net")
-    little = compress("cifar10", tmp_path / "x.net", 0.5, [photo], overwrite=True)
-    assert little.loss.largest > 0.2
+    strong = compress("cifar10", tmp_path / "x.net", 0.5, [photo], overwrite=True)
+    assert strong.loss.largest > 0.2
     noise = compress("cifar10", tmp_path / "y.net")
     assert noise.loss.pictures == 32 and "pictures of noise" in compression_table(noise)
 

@@ -106,7 +106,7 @@ def read_checkpoint(
 
 
 def read_spec(path: str | os.PathLike) -> ModelSpec:
-    """Read the spec of a file. The weights of a `.weights.h5` that states the whole spec are not read."""
+    """Read the spec of a file. The weights of a `.weights.h5` that states the complete spec are not read."""
     path = Path(path)
     if keras_h5.recognises(path):
         contents = keras_h5.read(path)
@@ -119,7 +119,7 @@ def read_spec(path: str | os.PathLike) -> ModelSpec:
 
 
 def output_stem(path: Path) -> str:
-    """Return the name for an output made of a file: without the suffix; for RUN/model.weights.h5 the name of RUN."""
+    """Return the stem of an output's name: that of the file, or the name of RUN for RUN/model.weights.h5."""
     suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), path.suffix)
     name = path.name.removesuffix(suffix)
     return path.absolute().parent.name if name == "model" else name

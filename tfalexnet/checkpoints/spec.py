@@ -67,7 +67,7 @@ class ModelSpec:
 
         Args:
             fields: the JSON.
-            architecture: used in place of the one that the JSON states.
+            architecture: used instead of the one that the JSON states.
 
         Raises:
             ValueError, TypeError, KeyError, AttributeError, OverflowError: the JSON is not that of a spec.

@@ -79,7 +79,7 @@ def label(
     sources = _as_list(sources)
     files = [file for file in expand_sources(sources) if not _is_one_of((output, part), file)]
     if not files:
-        raise ValueError(f"Expected pictures beside the output. Received: {output} alone")
+        raise ValueError(f"Expected pictures beside the output. Received: only {output}")
     network = load_network(find_weights(weights), precision=precision)
     classes = network.spec.classes
     top = min(top, len(classes))

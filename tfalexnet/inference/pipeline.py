@@ -111,5 +111,5 @@ def _check_finite(network: Network, picture: Picture, outputs: Outputs) -> None:
             name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "a picture"
             raise CheckpointError(
                 f"{network.path}: expected finite numbers; its network answers {name} with NaN or infinity in "
-                f"{layer}. Look into the training that made it."
+                f"{layer}. Check how these weights were trained or converted."
             )

@@ -72,14 +72,14 @@ class Journal:
         Raises:
             ValueError: the file does not hold as many.
         """
-        found = 0
+        count = 0
         with self.path.open("rb") as file:
             file.readline()
-            for found, (entry, _) in enumerate(self._complete_entries(file), 1):  # noqa: B007, used below.
+            for count, (entry, _) in enumerate(self._complete_entries(file), 1):  # noqa: B007, used below.
                 yield entry
-        if found < self.count:
+        if count < self.count:
             raise ValueError(
-                f"{self.path}: expected {self.count} entries; received {found}. Another process writes to it too."
+                f"{self.path}: expected {self.count} entries; received {count}. Another process writes to it too."
             )
 
     def record(

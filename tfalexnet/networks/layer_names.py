@@ -21,6 +21,12 @@ TORCHVISION_OUTPUTS = {
     **{f"classifier.{index}": output for index, output in _CLASSIFIER.items()},
     "classifier": "fc8",
 }
+# The modules that have weights.
+TORCHVISION_LAYERS = {
+    module: output.removesuffix(PRE_ACTIVATION)
+    for module, output in TORCHVISION_OUTPUTS.items()
+    if output.endswith(PRE_ACTIVATION) or module == "classifier.6"
+}
 
 
 def resolve_layer(net: Architecture, layer: str) -> str:

@@ -15,14 +15,7 @@ from tfalexnet.runtimes.cpu import available_cores
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("ai_edge_litert",)
-MAGIC = b"TFL3"  # At byte 4, the file identifier of a FlatBuffer.
 MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
-
-
-def recognises(path: Path) -> bool:
-    """Return whether the file is a network for LiteRT."""
-    with path.open("rb") as file:
-        return file.read(8)[4:] == MAGIC
 
 
 def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = True) -> Loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import threading
 from pathlib import Path
@@ -17,15 +16,8 @@ from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("openvino",)
-START = re.compile(rb"<\?xml[^<]*<net\s")
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
 TELEMETRY = "openvino_telemetry"
-
-
-def recognises(path: Path) -> bool:
-    """Return whether the file is a network for OpenVINO."""
-    with path.open("rb") as file:
-        return START.match(file.read(256)) is not None
 
 
 def load(

@@ -22,11 +22,6 @@ from tfalexnet.runtimes.network import ALIGNMENT, Loaded
 PACKAGES = ("tensorflow", "keras")
 
 
-def recognises(_: Path) -> bool:
-    """Return True: this engine reads checkpoints of every format, and names what is none."""
-    return True
-
-
 def load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = True
 ) -> Loaded:

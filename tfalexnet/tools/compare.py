@@ -6,29 +6,26 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.hub.registry import REGISTRY
-from tfalexnet.images.classes import Class
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Layer
-from tfalexnet.tools.layouts import LAYOUTS
+from tfalexnet.tools.mistakes import LAYOUTS
 
 Shape = tuple[int, ...]
-Status = Literal["same", "changed", "moved", "only in A", "only in B"]
 
-# Kernels that differ by less are the same ones, rounded: bfloat16 keeps 8 bits, 2⁻⁸ = .004.
-ROUNDED = 1e-2
-
-INITIAL = ("kernel_init", "bias_init")  # What a checkpoint has left behind.
+ROUNDING = 1e-2  # Kernels whose relative distance is smaller differ by rounding only: bfloat16 has 8 bits, 2⁻⁸ = .004.
+INITIAL = ("kernel_init", "bias_init")  # Fields of rows that have no effect on weights from a file.
 
 
 @dataclass(frozen=True)
@@ -36,38 +33,38 @@ class LayerDifference:
     """One layer of two networks.
 
     Attributes:
-        layer: its name; "input" is what enters the first one.
-        status: "moved" is a layer of both that stands elsewhere in the other, once for each place.
-        outputs: what leaves it in A and in B, (height, width, channels); None where it is not.
-        parameters: how many it holds in A and in B; None where it is not.
-        fields: what its rows say differently, {field: (in A, in B)}.
+        layer: its name; "input" is the input of the first layer.
+        status: "moved" is a layer of both networks in another position; it has a row for each position.
+        outputs: shapes of its output in A and in B, (height, width, channels); None where it is absent.
+        parameters: how many it has in A and in B; None where it is absent or has none.
+        fields: fields of its rows that differ, {field: (in A, in B)}.
     """
 
     layer: str
-    status: Status
+    status: Literal["same", "changed", "moved", "only in A", "only in B"]
     outputs: tuple[Shape | None, Shape | None]
     parameters: tuple[int | None, int | None]
     fields: dict[str, tuple[Any, Any]]
 
     def __str__(self) -> str:
-        place = "" if self.status != "moved" else ": here in A" if self.outputs[0] else ": here in B"
+        position = "" if self.status != "moved" else ": here in A" if self.outputs[0] else ": here in B"
         fields = ", ".join(f"{name} {_text(a)} → {_text(b)}" for name, (a, b) in self.fields.items())
-        return f"{self.status}{place}{f': {fields}' if fields else ''}"
+        return f"{self.status}{position}{f': {fields}' if fields else ''}"
 
 
 @dataclass(frozen=True)
 class ArrayDifference:
-    """One kernel or bias of two checkpoints; numbers are None where there is nothing to compare.
+    """One kernel or bias of two checkpoints; numbers are None where the shapes differ.
 
     Attributes:
         layer: its name.
         part: "kernel" or "bias".
-        shapes: in A and in B; None where it is not.
-        identical: to the bit.
+        shapes: in A and in B; None where it is absent.
+        identical: whether all bits are equal.
         largest: max |A − B|.
         relative: ‖A − B‖ / ‖A‖; infinite where A is zero and B is not.
         cosine: A·B / (‖A‖ ‖B‖); None where one of them is zero.
-        hint: the layout of LAYOUTS in which B's kernel is A's, where that is another one.
+        hint: the layout of `LAYOUTS` in which B's kernel equals A's, None if there is none.
     """
 
     layer: str
@@ -86,18 +83,18 @@ class ArrayDifference:
         if a != b:
             return "another shape"
         if self.hint:
-            return f"is A's with {self.hint}"
+            return f"equals A with {self.hint}"
         return "identical" if self.identical else "differs"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two networks, or two checkpoints, have in common.
+    """The comparison of two networks, or of two checkpoints.
 
     Attributes:
-        names: what A and B are.
+        names: of A and B.
         rows: their layers, or the arrays of their layers, in the order of the network.
-        differences: what else differs, each a sentence.
+        differences: of checkpoints: differences of network, preprocessing and classes, each a sentence.
         notes: what was guessed, renamed or left out in reading, each a sentence.
         same: whether nothing differs.
     """
@@ -118,123 +115,106 @@ def diff(
     """Compare two architectures, or two checkpoints in any formats, layer by layer.
 
     Args:
-        a: a name of `tfalexnet.ARCHITECTURES` or a table; or a file, or a known name of weights.
+        a: a name in `tfalexnet.ARCHITECTURES` or a table; or a file, or the name of published weights.
         b: another of the same kind.
-        architecture: the network of both checkpoints; see `checkpoints.read`.
-        weights: two names that mean both an architecture and weights mean the weights.
+        architecture: the network of both checkpoints; see `checkpoints.checkpoint.read_checkpoint`.
+        weights: read two names as weights that are names of architectures too.
 
     Raises:
         ValueError: one is an architecture, the other a checkpoint.
-        CheckpointError: a file is no checkpoint, or does not fit its network.
-        WeightsNotFoundError, OSError: a file cannot be found or read.
+        CheckpointError: a file is not a checkpoint, or does not match its network.
+        WeightsNotFoundError, OSError: a file does not exist or cannot be read.
     """
     if not weights and all(isinstance(side, Architecture) or side in ARCHITECTURES for side in (a, b)):
-        return _architectures(get_architecture(a), get_architecture(b))
+        first, second = get_architecture(a), get_architecture(b)
+        rows = tuple(_compare_layers(first, second))
+        return Comparison((first.name, second.name), rows, (), (), all(row.status == "same" for row in rows))
     for side in (a, b):
         if isinstance(side, Architecture) or (side in ARCHITECTURES and side not in REGISTRY):
             raise ValueError(
                 "Expected two architectures, or two checkpoints (files or names of weights). "
-                f"Received: {getattr(side, 'name', side)}, of which there is an architecture alone."
+                f"Received: {getattr(side, 'name', side)}, which is an architecture only."
             )
     first, second = (read_checkpoint(find_weights(side), architecture) for side in (a, b))
-    return _checkpoints(os.fspath(a), os.fspath(b), first, second)
+    rows = tuple(_compare_arrays(first, second))
+    differences = tuple(_compare_specs(first.spec, second.spec))
+    same = all(row.identical for row in rows) and not differences
+    return Comparison((os.fspath(a), os.fspath(b)), rows, differences, (*first.notes, *second.notes), same)
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """The comparison as lines of text."""
+    """Return the comparison as lines of text."""
     rows = comparison.rows
-    lines = [f"{side}: {name}" for side, name in zip("AB", comparison.names, strict=True)]
-    lines += ["", _arrays_table(rows) if isinstance(rows[0], ArrayDifference) else _layers_table(rows)]
-    lines += ["" for _ in comparison.differences[:1]] + list(comparison.differences)
-    lines += ["" for _ in comparison.notes[:1]] + [f"Note: {note}" for note in comparison.notes]
-    return "\n".join([*lines, "", "Nothing differs." if comparison.same else "They differ."])
+    parts = [
+        "\n".join(f"{side}: {name}" for side, name in zip("AB", comparison.names, strict=True)),
+        _arrays_table(rows) if isinstance(rows[0], ArrayDifference) else _layers_table(rows),
+        "\n".join(comparison.differences),
+        "\n".join(f"Note: {note}" for note in comparison.notes),
+        "Nothing differs." if comparison.same else "They differ.",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _architectures(a: Architecture, b: Architecture) -> Comparison:
-    rows = tuple(_layers(a, b))
-    return Comparison((a.name, b.name), rows, (), (), all(row.status == "same" for row in rows))
-
-
-def _layers(a: Architecture, b: Architecture, ignored: tuple[str, ...] = ()) -> Iterator[LayerDifference]:
-    """The layers of A and B in an order that serves both."""
-    yield LayerDifference(
-        "input",
-        "same" if a.input_shape == b.input_shape else "changed",
-        (a.input_shape, b.input_shape),
-        (None, None),
-        {},
-    )
-    sides = [({row.name: row for row in net.layers}, net.output_shapes(), net.parameter_shapes()) for net in (a, b)]
-    (rows_a, *_), (rows_b, *_) = sides
-    for name, here in _merged(list(rows_a), list(rows_b)):
+def _compare_layers(a: Architecture, b: Architecture, ignored: tuple[str, ...] = ()) -> Iterator[LayerDifference]:
+    """Yield the layers of both networks, merged in their order."""
+    shapes = a.input_shape, b.input_shape
+    yield LayerDifference("input", "same" if shapes[0] == shapes[1] else "changed", shapes, (None, None), {})
+    sides = _described_layers(a), _described_layers(b)
+    for name, present in _merge(*sides):
+        shown = (side[name] if here else (None,) * 3 for side, here in zip(sides, present, strict=True))
+        _, outputs, parameters = zip(*shown, strict=True)
         fields = {}
-        if name in rows_a and name in rows_b:
-            fields = _fields(rows_a[name], rows_b[name], ignored)
-            status = "moved" if not all(here) else "changed" if fields else "same"
+        if name in sides[0] and name in sides[1]:
+            fields = _changed_fields(sides[0][name][0], sides[1][name][0], ignored)
+            status = "moved" if not all(present) else "changed" if fields else "same"
         else:
-            status = "only in A" if here[0] else "only in B"
-        outputs, parameters = (
-            tuple(found if there else None for found, there in zip(pair, here, strict=True))
-            for pair in (
-                [outputs.get(name) for _, outputs, _ in sides],
-                [_size(shapes.get(name)) for _, _, shapes in sides],
-            )
-        )
+            status = "only in A" if present[0] else "only in B"
         yield LayerDifference(name, status, outputs, parameters, fields)
 
 
-def _merged(a: list[str], b: list[str]) -> Iterator[tuple[str, tuple[bool, bool]]]:
-    """Names of both lists, each where it stands in A, in B, or in both."""
-    for _, a_start, a_stop, b_start, b_stop in difflib.SequenceMatcher(None, a, b, False).get_opcodes():
-        if a[a_start:a_stop] == b[b_start:b_stop]:
-            yield from ((name, (True, True)) for name in a[a_start:a_stop])
-        else:
-            yield from ((name, (True, False)) for name in a[a_start:a_stop])
+def _described_layers(net: Architecture) -> dict[str, tuple[Layer, Shape, int | None]]:
+    """Return the row, the shape of the output and the number of parameters of each layer."""
+    outputs, shapes = net.output_shapes(), net.parameter_shapes()
+    return {
+        row.name: (row, outputs[row.name], sum(map(math.prod, shapes.get(row.name, ()))) or None) for row in net.layers
+    }
+
+
+def _merge(a: Iterable[str], b: Iterable[str]) -> Iterator[tuple[str, tuple[bool, bool]]]:
+    """Yield the names of both lists in order, and whether A, B or both have the name in this position."""
+    a, b = list(a), list(b)
+    for tag, a_start, a_stop, b_start, b_stop in difflib.SequenceMatcher(None, a, b, False).get_opcodes():
+        yield from ((name, (True, tag == "equal")) for name in a[a_start:a_stop])
+        if tag != "equal":
             yield from ((name, (False, True)) for name in b[b_start:b_stop])
 
 
-def _fields(a: Layer, b: Layer, ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """What two rows of one name say differently."""
+def _changed_fields(a: Layer, b: Layer, ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two rows of one name differ."""
     if type(a) is not type(b):
         return {"kind": (type(a).__name__, type(b).__name__)}
     names = [field.name for field in dataclasses.fields(a) if field.name not in ignored]
     pairs = {name: (getattr(a, name), getattr(b, name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
 
 
-def _size(shapes: tuple[Shape, Shape] | None) -> int | None:
-    return None if shapes is None else sum(math.prod(shape) for shape in shapes)
-
-
-def _checkpoints(name_a: str, name_b: str, a: Checkpoint, b: Checkpoint) -> Comparison:
-    rows = tuple(_arrays(a, b))
-    differences = (
-        *_networks_differ(a.spec.architecture, b.spec.architecture),
-        *_preprocessings_differ(a.spec.preprocessing, b.spec.preprocessing),
-        *_classes_differ(a.spec.classes, b.spec.classes),
-    )
-    same = all(row.identical for row in rows) and not differences
-    return Comparison((name_a, name_b), rows, differences, (*a.notes, *b.notes), same)
-
-
-def _arrays(a: Checkpoint, b: Checkpoint) -> Iterator[ArrayDifference]:
-    for name, _ in dict(_merged(list(a.parameters), list(b.parameters))).items():
-        empty = (None, None)
-        pairs = zip(a.parameters.get(name, empty), b.parameters.get(name, empty), strict=True)
+def _compare_arrays(a: Checkpoint, b: Checkpoint) -> Iterator[ArrayDifference]:
+    for name in dict(_merge(a.parameters, b.parameters)):
+        pairs = zip(*(side.parameters.get(name, (None, None)) for side in (a, b)), strict=True)
         for part, (x, y) in zip(("kernel", "bias"), pairs, strict=True):
             shapes = tuple(None if array is None else array.shape for array in (x, y))
             if shapes[0] != shapes[1]:
                 yield ArrayDifference(name, part, shapes)
-            elif np.array_equal(x.view(np.uint32), y.view(np.uint32)):  # As bits: −0 is not 0.
-                yield ArrayDifference(name, part, shapes, True, 0.0, 0.0, 1.0 if x.any() else None)
-            else:
-                largest, relative, cosine = _distance(x, y)
-                hint = _layout(x, y, name, b.spec.architecture) if part == "kernel" and relative > ROUNDED else None
-                yield ArrayDifference(name, part, shapes, False, largest, relative, cosine, hint)
+                continue
+            identical = np.array_equal(x.view(np.uint32), y.view(np.uint32))  # As bits: −0 is not 0.
+            distance = _distance(x, y)
+            may_be_reordered = part == "kernel" and distance[1] > ROUNDING
+            hint = _matching_layout(x, y, name, b.spec.architecture) if may_be_reordered else None
+            yield ArrayDifference(name, part, shapes, identical, *distance, hint)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float | None]:
-    """Largest |a − b|, ‖a − b‖ / ‖a‖, cosine; a row at a time, since fc6 in float64 takes a gigabyte."""
+    """Return max |a − b|, ‖a − b‖ / ‖a‖ and the cosine, computed by rows: fc6 in float64 would take a gigabyte."""
     largest, dd, aa, bb, ab = 0.0, 0.0, 0.0, 0.0, 0.0
     for x, y in zip(a, b, strict=True):
         x, y = (np.asarray(row, np.float64).ravel() for row in (x, y))
@@ -245,73 +225,66 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float | None]
     return largest, relative, float(ab / math.sqrt(aa * bb)) if aa and bb else None
 
 
-def _layout(a: np.ndarray, b: np.ndarray, layer: str, net: Architecture) -> str | None:
-    """The layout in which b is a, but for rounding."""
+def _matching_layout(a: np.ndarray, b: np.ndarray, layer: str, net: Architecture) -> str | None:
+    """Return the layout in which b equals a up to rounding."""
     row = next(row for row in net.weighted if row.name == layer)
-    for name, relaid in LAYOUTS.items():
-        other = relaid(b, row, net)
-        if other is not b and _distance(a, other)[1] <= ROUNDED:
+    for name, layout in LAYOUTS.items():
+        other = layout(b, row, net)
+        if other is not b and _distance(a, other)[1] <= ROUNDING:
             return name
     return None
 
 
-def _networks_differ(a: Architecture, b: Architecture) -> Iterator[str]:
-    changed = [row for row in _layers(a, b, INITIAL) if row.status != "same"]
+def _compare_specs(a: ModelSpec, b: ModelSpec) -> Iterator[str]:
+    """Yield a sentence for each difference of networks, preprocessing and classes."""
+    nets = a.architecture, b.architecture
+    changed = "; ".join(f"{row.layer} {row}" for row in _compare_layers(*nets, INITIAL) if row.status != "same")
     if changed:
-        yield f"Networks: {a.name} in A, {b.name} in B: " + "; ".join(f"{row.layer} {row}" for row in changed)
-
-
-def _preprocessings_differ(a: Preprocessing | None, b: Preprocessing | None) -> Iterator[str]:
-    if a is None or b is None:
-        if a is not b:
-            yield f"Preprocessing: {'A' if a is None else 'B'} does not say, {'B' if a is None else 'A'} does."
+        yield f"Networks: {nets[0].name} in A, {nets[1].name} in B: {changed}"
+    if a.preprocessing is not None and b.preprocessing is not None:
+        for field in dataclasses.fields(Preprocessing):
+            x, y = getattr(a.preprocessing, field.name), getattr(b.preprocessing, field.name)
+            # Files store a mean as float32.
+            if x != y if isinstance(x, str) else not np.array_equal(np.float32(x), np.float32(y)):
+                yield f"Preprocessing: {field.name} {_text(x)} in A, {_text(y)} in B."
+    elif a.preprocessing is not b.preprocessing:
+        yield f"Preprocessing: unknown in {'A' if a.preprocessing is None else 'B'} only."
+    if len(a.classes) != len(b.classes):
+        yield f"Classes: {len(a.classes) or 'none'} in A, {len(b.classes) or 'none'} in B."
         return
-    for field in dataclasses.fields(Preprocessing):
-        x, y = (getattr(process, field.name) for process in (a, b))
-        # Files keep a mean as float32.
-        if x != y if isinstance(x, str) else not np.array_equal(np.float32(x), np.float32(y)):
-            yield f"Preprocessing: {field.name} {_text(x)} in A, {_text(y)} in B."
-
-
-def _classes_differ(a: tuple[Class, ...], b: tuple[Class, ...]) -> Iterator[str]:
-    if len(a) != len(b):
-        yield f"Classes: {len(a) or 'none'} in A, {len(b) or 'none'} in B."
-        return
-    pairs = [(x.label, y.label) for x, y in zip(a, b, strict=True)]
-    unlike = [index for index, (x, y) in enumerate(pairs) if x != y]
-    if unlike:
-        x, y = pairs[unlike[0]]
-        yield f"Classes: {len(unlike)} of {len(a)} have other names; {unlike[0]} is {x!r} in A, {y!r} in B."
+    labels = [(x.label, y.label) for x, y in zip(a.classes, b.classes, strict=True)]
+    others = [index for index, (x, y) in enumerate(labels) if x != y]
+    if others:
+        x, y = labels[others[0]]
+        yield f"Classes: {len(others)} of {len(labels)} have other names; {others[0]} is {x!r} in A, {y!r} in B."
 
 
 def _layers_table(rows: tuple[LayerDifference, ...]) -> str:
     lines = [("layer", "output in A", "in B", "parameters in A", "in B", "")]
     for row in rows:
         counts = [f"{count:,}" if count else "" for count in row.parameters]
-        lines.append((row.layer, *map(_sides, row.outputs), *counts, str(row)))
-    totals = [sum(row.parameters[side] or 0 for row in rows) for side in (0, 1)]
-    lines.append(("total", "", "", *(f"{total:,}" for total in totals), ""))
-    return format_table(lines, right=(3, 4))
+        lines.append((row.layer, *map(_shape_text, row.outputs), *counts, str(row)))
+    totals = [f"{sum(row.parameters[side] or 0 for row in rows):,}" for side in (0, 1)]
+    return format_table([*lines, ("total", "", "", *totals, "")], right=(3, 4))
 
 
 def _arrays_table(rows: tuple[ArrayDifference, ...]) -> str:
     lines = [("layer", "", "shape in A", "in B", "max |A−B|", "‖A−B‖/‖A‖", "cosine", "")]
     for row in rows:
-        numbers = [
-            "" if number is None else f"{number:{form}}"
-            for number, form in ((row.largest, ".3g"), (row.relative, ".3g"), (row.cosine, ".6f"))
-        ]
-        lines.append((row.layer, row.part, *map(_sides, row.shapes), *numbers, str(row)))
+        numbers = zip((row.largest, row.relative, row.cosine), (".3g", ".3g", ".6f"), strict=True)
+        texts = ["" if number is None else f"{number:{form}}" for number, form in numbers]
+        lines.append((row.layer, row.part, *map(_shape_text, row.shapes), *texts, str(row)))
     return format_table(lines, right=(4, 5, 6))
 
 
-def _sides(shape: Shape | None) -> str:
+def _shape_text(shape: Shape | None) -> str:
     if shape is None:
         return "–"
     return "×".join(map(str, shape[2:] if len(shape) == 3 and shape[:2] == (1, 1) else shape))
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"a picture of {_sides(value.shape)}" if value.ndim == 3 else ", ".join(f"{x:.6g}" for x in value)
-    return ", ".join(f"{x:.6g}" for x in value) if isinstance(value, tuple) else str(value)
+    """Return the value of a field; numbers of a mean or a deviation have six digits."""
+    if np.ndim(value) == 3:
+        return f"a picture of {_shape_text(value.shape)}"
+    return ", ".join(f"{x:.6g}" for x in value) if isinstance(value, tuple | np.ndarray) else str(value)

@@ -11,8 +11,6 @@ from support import fuzz_readers
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.formats import Contents
 
-WATCH = fuzz_readers.Watch()
-
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory):
@@ -81,5 +79,5 @@ def test_the_fuzz_test_detects_a_broken_reader(reason, tmp_path, monkeypatch):
     path = tmp_path / "x"
     path.write_bytes(b"x")
     monkeypatch.setattr(fuzz_readers.Reader, "read", lambda _, path: BROKEN[reason](path))
-    outcome, message = fuzz_readers.attempt(fuzz_readers.READERS["npy"], path, 1, WATCH)
+    outcome, message = fuzz_readers.attempt(fuzz_readers.READERS["npy"], path, 1)
     assert outcome == "failed" and reason in message

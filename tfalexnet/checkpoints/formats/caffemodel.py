@@ -119,11 +119,11 @@ def _layer(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[str, str,
 def _array(blob: np.ndarray, rank: int) -> np.ndarray:
     """Return the numbers of a blob in its shape, without the leading dimensions of 1 that the layout of 2014 adds."""
     legacy, shape, parts = {}, None, []
-    for number, value in _fields(blob, MAX_BLOB_FIELDS):
+    for number, value in _fields(blob, in_blob=True):
         if isinstance(value, int):
             legacy[number] = value
         elif number == SHAPE:
-            fields = _fields(value, MAX_BLOB_FIELDS)
+            fields = _fields(value, in_blob=True)
             shape = [size for inner, sizes in fields if inner == 1 for size in _dimensions(sizes)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
@@ -150,8 +150,12 @@ def _dimensions(value: int | np.ndarray) -> list[int]:
     return sizes
 
 
-def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int, int | np.ndarray]]:
-    """Yield number and value of each field: an integer, bytes, or the numbers of a run (see `RUNS`)."""
+def _fields(message: np.ndarray, in_blob: bool = False) -> Iterator[tuple[int, int | np.ndarray]]:
+    """Yield number and value of each field: an integer, bytes, or in a blob the numbers of a run (see `RUNS`).
+
+    Each run costs a pass over the rest of the message, so that a blob has few fields.
+    """
+    limit = MAX_BLOB_FIELDS if in_blob else MAX_FIELDS
     position = count = 0
     while position < len(message):
         count += 1
@@ -172,7 +176,7 @@ def _fields(message: np.ndarray, limit: int = MAX_FIELDS) -> Iterator[tuple[int,
         left = len(message) - position
         if size > left:
             raise CheckpointError(f"truncated: a field has {size} bytes, {left} are left. Get the file again")
-        if key in RUNS:
+        if in_blob and key in RUNS:
             value = _run(message[start:], RUNS[key])
             position = start + value.size * (1 + size)
         else:

@@ -105,6 +105,7 @@ def attributes(path: str | os.PathLike) -> dict[str, str | int]:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Open the file after a check of its heaps."""
     with reading(path, "weights of Keras 3"):
         _check_heaps(map_file(path))
         with h5py.File(path, "r") as file:
@@ -173,7 +174,7 @@ def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
     """Return a contiguous dataset, as Keras writes it, mapped from the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise CheckpointError(f"{group.name}/{name} lies outside the file; refused")
+        raise CheckpointError(f"{group.name}/{name} is outside the file; refused")
     if dataset.chunks is not None:  # Chunks may be compressed bombs, or require plugins.
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:
