@@ -44,7 +44,7 @@ def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[
     recipe = dataclasses.replace(training.PAPER, batch=batch)
     recipe.compile(model)
     model.optimizer.build(model.trainable_variables)
-    step, _ = make_step_functions(model, recipe, tf.distribute.get_strategy())
+    step, _ = make_step_functions(model, batch, tf.distribute.get_strategy())
     inputs, labels = tf.constant(x), tf.constant(y)
     return lambda: float(step(inputs, labels)[0])
 
@@ -117,11 +117,11 @@ def memory() -> list[float]:
     digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
     recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
     sizes = []
-    tell = RunFolder.tell
-    RunFolder.tell = lambda *_: sizes.append(resident())
+    report = RunFolder.report
+    RunFolder.report = lambda *_: sizes.append(resident())
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
         train(digits, digits, MNIST_28, recipe, Path(folder, "run"))
-    RunFolder.tell = tell
+    RunFolder.report = report
     return sizes
 
 

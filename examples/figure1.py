@@ -1,14 +1,14 @@
-"""Figure 1 of the paper: ReLU against tanh, on the way to 25 % training error on CIFAR-10.
+"""Repeat figure 1 of the paper: epochs to 25 % training error on CIFAR-10 with ReLU and with tanh.
 
     python examples/figure1.py cifar10 --output runs/figure1
 
-Both train the same net of three convolutions and a classifier (`cifar10_18pct`), one with ReLU, one with
-tanh, without regularisation of any kind: no decay, no dropout, no augmentation; momentum .9, batch 128,
-each learning rate of a list. Each net is judged by its own best one. A run that is done is not done
-again, so that the command can be interrupted; with other --epochs or another --seed it is another run.
+The same network of three convolutions and a classifier (`cifar10_18pct`) is trained with ReLU and with tanh,
+without any regularisation: no decay, no dropout, no augmentation; momentum .9, batch 128, each learning rate
+of a list. The best rate of each network counts. Complete runs are not repeated, so that the command can be
+interrupted and resumed. Runs with other --epochs or another --seed have their own logs.
 
-Half an hour on two cores. ReLU took 6.1 epochs, tanh 10.1, 1.7 times as many, where the paper has six
-times: RESULTS.md.
+It takes half an hour on two cores. ReLU took 6.1 epochs and tanh 10.1, which is 1.7 times as many; the paper
+reports six times: RESULTS.md.
 """
 
 import csv
@@ -28,18 +28,18 @@ from tfalexnet.networks.spec import Activation, Architecture, Norm
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/figure1", "The folder for the curves.")
 flags.DEFINE_list("rates", ["0.003", "0.01", "0.03", "0.1"], "Learning rates.")
-flags.DEFINE_integer("epochs", 60, "Passes through the pictures after which a net has failed.", lower_bound=1)
-flags.DEFINE_integer("seed", 2012, "Of initial weights and order.")
+flags.DEFINE_integer("epochs", 60, "Largest number of passes through the pictures.", lower_bound=1)
+flags.DEFINE_integer("seed", 2012, "Seed of initial weights and order.")
 flags.register_validator("rates", lambda rates: all(map(_positive, rates)), "Expected positive numbers.")
 
 TARGET = 0.25  # Training error of the paper's comparison.
-# Minus the mean of CIFAR-10's training pictures, of each channel.
+# The mean of CIFAR-10's training pictures in each channel is subtracted.
 PREPARED = Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=(125.3, 123.0, 113.9))
-UNIT = 64  # Grey levels that count as 1, so that one range of learning rates fits every layer.
+UNIT = 64  # Pictures are divided by it, so that one range of learning rates suits every layer.
 
 
 def table(activation: str) -> Architecture:
-    """The net with another nonlinearity and Glorot's initial weights, which suit both."""
+    """Return the network with another nonlinearity, and Glorot's initial weights, which suit both."""
     net = CIFAR10_18PCT
     changed = {}
     for row in net.layers:
@@ -54,7 +54,7 @@ def table(activation: str) -> Architecture:
 
 
 class UntilTarget(keras.callbacks.Callback):
-    """Stops at the target, and where the loss is no number any more."""
+    """Stops at the target, or when the loss is not finite."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         error = 1 - logs["accuracy"]
@@ -80,20 +80,20 @@ def _positive(text: str) -> bool:
 
 
 def log_of(activation: str, rate: str) -> Path:
-    """The file of a curve, named after all that is not the default."""
+    """Return the file of a curve; its name holds all settings that are not the default."""
     settings = {name: FLAGS[name] for name in ("epochs", "seed")}
     changed = "".join(f"_{name}{flag.value}" for name, flag in settings.items() if flag.value != flag.default)
     return Path(FLAGS.output) / f"{activation}_{float(rate):g}{changed}.csv"
 
 
 def errors(log: Path) -> list[float]:
-    """Training error by epoch, 0–1."""
+    """Return the training error by epoch, 0–1."""
     with log.open() as file:
         return [1 - float(row["accuracy"]) for row in csv.DictReader(file)]
 
 
-def reached(curve: list[float]) -> float:
-    """Epochs until the target, between two by the straight line; infinite if never."""
+def epochs_to_target(curve: list[float]) -> float:
+    """Return the number of epochs to the target, interpolated linearly; infinite if it is not reached."""
     for epoch, error in enumerate(curve):
         if error <= TARGET:
             before = curve[epoch - 1] if epoch else 0.9
@@ -102,7 +102,7 @@ def reached(curve: list[float]) -> float:
 
 
 def verdict(relu: float, tanh: float) -> str:
-    """What these numbers of epochs, infinite where the target was not reached, say."""
+    """Return the comparison of two numbers of epochs; infinity means that the target was not reached."""
     if np.isinf(relu):
         return f"ReLU does not reach {TARGET:.0%} in {FLAGS.epochs} epochs: nothing to compare with"
     if np.isinf(tanh):
@@ -145,14 +145,14 @@ def main(argv: list[str]) -> None:
                     pictures = np.stack([PREPARED(picture) for picture in training.pictures]) / UNIT
                 run(activation, float(rate), pictures, training.labels, log)
             curves[activation, rate] = errors(log)
-            after = reached(curves[activation, rate])
+            after = epochs_to_target(curves[activation, rate])
             when = f"after {after:.1f} epochs" if np.isfinite(after) else f"not in {FLAGS.epochs} epochs"
             print(f"{activation:<5} learning rate {rate:<6} {TARGET:.0%} {when}")
     best = {
-        kind: min((k for k in curves if k[0] == kind), key=lambda k: (reached(curves[k]), min(curves[k])))
+        kind: min((k for k in curves if k[0] == kind), key=lambda k: (epochs_to_target(curves[k]), min(curves[k])))
         for kind in ("relu", "tanh")
     }
-    print(verdict(*(reached(curves[best[kind]]) for kind in ("relu", "tanh"))))
+    print(verdict(*(epochs_to_target(curves[best[kind]]) for kind in ("relu", "tanh"))))
     plot(curves, best, output / "figure1.png")
 
 

@@ -1,15 +1,15 @@
-"""Train the shipped model: Krizhevsky's CIFAR-10 net of 18 % test error.
+"""Train the shipped model: Krizhevsky's CIFAR-10 network of 18 % test error.
 
     python examples/train_cifar10.py cifar10 --output runs/cifar10
 
-`cifar10` is a folder of pictures, `{train,test}/<class>/*.jpg` (or .png). Started again with the same
-command after a stop, it goes on at the last whole epoch.
+`cifar10` is a folder of pictures, `{train,test}/<class>/*.jpg` (or .png). After an interruption the same
+command resumes with the epoch after the last complete one.
 
-Result with the settings below (seed 2012), of which cifar10_curve.png is the curve: 16.91 % test error on
-10,000 pictures, single view; 14.2 % training error, shifted and mirrored. Published for this network: 18 %,
-without augmentation. 90 epochs took 32 minutes on one x86 core with bfloat16 (AMX); the pictures were
-CIFAR-10 encoded again as JPEG. Two other settings were tried: 150 epochs, shifts of 2 pixels and no weight
-decay gave 19.8 %, 90 epochs with shifts of 4 and a decay of 3e-3 gave 20.5 %.
+Result with the defaults (seed 2012; curve in cifar10_curve.png): 16.91 % test error on 10,000 pictures,
+single view; 14.2 % training error on shifted and mirrored pictures. Published for this network: 18 %,
+without augmentation. 90 epochs took 32 minutes on one x86 core with bfloat16 (AMX). The pictures were
+CIFAR-10, encoded again as JPEG. Two other settings gave larger errors: 150 epochs with shifts of 2 pixels and
+no weight decay 19.8 %, 90 epochs with shifts of 4 pixels and a decay of 3e-3 20.5 %.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import classes_from_labels
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.build import build_model
@@ -32,18 +33,18 @@ from tfalexnet.runtimes.network import load_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/cifar10", "Folder for the checkpoint, the log and the result.")
-flags.DEFINE_integer("epochs", 90, "Passes through the training pictures, the first of them a warm-up.", lower_bound=2)
-flags.DEFINE_integer("batch_size", 128, "Pictures a step.", lower_bound=1)
-flags.DEFINE_float("learning_rate", 0.05, "Rate after the warm-up; falls as a cosine.")
-flags.DEFINE_integer("seed", 2012, "Seed of weights, order and augmentation.")
-flags.DEFINE_integer("shift", 3, "Pixels that a picture may move each way.", lower_bound=0)
-flags.DEFINE_float("weight_decay", 1e-3, "Added to a kernel's gradient as a share of the kernel.")
+flags.DEFINE_integer("epochs", 90, "Passes through the training pictures; the first is a warm-up.", lower_bound=2)
+flags.DEFINE_integer("batch_size", 128, "Pictures per step.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 0.05, "Learning rate after the warm-up; it falls as a cosine.")
+flags.DEFINE_integer("seed", 2012, "Seed of initial weights, order and augmentation.")
+flags.DEFINE_integer("shift", 3, "Largest shift of a picture in each direction, in pixels.", lower_bound=0)
+flags.DEFINE_float("weight_decay", 1e-3, "Factor of the kernel that is added to its gradient.")
 
-UNIT = 64.0  # Grey levels; a power of two, so that changing units is exact.
+UNIT = 64.0  # Grey levels; a power of two, so that the conversion of units is exact.
 
 
 def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Pictures (uint8), class numbers and class names of a folder of class folders."""
+    """Return pictures (uint8), class numbers and class names of a folder of class folders."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     files = [(path, i) for i, name in enumerate(names) for path in sorted((folder / name).iterdir())]
     pictures = np.stack([keras.utils.img_to_array(keras.utils.load_img(f), dtype="uint8") for f, _ in files])
@@ -51,10 +52,10 @@ def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def training_table() -> Architecture:
-    """The published net in units of `UNIT` grey levels, where one learning rate fits every layer.
+    """Return the published network for pictures divided by `UNIT`, so that one learning rate suits every layer.
 
-    A net of ReLUs is homogeneous, so that pictures divided by UNIT, with alpha times UNIT² in the
-    normalisations, are the same function; `published_units` changes the weights back.
+    A network of ReLUs is homogeneous: with pictures divided by UNIT and alpha multiplied by UNIT² in the
+    normalisations it is the same function. `published_units` converts the weights back.
     """
     net = CIFAR10_18PCT
     changed = {}
@@ -67,7 +68,7 @@ def training_table() -> Architecture:
 
 
 def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The weights for pictures in grey levels: activations grow by UNIT, logits stay."""
+    """Return the weights for pictures in grey levels: activations are UNIT times larger, logits the same."""
     trained = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     last = CIFAR10_18PCT.classifier.name
     return {
@@ -77,7 +78,7 @@ def published_units(model: keras.Model) -> dict[str, tuple[np.ndarray, np.ndarra
 
 
 def shift_and_mirror(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Crop padded pictures to 32×32 at random and mirror half of them, each on its own."""
+    """Crop each padded picture to 32×32 at a random position, and mirror half of the pictures."""
     count = tf.shape(pictures)[0]
     pixels = tf.range(32)
 
@@ -97,7 +98,7 @@ def main(argv: list[str]) -> None:
     source, output = Path(argv[1]), Path(FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(FLAGS.seed)
-    # Weights stay in float32; products run in bfloat16, twice as fast where the processor has it.
+    # Weights stay in float32; products run in bfloat16, twice as fast on processors with bfloat16 instructions.
     keras.config.set_dtype_policy("mixed_bfloat16")
 
     pictures, labels, names = read_folder(source / "train")
@@ -145,16 +146,17 @@ def main(argv: list[str]) -> None:
 
 
 def save(model: keras.Model, mean: np.ndarray, names: list[str], output: Path) -> Path:
-    """Write the weights with all that predict needs: mean picture and class names."""
-    process = Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=mean)
-    checkpoint = Checkpoint(published_units(model), CIFAR10_18PCT, process, classes_from_labels(names))
+    """Write the weights with mean picture and class names, and return the file."""
+    preprocessing = Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=mean)
+    spec = ModelSpec(CIFAR10_18PCT, preprocessing, classes_from_labels(names))
+    checkpoint = Checkpoint(published_units(model), spec)
     file = output / "cifar10.weights.h5"
     write_checkpoint(file, checkpoint, source="examples/train_cifar10.py")
     return file
 
 
 def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
-    """The share of pictures whose best class is wrong, in float32, by the written file."""
+    """Return the top-1 error of the written file, 0–1, in float32."""
     network = load_network(file)
     inputs = network.spec.preprocessing.normalize(pictures.astype(np.float32))
     best = [network(inputs[i : i + 500])[0].argmax(axis=1) for i in range(0, len(inputs), 500)]
@@ -162,7 +164,7 @@ def test_error(file: Path, pictures: np.ndarray, labels: np.ndarray) -> float:
 
 
 def plot(log: Path, picture: Path, error: float) -> None:
-    """Training and test error by epoch."""
+    """Write the curves of training and test error by epoch."""
     try:
         import matplotlib
     except ImportError:

@@ -1,8 +1,8 @@
-"""d2l_fashion_mnist on Fashion-MNIST, with its source's gradient descent.
+"""Train d2l_fashion_mnist on Fashion-MNIST with the gradient descent of its source.
 
     python examples/train_fashion_mnist.py fashion_mnist.npz --output runs/fashion_mnist
 
-Two minutes an epoch on two cores, 12.9 % test error after eight. RESULTS.md.
+An epoch takes two minutes on two cores. 12.9 % test error after eight epochs: RESULTS.md.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""tflearn_flowers17 on 17 kinds of flowers, with its source's momentum, a tenth of its source's epochs.
+"""Train tflearn_flowers17 on 17 kinds of flowers with the momentum of its source and a tenth of its epochs.
 
     python examples/train_flowers17.py flowers17 --output runs/flowers17
 
-A quarter of a minute an epoch on two cores; 34.7 % test error after 100: RESULTS.md.
+An epoch takes fifteen seconds on two cores. 34.7 % test error after 100 epochs: RESULTS.md.
 """
 
 import sys

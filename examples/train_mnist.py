@@ -1,9 +1,9 @@
-"""mnist_28 on MNIST, with its source's Adam.
+"""Train mnist_28 on MNIST with the Adam of its source.
 
     python examples/train_mnist.py mnist --output runs/mnist
 
 DATA is `mnist`, which Keras downloads, or an .npz with x_train, y_train, x_test and y_test.
-A minute and a half an epoch on two cores. 0.7 % test error after 6 epochs (--epochs 6): RESULTS.md.
+An epoch takes a minute and a half on two cores. 0.7 % test error after 6 epochs (--epochs 6): RESULTS.md.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""The two towers of 2012 on two devices, and where each variable lives.
+"""Train the two towers of 2012 on two devices, and print the device of each variable.
 
     python examples/two_devices.py
     python examples/two_devices.py --logical_cpus
 
-The first needs two graphics cards; the second stands two logical devices of one processor in for them
-and takes 6 seconds on two cores. Each line shows a kernel's two halves: the first on the first device,
-the second on the second, fc8 whole on the first, and the same for the momentum after a training step.
+The first command requires two GPUs; the second uses two logical devices of one processor and takes 6 seconds
+on two cores. Each line shows half of a kernel: the first half is on the first device, the second half on the
+second. fc8 is undivided, on the first device. The momentum after a training step is on the same devices.
 """
 
 import keras

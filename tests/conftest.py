@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 from support import ROOT
 from support.nets import random_parameters, write_npy
+from support.weights import cifar_checkpoint
 
+from tfalexnet.checkpoints.checkpoint import write_checkpoint
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 tf.config.set_logical_device_configuration(
@@ -46,3 +48,11 @@ def npy(parameters, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "bvlc_alexnet.npy"
     write_npy(path, parameters)
     return path
+
+
+@pytest.fixture
+def weights_file(tmp_path, monkeypatch) -> Path:
+    """The file of a small network with six classes of its own, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint("net.weights.h5", cifar_checkpoint())
+    return Path("net.weights.h5")

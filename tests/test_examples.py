@@ -1,76 +1,97 @@
-"""The examples run as their first lines say."""
+"""The examples run as their first lines state."""
 
-import re
 import runpy
 import subprocess
 import sys
 
 import pytest
+from absl import app
 from support import ROOT
-from support.nets import random_parameters, write_npy
+from support.examples import run_example
+from support.nets import random_parameters, small, write_npy
 
-from tfalexnet.cli import main as __main__
+import tfalexnet
+from tfalexnet.cli import main as cli_main
 from tfalexnet.cli.train import command
-from tfalexnet.networks.catalog import BVLC_ALEXNET
+from tfalexnet.networks.catalog import ARCHITECTURES, CIFAR10_18PCT
 
 
-def example(name: str, *arguments: object, cwd) -> str:
+def run_process(name: str, *arguments: object, cwd) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "examples" / name, *arguments]
-    run = subprocess.run(command, capture_output=True, cwd=cwd, encoding="utf-8")
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return subprocess.run(command, capture_output=True, cwd=cwd, encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["cats_dogs", "fashion_mnist", "flowers17", "imagenette", "mnist"])
-def test_what_a_user_types_comes_before_what_an_example_says(name, monkeypatch):
+def test_flags_of_the_user_override_those_of_the_example(name, monkeypatch):
     parsed = []
 
     def parse():
         assert sys.argv[1] == "train"
         parsed.append(command.make_context("train", sys.argv[2:]).params)
 
-    monkeypatch.setattr(__main__, "main", parse)
+    monkeypatch.setattr(cli_main, "main", parse)
     for flags in ([], ["--epochs", "3", "--batch-size", "7", "--precision", "float32", "--architecture", "mine"]):
         monkeypatch.setattr(sys, "argv", ["train.py", "DATA", "--output", "RUN", *flags])
         runpy.run_path(str(ROOT / "examples" / f"train_{name}.py"), run_name="__main__")
-    plain, asked = parsed
-    assert plain["data"] == asked["data"] == "DATA" and plain["epochs"] != 3
-    assert (asked["epochs"], asked["batch_size"]) == (3, 7)
-    assert (asked["precision"], asked["architecture"]) == ("float32", "mine")
+    default, changed = parsed
+    assert default["data"] == changed["data"] == "DATA" and default["epochs"] != 3
+    assert (changed["epochs"], changed["batch_size"]) == (3, 7)
+    assert (changed["precision"], changed["architecture"]) == ("float32", "mine")
 
 
-@pytest.mark.parametrize(
-    "page", [path.relative_to(ROOT).as_posix() for pattern in ("*.md", "[a-z]*/*.md") for path in ROOT.glob(pattern)]
-)
-def test_what_a_page_links_to_is_there(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text("utf-8"))
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+def test_label_photo(photo, monkeypatch, capsys):
+    run_example(monkeypatch, "label_photo.py", photo)
+    assert capsys.readouterr().out.splitlines()[0].split()[-1] == "cat"
 
 
-def test_label_photo(photo, tmp_path):
-    assert example("label_photo.py", photo, cwd=tmp_path).splitlines()[0].split()[-1] == "cat"
-
-
-def test_two_devices(tmp_path):
-    lines = example("two_devices.py", "--logical_cpus", cwd=tmp_path).splitlines()
+def test_two_devices(monkeypatch, capsys):
+    build = tfalexnet.AlexNet
+    monkeypatch.setattr(tfalexnet, "AlexNet", lambda name, **options: build(small(ARCHITECTURES[name]), **options))
+    run_example(monkeypatch, "two_devices.py", "--logical_cpus")
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15
     for line in lines:
         device = f"CPU:{int('kernel_1' in line)}"
         assert f"on {device}, its momentum on {device}" in line
 
 
-def test_convert_and_check(photo, tmp_path):
-    write_npy(tmp_path / "bvlc_alexnet.npy", random_parameters(BVLC_ALEXNET))
+@pytest.mark.slow
+def test_two_devices_at_full_size_in_a_process(tmp_path):
+    process = run_process("two_devices.py", "--logical_cpus", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    second = " ".join(process.stdout.splitlines()[1].split())
+    assert second == "conv1/kernel_1 11×11×3×48 on CPU:1, its momentum on CPU:1"
+
+
+def test_convert_and_check(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_npy("cifar10_18pct.npy", random_parameters(CIFAR10_18PCT))
+    run_example(monkeypatch, "convert_and_check.py", "cifar10_18pct.npy")
+    assert "Nothing differs." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_convert_and_check_with_pictures(photo, npy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "zebra.png").write_bytes(photo.read_bytes())
-    said = example("convert_and_check.py", "bvlc_alexnet.npy", "--pictures", "photos", cwd=tmp_path)
-    assert "Nothing differs." in said and "0 of 1 pictures as published" in said
+    run_example(monkeypatch, "convert_and_check.py", npy, "--pictures", "photos")
+    assert "0 of 1 pictures as published" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["label_photo.py", "convert_and_check.py", "train_cifar10.py"])
-def test_a_missing_argument_is_no_traceback(name, tmp_path):
-    run = subprocess.run(
-        [sys.executable, ROOT / "examples" / name], capture_output=True, cwd=tmp_path, encoding="utf-8"
-    )
-    assert run.returncode == 1 and "expected one argument" in run.stderr + run.stdout
-    assert "Traceback" not in run.stderr
+def test_a_missing_argument_is_a_usage_error(name, monkeypatch):
+    with pytest.raises(app.UsageError, match="expected one argument"):
+        run_example(monkeypatch, name)
+
+
+def test_a_usage_error_in_a_process_is_no_traceback(tmp_path):
+    process = run_process("convert_and_check.py", cwd=tmp_path)
+    assert process.returncode == 1 and "expected one argument" in process.stderr + process.stdout
+    assert "Traceback" not in process.stderr
+
+
+def test_an_error_of_the_package_is_its_message(tmp_path, monkeypatch):
+    (tmp_path / "text.npy").write_text("hello")
+    with pytest.raises(SystemExit, match="expected a checkpoint"):
+        run_example(monkeypatch, "convert_and_check.py", tmp_path / "text.npy")

@@ -1,8 +1,7 @@
 """AlexNet exactly as published, in Keras 3 on TensorFlow, with the published weights.
 
 The public API is listed in `__init__.pyi`. Importing the package imports neither Keras nor TensorFlow: the first use
-of
-a name imports what it needs.
+of a name imports what it needs.
 """
 
 import lazy_loader

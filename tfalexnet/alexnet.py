@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -33,24 +34,25 @@ def AlexNet(
 
     Args:
         architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own.
-        weights: None for fresh ones as the source draws them; a known name (`tfalexnet list`),
-            downloaded once; a file in any format that `tfalexnet.convert` reads. Checked against the
-            network before anything is copied.
-        classes: number of classes; None for that of the weights, or as published. Weights of another
-            number, or without a classifier, get a fresh classifier to train, and a warning.
-        devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its
-            tower's kernels, activations, gradients and momentum; a layer of two towers gives a list
-            of two tensors. The weights file is the same as for one device.
+        weights: None for new weights with the initial distributions of the source; a known name
+            (`tfalexnet list`), which is downloaded once; or a file in any format that `tfalexnet.convert`
+            reads. Nothing is copied before all layers have been checked against the network.
+        classes: number of classes; None for that of the weights, or as published. For weights with another
+            number, or without a classifier, the classifier is new and must be trained; a warning says so.
+        devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its tower's
+            kernels, activations, gradients and momentum; the output of a layer of two towers is a list of
+            two tensors. The format of the weights file is the same as for one device.
         include_top: whether to include the fully connected layers.
-        classifier_activation: of the last layer; None gives the logits. With weights, "softmax" or
-            None.
+        classifier_activation: activation of the last layer; None returns the logits. With weights,
+            "softmax" or None.
         dropout: rate of all dropout layers; None as published.
 
     Raises:
-        ValueError: an argument out of its range, or a device that does not exist.
-        CheckpointError: the weights do not fit; the message shows both sides.
-        WeightsNotFoundError: the weights can neither be found nor downloaded; the message says how
-            to get them.
+        ValueError: an argument is out of its range, a device does not exist, or the towers of the network
+            cannot be divided between the devices.
+        CheckpointError: the weights do not match the network; the message shows both sides.
+        WeightsNotFoundError: the weights are not on this machine and cannot be downloaded; the message
+            states how to get them.
     """
     net = get_architecture(architecture)
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
@@ -59,12 +61,12 @@ def AlexNet(
         raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
-            "Expected Keras' image_data_format to be 'channels_last', the order of every weights "
-            "file here. Call keras.config.set_image_data_format('channels_last')."
+            "Expected Keras' image_data_format to be 'channels_last', the order of all weights files. "
+            "Received: 'channels_first'. Call keras.config.set_image_data_format('channels_last')."
         )
-    options = (include_top, classifier_activation, dropout)
+    options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
-        return _build(net if classes is None else net.with_classes(classes), devices, options)
+        return _build(net if classes is None else net.with_classes(classes), devices, include_top, options)
     if include_top and classifier_activation not in ("softmax", None):
         raise ValueError(
             f"Expected `classifier_activation` 'softmax' or None with `weights`. Received: {classifier_activation!r}"
@@ -72,20 +74,26 @@ def AlexNet(
     checkpoint = read_checkpoint(find_weights(weights), net)
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=2)
-    return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, *options)
+    return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, include_top, **options)
 
 
 def model_of_checkpoint(
     checkpoint: Checkpoint,
     name: str,
-    classes: int | None = None,
-    devices: Sequence[str] | None = None,
+    classes: int | None,
+    devices: Sequence[str] | None,
     include_top: bool = True,
-    classifier_activation: str | Callable | None = "softmax",
-    dropout: float | None = None,
+    **options: Any,
 ) -> keras.Model:
-    """Return the model of a checkpoint; `name` is what messages call it, the other arguments are those of
-    `AlexNet`.
+    """Return the model of a checkpoint.
+
+    Args:
+        checkpoint: architecture and parameters.
+        name: the name of the checkpoint in messages.
+        classes: as for `AlexNet`; so are all other arguments.
+        devices: as for `AlexNet`.
+        include_top: as for `AlexNet`.
+        **options: `classifier_activation` and `dropout`.
     """
     parameters, net = checkpoint.parameters, checkpoint.spec.architecture
     if include_top and checkpoint.missing and classes is None:
@@ -103,10 +111,12 @@ def model_of_checkpoint(
             )
             parameters = {layer: arrays for layer, arrays in parameters.items() if layer != last}
         net = net.with_classes(classes)
-    model = _build(net, devices, (include_top, classifier_activation, dropout))
+    model = _build(net, devices, include_top, options)
     set_parameters(model, parameters)
     return model
 
 
-def _build(net: Architecture, devices: Sequence[str] | None, options: tuple) -> keras.Model:
-    return build_model(net, *options) if devices is None else build_towers(net, devices, *options)
+def _build(net: Architecture, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:
+    if devices is None:
+        return build_model(net, include_top, **options)
+    return build_towers(net, devices, include_top, **options)

@@ -1,4 +1,4 @@
-"""A network in Caffe's own words, for OpenCV's importer: a prototxt and a caffemodel."""
+"""Write the files of Caffe: the prototxt of a table, and its weights as a caffemodel."""
 
 import numpy as np
 
@@ -52,10 +52,10 @@ def prototxt(net: spec.Architecture) -> str:
 
 
 def caffemodel(parameters: dict, net: spec.Architecture, layout: str = "new") -> bytes:
-    """The weights: OIHW, (out, in), fc6 reading channel, height, width.
+    """The weights in Caffe's order of axes.
 
-    Layouts: "new"; "old", that of 2014 with numbers for types and four sides for every blob; "double"
-    and "unpacked", as other writers leave the new one.
+    Layouts: "new"; "old", that of 2014 with numbers for types and four dimensions for every blob; "double" and
+    "unpacked", the new one as other writers write it.
     """
     layers = []
     for name, (kernel, bias) in parameters.items():
@@ -72,7 +72,7 @@ def caffemodel(parameters: dict, net: spec.Architecture, layout: str = "new") ->
 
 
 def channels_first(kernel: np.ndarray, net: spec.Architecture, name: str) -> np.ndarray:
-    """The rows of the first fully connected kernel in the order of Caffe's and PyTorch's flatten."""
+    """The rows of the first fully connected kernel in the order channel, height, width."""
     first = next(row.name for row in net.layers if isinstance(row, spec.Dense))
     if name != first:
         return kernel
@@ -82,15 +82,16 @@ def channels_first(kernel: np.ndarray, net: spec.Architecture, name: str) -> np.
 
 
 def blob(array: np.ndarray, layout: str = "new") -> bytes:
-    shape = field(7, field(1, b"".join(varint(side) for side in array.shape)))
+    shape = field(7, field(1, b"".join(map(varint, array.shape))))
     if layout == "double":
         return shape + field(8, np.ascontiguousarray(array, "<f8").tobytes())
     return shape + numbers(array, packed=layout != "unpacked")
 
 
 def old_blob(array: np.ndarray) -> bytes:
-    sides = (1,) * (4 - array.ndim) + array.shape
-    return b"".join(varint(n << 3) + varint(side) for n, side in enumerate(sides, 1)) + numbers(array, packed=True)
+    shape = (1,) * (4 - array.ndim) + array.shape
+    fields = b"".join(varint(number << 3) + varint(size) for number, size in enumerate(shape, 1))
+    return fields + numbers(array, packed=True)
 
 
 def numbers(array: np.ndarray, packed: bool) -> bytes:

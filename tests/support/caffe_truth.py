@@ -1,4 +1,4 @@
-"""What the tests against Caffe's own numbers share: slim tables, order of axes, outputs of each layer."""
+"""Slim tables, order of axes and outputs of each layer, for the tests against numbers that Caffe computed."""
 
 import dataclasses
 from pathlib import Path
@@ -42,7 +42,7 @@ def mutants(name: str, network: Architecture, other: Architecture) -> dict[str, 
 
 
 def load_slim(folder: Path, name: str, **options) -> keras.Model:
-    """Return the slim network with logits as output and the weights of Caffe's own file."""
+    """Return the slim network with logits as output and the weights of the file that Caffe wrote."""
     weights = folder / "caffe" / "truth" / f"{name}.caffemodel"
     return AlexNet(slim(name), weights=weights, classifier_activation=None, **options)
 

@@ -1,4 +1,4 @@
-"""Networks small enough to try everything, and random weights for networks of any size."""
+"""Small networks, and random weights for networks of any size."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def each_norm(net: Architecture, **changes) -> Architecture:
 
 
 def random_parameters(net: Architecture, seed: int = 0) -> dict:
-    """He-scaled kernels and small biases: activations of a size that the normalisation feels."""
+    """He-scaled kernels and small biases: activations are so large that the normalisation changes them clearly."""
     generator = np.random.default_rng(seed)
     parameters = {}
     for name, (kernel, bias) in net.parameter_shapes().items():

@@ -1,4 +1,4 @@
-"""torchvision's AlexNet in PyTorch's own words, of any size."""
+"""torchvision's AlexNet, written with PyTorch's modules for layers of any size."""
 
 import numpy as np
 

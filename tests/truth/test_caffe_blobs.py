@@ -70,14 +70,14 @@ def test_a_network_with_a_known_mistake_is_far_off(mutant, data, truth):
     assert min(differences.values()) > 100 * BOUND, differences
 
 
-def test_the_reader_gives_the_numbers_that_caffe_wrote_as_hdf5(data):
-    """Caffe saved the same weights in both of its formats; h5py reads the other one without this package."""
+def test_a_caffemodel_holds_the_same_numbers_as_the_hdf5_file_of_caffe(data):
+    """Caffe saved the same weights in both of its formats; the other one is read with h5py."""
     path = data / "caffe" / "truth" / "bvlc_alexnet.caffemodel"
     parameters = caffemodel.read(path).parameters
     with h5py.File(f"{path}.h5") as file:
         assert list(parameters) == sorted(layer for layer, blobs in file["data"].items() if len(blobs))
         for layer, (kernel, bias) in parameters.items():
-            theirs = file["data"][layer]
+            blobs = file["data"][layer]
             axes = (2, 3, 1, 0) if kernel.ndim == 4 else (1, 0)
-            np.testing.assert_array_equal(kernel, theirs["0"][()].transpose(axes))
-            np.testing.assert_array_equal(bias, theirs["1"][()])
+            np.testing.assert_array_equal(kernel, blobs["0"][()].transpose(axes))
+            np.testing.assert_array_equal(bias, blobs["1"][()])

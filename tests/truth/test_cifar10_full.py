@@ -44,7 +44,7 @@ def image(folder) -> np.ndarray:
 def mean(folder) -> np.ndarray:
     """The mean image of the .binaryproto, a BlobProto: num 1, channels 3, height 32, width 32, then the data."""
     message = (folder / "mean.binaryproto").read_bytes()
-    shape = bytes([1 << 3, 1, 2 << 3, 3, 3 << 3, 32, 4 << 3, 32])  # Fields 1 to 4, whole numbers.
+    shape = bytes([1 << 3, 1, 2 << 3, 3, 3 << 3, 32, 4 << 3, 32])  # Fields 1 to 4, integers.
     data = bytes([5 << 3 | 2, 0x80, 0x60])  # Field 5, packed floats of 0x60 · 128 = 12288 bytes.
     assert message.startswith(shape + data)
     numbers = np.frombuffer(message, "<f4", offset=len(shape + data))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,34 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import (
-    CheckpointError,
-    Contents,
-    caffe_npy,
-    caffemodel,
-    deep_compression,
-    keras_h5,
-    npz,
-    orientation,
-    safetensors,
-    torch_pth,
-)
-from tfalexnet.checkpoints.match import (
-    GUESSES,
-    guess_architecture,
-    match_parameters,
-    named_architecture,
-    rename_layers,
-    reorder_first_dense,
-)
-from tfalexnet.checkpoints.spec import (
-    MAX_CLASSES,
-    ModelSpec,
-    architecture_from_json,
-    classes_from_json,
-    preprocessing_from_json,
-    published_preprocessing,
-)
+from tfalexnet.checkpoints import formats, match
+from tfalexnet.checkpoints.formats import caffe_npy, caffemodel, deep_compression, keras_h5, npz, safetensors, torch_pth
+from tfalexnet.checkpoints.formats.orientation import flatten_chw
+from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
@@ -65,7 +40,7 @@ EXPORTED = {
     ".tflite": " Only `predict` and `evaluate` read a .tflite.",
 }
 SPEC = "spec"  # The extra array that holds the JSON of the ModelSpec, as UTF-8.
-DAMAGED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+DESCRIPTION = "a file with a valid description of its network"
 
 
 @dataclass(frozen=True)
@@ -87,9 +62,8 @@ class Checkpoint:
     def require_complete(self, name: str | os.PathLike) -> None:
         """Raise `CheckpointError` unless the weights of all layers are there; `name` is their file."""
         if self.missing:
-            raise CheckpointError(
-                f"Expected weights with all layers. {os.fspath(name)} lacks {', '.join(self.missing)}."
-            )
+            lacks = f"{os.fspath(name)} lacks {', '.join(self.missing)}"
+            raise formats.CheckpointError(f"Expected weights with all layers. {lacks}.")
 
 
 def read_checkpoint(
@@ -110,14 +84,14 @@ def read_checkpoint(
     """
     path = Path(path)
     requested = None if architecture is None else get_architecture(architecture)
-    contents = rename_layers(_read_contents(path, requested), renamed or {}, path)
-    with _damaged_spec(path):
+    contents = match.rename_layers(_read_contents(path, requested), renamed or {}, path)
+    with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
-        named = architecture_from_json(stated) or named_architecture(contents, path)
-    net = requested or named or guess_architecture(contents)
+        named = architecture_from_json(stated) or match.named_architecture(contents, path)
+    net = requested or named or match.guess_architecture(contents)
     written_for = stated["architecture"]
     origin = f"It was written for {written_for}." if written_for not in (None, net.name) else ""
-    parameters, net, notes = match_parameters(contents, net, os.fspath(path), origin)
+    parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")
     elif requested is None and named is None:
@@ -132,20 +106,20 @@ def read_checkpoint(
 
 
 def read_spec(path: str | os.PathLike) -> ModelSpec:
-    """Read the spec of a file; the weights of a `.weights.h5` that states it are not read."""
+    """Read the spec of a file. The weights of a `.weights.h5` that states the complete spec are not read."""
     path = Path(path)
     if keras_h5.recognises(path):
         contents = keras_h5.read(path)
-        with _damaged_spec(path):
+        with formats.reading(path, DESCRIPTION):
             stated = _stated_fields(contents.attributes, contents.extras)
-            net, count = architecture_from_json(stated), contents.attributes.get("classes", len(stated["labels"]))
-        if net is not None and isinstance(count, int) and 0 < count <= MAX_CLASSES:
-            return _spec(net.with_classes(count), stated, path)
+            net = architecture_from_json(stated) if "table" in stated and stated["labels"] else None
+        if net:
+            return _spec(net, stated, path)
     return read_checkpoint(path).spec
 
 
 def output_stem(path: Path) -> str:
-    """Return the name for an output made of a file: without the suffix; for RUN/model.weights.h5 the name of RUN."""
+    """Return the stem of an output's name: that of the file, or the name of RUN for RUN/model.weights.h5."""
     suffix = next((suffix for suffix in FORMATS if path.name.endswith(suffix)), path.suffix)
     name = path.name.removesuffix(suffix)
     return path.absolute().parent.name if name == "model" else name
@@ -166,10 +140,10 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, **attribut
         checkpoint.require_complete("A .net must hold them; the source")
     spec = checkpoint.spec
     text = json.dumps(spec.to_json(), ensure_ascii=False).encode()
-    parameters = reorder_first_dense(checkpoint.parameters, spec.architecture, orientation.flatten_chw, module.FLATTEN)
+    parameters = match.reorder_first_dense(checkpoint.parameters, spec.architecture, flatten_chw, module.FLATTEN)
     attributes = {"architecture": spec.architecture.name} | attributes
     extras = {SPEC: np.frombuffer(text, np.uint8)}
-    module.write(path, Contents(parameters, attributes, extras, module.FLATTEN))
+    module.write(path, formats.Contents(parameters, attributes, extras, module.FLATTEN))
 
 
 def output_format(path: str | os.PathLike) -> ModuleType:
@@ -185,7 +159,7 @@ def output_format(path: str | os.PathLike) -> ModuleType:
     raise ValueError(f"Expected an output that ends in one of {', '.join(writable)}. Received: {os.fspath(path)}")
 
 
-def _read_contents(path: Path, requested: Architecture | None) -> Contents:
+def _read_contents(path: Path, requested: Architecture | None) -> formats.Contents:
     """Read the file by the first format that recognises it."""
     for module in FORMATS.values():
         if module is deep_compression:
@@ -198,10 +172,10 @@ def _read_contents(path: Path, requested: Architecture | None) -> Contents:
         start = file.read(8)
     received = f"a file that begins with {start!r}" if start else "an empty file"
     hint = EXPORTED.get(path.suffix, "")
-    raise CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.{hint}")
+    raise formats.CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.{hint}")
 
 
-def _read_compressed(path: Path, requested: Architecture | None) -> Contents | None:
+def _read_compressed(path: Path, requested: Architecture | None) -> formats.Contents | None:
     """Read a file of Deep Compression, None if it is not one.
 
     The format has no signature: try the requested network, else the one that the file states, else every known
@@ -209,16 +183,16 @@ def _read_compressed(path: Path, requested: Architecture | None) -> Contents | N
     """
     try:
         stated = architecture_from_json(_stated_fields(*deep_compression.trailer(path)))
-    except DAMAGED:
+    except Exception:  # Another format, whose last bytes can be anything.
         stated = None
-    candidates = [net for net in (requested or stated,) if net] or map(get_architecture, GUESSES)
+    net = requested or stated
     damaged = None
-    for candidate in candidates:
+    for candidate in [net] if net else map(get_architecture, match.GUESSES):
         count = deep_compression.classes(path, candidate.parameter_shapes())
         if count:
             try:
                 return deep_compression.read(path, candidate.with_classes(count).parameter_shapes())
-            except CheckpointError as error:
+            except formats.CheckpointError as error:
                 damaged = damaged or error
     if damaged:
         raise damaged
@@ -226,9 +200,9 @@ def _read_compressed(path: Path, requested: Architecture | None) -> Contents | N
 
 
 def _stated_fields(attributes: Mapping[str, str | int], extras: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the JSON of the spec as far as a file states it; what it does not state is None or empty.
+    """Return the JSON of the spec as far as a file states it; the rest is None or empty.
 
-    Version 0.1 kept the name of the network and the preprocessing in attributes, the mean and the labels in extras.
+    Version 0.1 stored the name of the network and the preprocessing as attributes, the mean and the labels as extras.
     """
     if SPEC in extras:
         return json.loads(extras[SPEC].tobytes())
@@ -242,21 +216,8 @@ def _stated_fields(attributes: Mapping[str, str | int], extras: Mapping[str, np.
 
 def _spec(net: Architecture, stated: Mapping[str, Any], path: Path, has_classifier: bool = True) -> ModelSpec:
     """Return the spec that a file states for this network; defaults replace what it does not state."""
-    with _damaged_spec(path):
-        preprocessing = preprocessing_from_json(stated) or published_preprocessing(net.name)
-        classes = classes_from_json(stated)
-        if not classes:
-            published = imagenet_classes()
-            classes = published if net.classes == len(published) else numbered_classes(net.classes)
-        return ModelSpec(net, preprocessing, classes if has_classifier else ())
-
-
-@contextmanager
-def _damaged_spec(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged spec provokes into a `CheckpointError` that names the file."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except DAMAGED as error:
-        raise CheckpointError(f"{path}: its description is damaged: {error or type(error).__name__}.") from error
+    with formats.reading(path, DESCRIPTION):
+        spec = ModelSpec.from_json(stated, net)
+        default = imagenet_classes() if net.classes == len(imagenet_classes()) else numbered_classes(net.classes)
+        classes = (spec.classes or default) if has_classifier else ()
+        return ModelSpec(net, spec.preprocessing or matching_preprocessing(net), classes)

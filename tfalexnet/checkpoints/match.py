@@ -1,11 +1,10 @@
-"""What a file holds against what a network needs: which network, which layers, in which order."""
+"""Match the layers of a file with those of a network: by name, shape and order."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,21 +12,19 @@ from tfalexnet.checkpoints.formats import CheckpointError, Contents, orientation
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Dense, Parameters
 
-GUESSES = ("bvlc_alexnet", *ARCHITECTURES)  # Networks of equal shapes in the order of their fame.
+GUESSES = ("bvlc_alexnet", *ARCHITECTURES)  # Of networks with equal shapes, the most common one comes first.
 
 
 def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) -> Contents:
-    """The contents with layers called otherwise.
+    """Return the contents with new names of layers, given by their names in the file.
 
     Raises:
-        CheckpointError: a layer is not there, or two would have one name.
+        CheckpointError: there is no such layer, or two layers would have the same name.
     """
-    unknown = set(renamed) - set(contents.parameters)
+    unknown = ", ".join(sorted(set(renamed) - set(contents.parameters)))
     if unknown:
-        raise CheckpointError(
-            f"{path}: expected the layers to rename among {', '.join(contents.parameters)}; "
-            f"received {', '.join(sorted(unknown))}."
-        )
+        known = ", ".join(contents.parameters)
+        raise CheckpointError(f"{path}: expected the layers to rename among {known}; received {unknown}.")
     parameters = {renamed.get(name, name): arrays for name, arrays in contents.parameters.items()}
     if len(parameters) < len(contents.parameters):
         raise CheckpointError(f"{path}: two layers would have the same name after renaming.")
@@ -35,56 +32,66 @@ def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) ->
 
 
 def named_architecture(contents: Contents, path: Path) -> Architecture | None:
-    """The network that a file says, resembles or is named after."""
+    """Return the known network that the file states, whose layers it lists, or after which it is named."""
     names = (contents.attributes.get("architecture"), contents.resembles, path.name.split(".")[0])
     return next((get_architecture(str(name)) for name in names if name in ARCHITECTURES), None)
 
 
 def guess_architecture(contents: Contents) -> Architecture:
-    """The first network that weights fit, or the most usual one."""
+    """Return the first known network whose shapes match, else the most common one."""
     guesses = [get_architecture(name) for name in GUESSES]
-    return next((net for net in guesses if not _problems(contents, net)), guesses[0])
+    return next((net for net in guesses if not _mismatches(contents, net)), guesses[0])
 
 
 def match_parameters(
-    contents: Contents, net: Architecture, source: str, belongs: str
+    contents: Contents, net: Architecture, source: str, origin: str
 ) -> tuple[Parameters, Architecture, list[str]]:
-    """The weights in the order of the network, the network with their number of classes, notes.
+    """Match the layers of a file with those of a network.
+
+    Args:
+        contents: of the file.
+        net: the network; the number of its classes may differ from that of the file.
+        source: the file, for messages.
+        origin: a sentence about the network for which the file was written, for the message of a mismatch.
+
+    Returns:
+        The weights in the order of the network, the network with their number of classes, and notes for the user.
 
     Raises:
-        CheckpointError: they do not fit, or are no numbers; the message shows both sides.
+        CheckpointError: layers or shapes do not match, or weights are not finite; the message shows both sides.
     """
-    problems = _problems(contents, net)
-    if problems:
-        fitting = [other.name for other in ARCHITECTURES.values() if not _problems(contents, other)]
-        hint = f"\nThese weights would fit: {', '.join(fitting)}." if fitting else ""
+    mismatches = _mismatches(contents, net)
+    if mismatches:
+        others = ", ".join(other.name for other in ARCHITECTURES.values() if not _mismatches(contents, other))
+        hint = f"\nThese weights would fit: {others}." if others else ""
         unused = [f"not used: {entry}" for entry in contents.left_out]
-        lines = "\n  ".join([f"{source} does not fit {net.name}. {belongs}".rstrip(), *problems, *unused])
-        raise CheckpointError(f"{lines}{hint}")
-    classifier = _classifier(contents.parameters, net)
-    parameters = {net.classifier.name if n == classifier else n: a for n, a in contents.parameters.items()}
+        lines = [f"{source} does not fit {net.name}. {origin}".rstrip(), *mismatches, *unused]
+        raise CheckpointError("\n  ".join(lines) + hint)
     notes = []
+    parameters = dict(contents.parameters)
+    classifier = _classifier(parameters, net)
     if classifier not in (None, net.classifier.name):
-        notes.append(f"{classifier} is taken for {net.classifier.name}: nothing else could be.")
-    net = _sized(net, parameters)
-    known = [row.name for row in net.weighted]
-    notes += [f"Left out: {name}, a layer that {net.name} has not." for name in parameters if name not in known]
-    parameters = {name: parameters[name] for name in known if name in parameters}
-    for name, arrays in parameters.items():
-        for part, array in zip(("kernel", "bias"), arrays, strict=True):
-            if not np.isfinite(array).all():
-                count = array.size - int(np.isfinite(array).sum())
-                raise CheckpointError(
-                    f"{source}: {name} {part} holds {count} numbers that are not finite (NaN or "
-                    "infinity). Get the file anew, or look into the training that made it."
-                )
+        parameters[net.classifier.name] = parameters.pop(classifier)
+        notes.append(f"{classifier} is used as {net.classifier.name}: no other layer matches it.")
+    net = _with_classes_of(parameters, net)
+    names = [row.name for row in net.weighted]
+    notes += [f"Left out: {name}, which is not a layer of {net.name}." for name in parameters if name not in names]
+    parameters = {name: parameters[name] for name in names if name in parameters}
+    _check_finite(parameters, source)
     if contents.flatten == "CHW":
         parameters = reorder_first_dense(parameters, net, orientation.flatten_hwc, "CHW")
     return parameters, net, notes
 
 
-def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Any, order: str) -> Parameters:
-    """The weights with the rows of the first fully connected kernel in another order."""
+def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Callable, order: str) -> Parameters:
+    """Return the weights with the rows of the first fully connected kernel reordered, unless `order` is "HWC".
+
+    Args:
+        parameters: of the network.
+        net: the network.
+        reorder: `orientation.flatten_hwc` or `orientation.flatten_chw`.
+        order: "HWC" or "CHW", of the file that is read or written.
+    """
     first = next(row.name for row in net.layers if isinstance(row, Dense))
     if order == "HWC" or first not in parameters:
         return parameters
@@ -92,47 +99,56 @@ def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Any,
     return parameters | {first: (reorder(kernel, net.flattened), bias)}
 
 
-def _classifier(parameters: Parameters, net: Architecture) -> str | None:
-    """The layer of a file that is the classifier: by its name, or because nothing else can be.
+def _check_finite(parameters: Parameters, source: str) -> None:
+    for name, arrays in parameters.items():
+        for part, array in zip(("kernel", "bias"), arrays, strict=True):
+            count = array.size - np.count_nonzero(np.isfinite(array))
+            if count:
+                advice = "Get the file again, or check the training that wrote it."
+                raise CheckpointError(f"{source}: {name} {part} holds {count} numbers that are not finite. {advice}")
 
-    Fine-tuned networks often rename their last layer: fc8_flickr is fc8.
+
+def _classifier(parameters: Parameters, net: Architecture) -> str | None:
+    """Return the layer of a file that is the classifier: by its name, or because no other layer can be.
+
+    Networks that were trained further often rename their last layer, such as fc8 to fc8_flickr.
     """
     last = net.classifier.name
     if last in parameters:
         return last
-    known = {row.name for row in net.weighted}
+    names = {row.name for row in net.weighted}
     (width, _), _ = net.parameter_shapes()[last]
-    fitting = [
-        name for name, (kernel, bias) in parameters.items() if name not in known and kernel.shape == (width, bias.size)
-    ]
-    return fitting[0] if len(fitting) == 1 and known - {last} <= set(parameters) else None
+    others = {name: arrays for name, arrays in parameters.items() if name not in names}
+    matching = [name for name, (kernel, bias) in others.items() if kernel.shape == (width, bias.size)]
+    return matching[0] if len(matching) == 1 and names - {last} <= set(parameters) else None
 
 
-def _sized(net: Architecture, parameters: Parameters) -> Architecture:
-    """The network with as many classes as its classifier has biases."""
+def _with_classes_of(parameters: Parameters, net: Architecture) -> Architecture:
+    """Return the network with as many classes as the file's classifier has biases."""
     _, bias = parameters.get(net.classifier.name, (None, np.empty(0)))
     return net.with_classes(bias.size) if bias.ndim == 1 and bias.size else net
 
 
-def _problems(contents: Contents, net: Architecture) -> list[str]:
-    """Every way in which weights do not fit a network: expected and received.
+def _mismatches(contents: Contents, net: Architecture) -> list[str]:
+    """Return every mismatch of weights and a network, each with what was expected and received.
 
-    Layers that the network has not are left out, and its last ones may be missing; a hole may not.
+    Layers that the network does not have are ignored, and the last ones of the network may be missing; a layer
+    between others may not.
     """
     parameters = dict(contents.parameters)
     classifier = _classifier(parameters, net)
     if classifier:
         parameters[net.classifier.name] = parameters[classifier]
-    expected = _sized(net, parameters).parameter_shapes()
+    expected = _with_classes_of(parameters, net).parameter_shapes()
     names = list(expected)
     last = max((names.index(name) for name in parameters if name in names), default=len(names) - 1)
-    problems = [f"{name}: expected, and missing" for name in names[: last + 1] if name not in parameters]
-    if problems:
+    mismatches = [f"{name}: expected, and missing" for name in names[: last + 1] if name not in parameters]
+    if mismatches:
         extra = [name for name in parameters if name not in expected and name != classifier]
-        problems += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in extra]
+        mismatches += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in extra]
     for name, shapes in expected.items():
-        for part, want, array in zip(("kernel", "bias"), shapes, parameters.get(name, ()), strict=False):
-            if array.shape != want:
-                hint = " (transposed?)" if sorted(array.shape) == sorted(want) else ""
-                problems.append(f"{name} {part}: expected {want}, received {array.shape}{hint}")
-    return problems
+        for part, shape, array in zip(("kernel", "bias"), shapes, parameters.get(name, ()), strict=False):
+            if array.shape != shape:
+                hint = " (transposed?)" if sorted(array.shape) == sorted(shape) else ""
+                mismatches.append(f"{name} {part}: expected {shape}, received {array.shape}{hint}")
+    return mismatches

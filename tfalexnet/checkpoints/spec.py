@@ -1,4 +1,4 @@
-"""ModelSpec: what weights need beside their numbers, and its JSON form, which every file of weights carries."""
+"""ModelSpec: what is needed to use weights, and its JSON form in files of weights."""
 
 from __future__ import annotations
 
@@ -39,11 +39,10 @@ class ModelSpec:
     def __post_init__(self) -> None:
         shape = self.architecture.input_shape
         if self.preprocessing is not None and self.preprocessing.shape != shape:
-            raise ValueError(f"expected pictures of {shape}; it prepares them to {self.preprocessing.shape}")
-        if self.classes and len(self.classes) != self.architecture.classes:
-            raise ValueError(
-                f"expected {self.architecture.classes} labels, as many as classes; received {len(self.classes)}"
-            )
+            raise ValueError(f"expected preprocessing to {shape}; received one to {self.preprocessing.shape}")
+        expected = self.architecture.classes
+        if self.classes and len(self.classes) != expected:
+            raise ValueError(f"expected {expected} labels, as many as classes; received {len(self.classes)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON stores it; `from_json` is the inverse.
@@ -63,17 +62,27 @@ class ModelSpec:
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ModelSpec:
+    def from_json(cls, fields: Mapping[str, Any], architecture: Architecture | None = None) -> ModelSpec:
         """Return the spec of `to_json`, checked: the JSON may come from any file.
+
+        Args:
+            fields: the JSON.
+            architecture: used instead of the one that the JSON states.
 
         Raises:
             ValueError, TypeError, KeyError, AttributeError, OverflowError: the JSON is not that of a spec.
         """
-        classes, architecture = classes_from_json(fields), architecture_from_json(fields)
+        classes = _classes_from_json(fields)
         if architecture is None:
-            raise ValueError(f"expected one of {', '.join(ARCHITECTURES)}; received {fields['architecture']!r}")
-        architecture = architecture.with_classes(len(classes)) if classes else architecture
-        return cls(architecture, preprocessing_from_json(fields), classes)
+            architecture = architecture_from_json(fields)
+            if architecture is None:
+                raise ValueError(f"expected one of {', '.join(ARCHITECTURES)}; received {fields['architecture']!r}")
+            architecture = architecture.with_classes(len(classes)) if classes else architecture
+        preprocessing = fields["preprocessing"]
+        if preprocessing is not None:
+            mean, std = _mean_from_json(preprocessing["mean"]), tuple(preprocessing["std"])
+            preprocessing = Preprocessing(**preprocessing | {"mean": mean, "std": std})
+        return cls(architecture, preprocessing, classes)
 
 
 def architecture_from_json(fields: Mapping[str, Any]) -> Architecture | None:
@@ -84,14 +93,6 @@ def architecture_from_json(fields: Mapping[str, Any]) -> Architecture | None:
     if "table" in fields:
         return Architecture.from_dict(fields["table"])
     return ARCHITECTURES.get(fields["architecture"])
-
-
-def preprocessing_from_json(fields: Mapping[str, Any]) -> Preprocessing | None:
-    """Return the preprocessing of a spec's JSON, None where it is unknown."""
-    values = fields["preprocessing"]
-    if values is None:
-        return None
-    return Preprocessing(**values | {"mean": _mean_from_json(values["mean"]), "std": tuple(values["std"])})
 
 
 def _mean_to_json(mean: Sequence[float] | np.ndarray) -> Any:
@@ -109,7 +110,7 @@ def _mean_from_json(value: Any) -> np.ndarray:
     return np.array(value)
 
 
-def classes_from_json(fields: Mapping[str, Any]) -> tuple[Class, ...]:
+def _classes_from_json(fields: Mapping[str, Any]) -> tuple[Class, ...]:
     """Return the classes of a spec's JSON, none where it has no labels."""
     labels, wnids = fields["labels"], fields["wnids"]
     wnids = [None] * len(labels) if wnids is None else wnids
@@ -156,6 +157,12 @@ def published_preprocessing(name: str) -> Preprocessing | None:
         return Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=file["mean"])
 
 
+def matching_preprocessing(architecture: Architecture) -> Preprocessing | None:
+    """Return the published preprocessing of a network, None if there is none for this shape of input."""
+    published = published_preprocessing(architecture.name)
+    return published if published is not None and published.shape == architecture.input_shape else None
+
+
 def default_preprocessing(architecture: Architecture) -> Preprocessing:
     """Return the preprocessing for a network with new weights.
 
@@ -165,13 +172,11 @@ def default_preprocessing(architecture: Architecture) -> Preprocessing:
     Raises:
         ValueError: the input is not square, or has neither 1 nor 3 channels.
     """
-    published = published_preprocessing(architecture.name)
-    if published is not None and published.shape == architecture.input_shape:
+    published = matching_preprocessing(architecture)
+    if published is not None:
         return published
-    height, width, channels = architecture.input_shape
+    height, width, channels = shape = architecture.input_shape
     if height != width or channels not in (1, 3):
-        raise ValueError(
-            f"Expected a square input of 1 or 3 channels for {architecture.name}. Received: "
-            f"{architecture.input_shape}; prepare its pictures yourself."
-        )
+        expected = f"Expected a square input of 1 or 3 channels for {architecture.name}"
+        raise ValueError(f"{expected}. Received: {shape}; prepare its pictures yourself.")
     return Preprocessing("shorter side", width * 256 // 227, width, **(_COLOUR if channels == 3 else _GREY))

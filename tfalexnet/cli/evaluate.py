@@ -47,7 +47,8 @@ def command(
     overwrite: bool,
 ) -> int:
     """Measure top-1 and top-5 error on labelled pictures."""
-    from tfalexnet.evaluation.evaluate import evaluate, report_table
+    from tfalexnet.evaluation.evaluate import evaluate
+    from tfalexnet.evaluation.report import report_table
 
     report = evaluate(folder, weights, crops, batch, truth, truth_ids, output, overwrite, precision)
     for unreadable in report["unreadable"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,28 +65,11 @@ def command(
     return 1 if report.unreadable else 0
 
 
-def _print_predictions(sources: Iterable[str], weights: str | None, top: int, precision: str, as_json: bool) -> int:
-    """Print the predictions for each photo; return 1 if a photo cannot be read, else 0."""
+def _print_predictions(sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool) -> int:
+    """Print the predictions for each photo; return 1 if a source or a photo cannot be read, else 0."""
     from tfalexnet.images.decode import PictureError
+    from tfalexnet.inference.label import expand_sources, label_row
     from tfalexnet.inference.predict import iter_predictions
-
-    photos, failed = _expand(sources)
-    predictions = iter_predictions(photos, weights, top, precision, compiled=len(photos) > COMPILE_ABOVE)
-    for photo, result in zip(photos, predictions, strict=True):
-        if isinstance(result, PictureError):
-            failed = True
-            print_error(str(result))
-        elif as_json:
-            row = {"file": photo, "predictions": [prediction._asdict() for prediction in result]}
-            print(json.dumps(row, ensure_ascii=False))
-        else:
-            print("\n".join([photo, *map(_format_prediction, result)]))
-    return 1 if failed else 0
-
-
-def _expand(sources: Iterable[str]) -> tuple[list[str], bool]:
-    """Return the photos that files, folders and patterns stand for, and whether one of them failed."""
-    from tfalexnet.inference.label import expand_sources
 
     photos, failed = [], False
     for source in sources:
@@ -98,7 +80,16 @@ def _expand(sources: Iterable[str]) -> tuple[list[str], bool]:
         except (ValueError, OSError) as error:
             failed = True
             print_error(explain_os_error(error))
-    return photos, failed
+    predictions = iter_predictions(photos, weights, top, precision, compiled=len(photos) > COMPILE_ABOVE)
+    for photo, result in zip(photos, predictions, strict=True):
+        if isinstance(result, PictureError):
+            failed = True
+            print_error(str(result))
+        elif as_json:
+            print(json.dumps(label_row(photo, result), ensure_ascii=False))
+        else:
+            print("\n".join([photo, *map(_format_prediction, result)]))
+    return int(failed)
 
 
 def _format_prediction(prediction: Prediction) -> str:

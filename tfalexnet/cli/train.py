@@ -11,29 +11,23 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE
-from tfalexnet.io.terminal import format_table, print_error
+from tfalexnet.io.terminal import print_error
+from tfalexnet.training.recipe_table import recipes_table
+from tfalexnet.training.recipes import AUGMENTATION_NAMES, RECIPES, recipe
 
 
-class PositiveNumber(click.ParamType):
-    """A finite number above 0, which `click.FloatRange` does not check: it accepts nan and inf."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number, or fail."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"expected a positive number, received {value!r}", param, ctx)
-        return number
+def check_positive(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Fail unless the number is finite and above 0; `click.FloatRange` accepts nan and inf."""
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"expected a positive number, received {value:g}")
+    return value
 
 
 class TrainCommand(click.Command):
-    """A command whose help ends with the recipes, which are imported only then: they import Keras."""
+    """A command whose help ends with the recipes, whose lines click must not wrap."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of recipes."""
         formatter.write(f"\n{recipes_table()}\n")
 
 
@@ -64,13 +58,13 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option("--freeze-until", metavar="L", help="First layer that is trained, such as fc6 or fc8.")
 @click.option(
     "--recipe",
-    type=click.Choice(("source", "paper", "caffe", "fine-tune")),
+    type=click.Choice(("source", *RECIPES)),
     help="See below. [default: fine-tune with --weights, else that of the architecture's source]",
 )
 @click.option("--epochs", type=POSITIVE, metavar="N", help="[default: the recipe's]")
 @click.option("--batch-size", type=POSITIVE, metavar="N", help="[default: the recipe's]")
-@click.option("--learning-rate", type=PositiveNumber(), metavar="E", help="[default: the recipe's]")
-@click.option("--augment", type=click.Choice(("none", "mirror", "crop", "paper")), help="[default: the recipe's]")
+@click.option("--learning-rate", type=float, callback=check_positive, metavar="E", help="[default: the recipe's]")
+@click.option("--augment", type=click.Choice(AUGMENTATION_NAMES), help="[default: the recipe's]")
 @click.option(
     "--colours",
     type=click.Choice(("imagenet", "own")),
@@ -101,7 +95,8 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--checkpoint-minutes",
-    type=PositiveNumber(),
+    type=float,
+    callback=check_positive,
     default=5.0,
     metavar="M",
     help="Time between two checkpoints; one more follows each epoch.",
@@ -111,18 +106,13 @@ def command(command_line: str, **flags: Any) -> int:
     """Train on your own pictures; interrupted runs can be resumed."""
     from tfalexnet.data.datasets import read
     from tfalexnet.training.distribute import get_strategy
-    from tfalexnet.training.loop import Options, Stopped
-    from tfalexnet.training.recipes import recipe
-    from tfalexnet.training.trainer import read_start, train
+    from tfalexnet.training.loop import Stopped
+    from tfalexnet.training.plan import Options, read_start
+    from tfalexnet.training.trainer import train
 
     start = read_start(flags["architecture"], flags["weights"])
     architecture = start.architecture
-    changes = {
-        "epochs": flags["epochs"],
-        "batch": flags["batch_size"],
-        "learning_rate": flags["learning_rate"],
-        "augment": flags["augment"],
-    }
+    changes = {name: flags[name] for name in ("epochs", "learning_rate", "augment")} | {"batch": flags["batch_size"]}
     chosen = recipe(flags["recipe"], architecture.name, flags["weights"] is not None, **changes)
     options = Options(**{field.name: flags[field.name] for field in dataclasses.fields(Options)})
     training, validation = read(flags["data"], flags["classes"])
@@ -136,37 +126,3 @@ def command(command_line: str, **flags: Any) -> int:
         return 130
     print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
     return 0
-
-
-def recipes_table() -> str:
-    """Return the recipes as a table, with notes on `source` and on learning rates of fine-tuning."""
-    from tfalexnet.training.recipes import CAFFE, FINE_TUNE_RATES, PAPER, RECIPES, SOURCES
-
-    users: dict[str, list[str]] = {"paper": [], "caffe": []}  # Architectures whose source's recipe is one of these.
-    rows = [["recipe", "optimizer", "rate", "batch", "epochs", "schedule", "augment"]]
-    rows += [_recipe_row(name, recipe) for name, recipe in RECIPES.items()]
-    rows += [["source, of", *[""] * 6]]
-    for architecture, recipe in SOURCES.items():
-        for name, usual in (("paper", PAPER), ("caffe", CAFFE)):
-            if dataclasses.replace(recipe, source=usual.source) == usual:
-                users[name].append(architecture)
-                break
-        else:
-            rows.append(_recipe_row(architecture, recipe))
-    sources = ", ".join(f"{name} for {_enumerate(architectures)}" for name, architectures in users.items())
-    rates = "\n".join(f"fine-tune of {name} has rate {rate:g}." for name, rate in FINE_TUNE_RATES.items())
-    return f"{format_table(rows, right=(2, 3, 4))}\n\nsource is {sources}.\n{rates}"
-
-
-def _recipe_row(name: str, recipe: Any) -> list[str]:
-    optimizer = recipe.optimizer
-    if optimizer == "momentum":
-        optimizer = f"momentum {recipe.momentum:g}" if recipe.momentum else "plain descent"
-    numbers = f"{recipe.learning_rate:g}", f"{recipe.batch}", f"{recipe.epochs}"
-    return [name, optimizer, *numbers, recipe.schedule, recipe.augment]
-
-
-def _enumerate(names: list[str]) -> str:
-    """Return "a, b and c"."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

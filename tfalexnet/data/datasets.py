@@ -1,8 +1,9 @@
-"""Folders, lists and arrays to pictures with their classes, for training and for validation."""
+"""Labelled pictures from folders, lists, arrays and the data sets of Keras, for training and validation."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet.images.classes import read_class_names
-from tfalexnet.images.folders import list_pictures
+from tfalexnet.images.folders import pictures_below, subfolders
+from tfalexnet.io.files import read_lines
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-HELD_OUT = 0.1  # Share of each class that validates where the data names no pictures for it.
-SPLIT = 2012  # Seed of their choice.
-MOST_NUMBERS = 1000  # Classes that numbers may speak of where there are fewer pictures: ImageNet's.
+VALIDATION_SHARE = 0.1  # Of each class, if the data has no pictures for validation.
+VALIDATION_SEED = 2012  # Chooses these pictures.
+MOST_NUMBERS = 1000  # Classes that numbers may denote if there are fewer pictures: ImageNet's.
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Labelled:
 
     Attributes:
         pictures: paths of files, or a uint8 array (n, height, width[, channels]).
-        labels: the place of each one's class in `classes`.
-        classes: their names.
-        root: the folder that the paths begin with, as it was typed.
+        labels: the index in `classes` of each picture's class.
+        classes: the names of the classes.
+        root: the folder that the paths begin with, as the user gave it.
     """
 
     pictures: Sequence[Path] | np.ndarray
@@ -42,16 +44,16 @@ class Labelled:
         return len(self.labels)
 
     def digest(self) -> str:
-        """sha256 of labels and of levels or of paths below the root, to tell one set from another."""
+        """Return the sha256 of the labels and of the pixels, or of the paths relative to the root."""
         state = hashlib.sha256(np.ascontiguousarray(self.labels, "<i8").tobytes())
         if isinstance(self.pictures, np.ndarray):
             state.update(np.ascontiguousarray(self.pictures).tobytes())
         else:
             names = map(str, self.pictures)
             if self.root is not None:
-                # A list may name files by whole paths, also where its folder was typed otherwise.
-                typed, real = (f"{root}{os.sep}" for root in (self.root, self.root.resolve()))
-                names = (name.removeprefix(typed).removeprefix(real) for name in names)
+                # A list may contain absolute paths, even if the user gave its folder in another form.
+                given, real = (f"{root}{os.sep}" for root in (self.root, self.root.resolve()))
+                names = (name.removeprefix(given).removeprefix(real) for name in names)
             state.update("\0".join(names).encode("utf-8", "surrogateescape"))
         return state.hexdigest()
 
@@ -59,31 +61,32 @@ class Labelled:
 def read(
     source: str | os.PathLike, classes: Sequence[str] | str | os.PathLike | None = None
 ) -> tuple[Labelled, Labelled]:
-    """Training and validation pictures.
+    """Return training and validation pictures.
 
-    Where the source names none for validation, a tenth of each class validates, and at least one where the
-    class has two: of the same source always the same pictures.
+    If the source has no pictures for validation, a tenth of each class is used, and at least one picture of a class of
+    two or more; it is the same choice each time.
 
     Args:
-        source: a folder with a sub-folder for each class; a folder with such folders `train` and
-            `val` (or valid, validation, test); a folder with lists `train.txt` and `val.txt` of path
-            and class (a name, or numbers from 0) on a line, a space or a tab between; an `.npz` with
-            x_train, y_train and x_test, y_test; or the name of a data set of Keras. Sub-folders count
-            in the order of their names, or of their numbers if all are numbers.
-        classes: names of the classes in the order that is wanted, or a text file of them, one on a
-            line. Classes that are numbers get them for names, in the order of the numbers.
+        source: a folder with a sub-folder for each class; a folder that contains `train` and `val` (or valid,
+            validation, test) with such sub-folders; a folder with the lists `train.txt` and `val.txt`, each line a
+            path and a class (a name, or a number from 0) separated by a space or a tab; an `.npz` with x_train,
+            y_train and x_test, y_test; or the name of a data set of Keras. Sub-folders are sorted by name, or by
+            number if all names are numbers.
+        classes: names of the classes in the required order, or a text file with a name on each line. Classes that are
+            numbers are renamed, in the order of the numbers.
 
     Raises:
-        ValueError: no pictures, a single class, classes that training has not, or other names.
+        ValueError: there are no pictures, or those of one class only; validation has a class without training
+            pictures; or the names of the classes are others.
         OSError: something cannot be read.
     """
     path = Path(source)
     if str(source) in KERAS_DATASETS and not path.exists():
-        training, validation = _of_keras(str(source))
+        training, validation = _read_keras(str(source))
     elif path.suffix.lower() == ".npz" and path.is_file():
-        training, validation = _archive(path)
+        training, validation = _read_npz(path)
     elif path.is_dir():
-        training, validation = _folder(path)
+        training, validation = _read_folder(path)
     else:
         received = "a file of another kind" if path.exists() else "there is no such file"
         raise ValueError(
@@ -92,12 +95,12 @@ def read(
         )
     used = np.unique(training.labels)
     if len(used) < 2:
-        alone = training.classes[used[0]]
-        raise ValueError(f"{source}: expected pictures of at least two classes; received {alone} alone.")
+        only = training.classes[used[0]]
+        raise ValueError(f"{source}: expected pictures of at least two classes; received only {only}.")
     if validation is None:
         training, validation = _split(training, path)
     else:
-        validation = _same_classes(training, validation, path)
+        validation = _with_classes_of(training, validation, path)
     if classes is not None:
         names = read_class_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
         training, validation = rename_classes(training, names), rename_classes(validation, names)
@@ -105,199 +108,193 @@ def read(
 
 
 def rename_classes(data: Labelled, names: Sequence[str]) -> Labelled:
-    """The pictures with their classes in the order of these names, or under them if they are numbers.
+    """Return the pictures with their classes in the order of `names`, or renamed if the classes are numbers.
 
-    Numbers that leave none out from 0 may have more names than they are; others have as many.
+    The numbers from 0 without a gap may get more names than there are numbers; other numbers get as many.
 
     Raises:
-        ValueError: these are not the names of their classes, or one of them comes twice.
+        ValueError: these are not the names of the classes, or one of them occurs twice.
     """
     names, classes = tuple(names), data.classes
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"Expected another name for each class. Received more than once: {_few(twice)}")
+        raise ValueError(f"Expected another name for each class. Received more than once: {_first(twice)}")
     if set(names) == set(classes):
-        numbers = np.array([names.index(name) for name in classes])
-        return replace(data, labels=numbers[data.labels], classes=names)
-    numbered = all(name.isdecimal() for name in classes)
-    from_zero = classes == _numbers(len(classes))
-    if numbered and (len(names) == len(classes) or (from_zero and len(names) > len(classes))):
+        order = np.array([names.index(name) for name in classes])
+        return replace(data, labels=order[data.labels], classes=names)
+    are_numbers = all(name.isdecimal() for name in classes)
+    if are_numbers and (len(names) == len(classes) or classes == _number_names(len(names))[: len(classes)]):
         return replace(data, classes=names)
-    other = f" or {len(classes)} names for them" if numbered else ""
-    missing, extra = ([n for n in one if n not in two] for one, two in ((classes, names), (names, classes)))
+    other = f" or {len(classes)} names for them" if are_numbers else ""
+    missing = [name for name in classes if name not in names]
+    unknown = [name for name in names if name not in classes]
     raise ValueError(
-        f"Expected the classes {_few(classes)} ({len(classes)}) in any order{other}. Received: {_few(names)} "
-        f"({len(names)}); missing: {_few(missing) or 'none'}; unknown: {_few(extra) or 'none'}"
+        f"Expected the classes {_first(classes)} ({len(classes)}) in any order{other}. Received: {_first(names)} "
+        f"({len(names)}); missing: {_first(missing) or 'none'}; unknown: {_first(unknown) or 'none'}"
     )
 
 
 def from_arrays(x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None = None) -> Labelled:
-    """Arrays as pictures: uint8 (n, height, width[, 1, 3 or 4]) and whole numbers from 0, (n,) or (n, 1).
+    """Return arrays as labelled pictures.
+
+    Args:
+        x: pictures, uint8 (n, height, width[, channels]), 1, 3 or 4 channels.
+        y: integers from 0, (n,) or (n, 1).
+        classes: names of the classes; None for the numbers.
 
     Raises:
-        ValueError: they are something else, or there are fewer `classes`.
+        ValueError: the arrays are of another kind, or there are fewer `classes`.
     """
     x, y = np.asarray(x), np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    pictures = x.dtype == np.uint8 and (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3, 4)))
-    if not pictures or y.shape != (len(x),) or y.dtype.kind not in "iu":
+    are_pictures = x.dtype == np.uint8 and (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3, 4)))
+    if not are_pictures or y.shape != (len(x),) or y.dtype.kind not in "iu":
         raise ValueError(
-            "Expected pictures of uint8, (n, height, width) with 1, 3, 4 or no channels, and n whole numbers. "
+            "Expected pictures of uint8, (n, height, width) with 1, 3, 4 or no channels, and n integers. "
             f"Received: {x.dtype} {x.shape} and {y.dtype} {y.shape}"
         )
     if not x.size or y.min() < 0:
         raise ValueError("Expected pictures, and classes counted from 0. Received: none, or negative ones")
-    count = _up_to(int(y.max()), max(MOST_NUMBERS, len(x)) if classes is None else len(classes))
-    return Labelled(x, y.astype(np.int64), _numbers(count) if classes is None else tuple(classes))
+    numbers = _names_up_to(int(y.max()), max(MOST_NUMBERS, len(x)) if classes is None else len(classes))
+    return Labelled(x, y.astype(np.int64), numbers if classes is None else tuple(classes))
 
 
-def _of_keras(name: str) -> tuple[Labelled, Labelled]:
+def _read_keras(name: str) -> tuple[Labelled, Labelled]:
     import keras
 
     try:
         (x, y), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises a bare one where the download fails.
+    except Exception as error:  # Keras raises a plain Exception if the download fails.
         raise OSError(
-            f"{name}: expected Keras to have or download it; it says: {error}. An .npz or a folder will do too."
+            f"{name}: expected Keras to have or download it; received: {error}. Use an .npz or a folder instead."
         ) from error
     training = from_arrays(x, y)
     return training, from_arrays(x_test, y_test, training.classes)
 
 
-def _folder(path: Path) -> tuple[Labelled, Labelled | None]:
-    """Lists, parts or class folders."""
+def _read_folder(path: Path) -> tuple[Labelled, Labelled | None]:
+    """Read lists, a folder for each part, or a folder for each class."""
     if (path / "train.txt").is_file():
-        training = _list(path / "train.txt")
-        listed = (path / "val.txt").is_file()
-        return training, _list(path / "val.txt", len(training.classes)) if listed else None
+        training, validation = _read_list(path / "train.txt"), path / "val.txt"
+        return training, _read_list(validation, len(training.classes)) if validation.is_file() else None
     if (path / "train").is_dir():
-        parts = [path / name for name in VALIDATION_NAMES if (path / name).is_dir()]
-        return _class_folders(path / "train"), _class_folders(parts[0]) if parts else None
-    return _class_folders(path), None
+        validation = next((path / name for name in VALIDATION_NAMES if (path / name).is_dir()), None)
+        return _read_class_folders(path / "train"), validation and _read_class_folders(validation)
+    return _read_class_folders(path), None
 
 
-def _class_folders(path: Path) -> Labelled:
-    folders = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+def _read_class_folders(path: Path) -> Labelled:
+    folders = subfolders(path)
     if not folders:
         raise ValueError(f"{path}: expected a folder of pictures for each class; received none.")
-    numbered = all(folder.name.isdecimal() for folder in folders)
-    folders.sort(key=lambda folder: (int(folder.name) if numbered else 0, folder.name))
-    files, empty = [], []
-    for label, folder in enumerate(folders):
-        try:
-            files += [(file, label) for file in list_pictures(folder)]
-        except ValueError:
-            empty.append(folder.name)
+    if all(folder.name.isdecimal() for folder in folders):
+        folders.sort(key=lambda folder: int(folder.name))
+    files = [pictures_below(folder) for folder in folders]
+    empty = [folder.name for folder, pictures in zip(folders, files, strict=True) if not pictures]
     if empty:
         raise ValueError(
             f"{path}: expected pictures (.jpg, .png, …) in the folder of each class; received none in "
-            f"{', '.join(empty)}. Remove what is no class, or put pictures there."
+            f"{', '.join(empty)}. Remove folders that are no class, or add pictures."
         )
-    names = tuple(folder.name for folder in folders)
-    return Labelled([file for file, _ in files], np.array([label for _, label in files]), names, path)
+    labels = np.repeat(np.arange(len(folders)), list(map(len, files)))
+    return Labelled(list(itertools.chain(*files)), labels, tuple(folder.name for folder in folders), path)
 
 
-def _list(path: Path, known: int = 0) -> Labelled:
-    """Lines of a path, from the list's folder, and a class; `known` are the classes of another list."""
-    entries = []
-    for number, line in enumerate(map(str.strip, _lines(path)), 1):
+def _read_list(path: Path, training_classes: int = 0) -> Labelled:
+    """Read lines of a path, relative to the list's folder, and a class."""
+    files, names = [], []
+    for number, line in enumerate(read_lines(path), 1):
         if line:
-            name, _, label = line.rpartition("\t" if "\t" in line else " ")
-            if not name:
+            file, _, name = line.rpartition("\t" if "\t" in line else " ")
+            if not file:
                 raise ValueError(f"{path}, line {number}: expected a path and a class; received {line!r}")
-            entries.append((path.parent / name.strip(), label.strip()))
-    if not entries:
+            files.append(path.parent / file.strip())
+            names.append(name.strip())
+    if not files:
         raise ValueError(f"{path}: expected lines of path and class; received none.")
-    if all(label.isdecimal() for _, label in entries):
-        numbers = [int(label) for _, label in entries]
+    if all(name.isdecimal() for name in names):
+        labels = list(map(int, names))
         try:
-            classes = _numbers(_up_to(max(numbers), max(MOST_NUMBERS, len(entries), known)))
+            classes = _names_up_to(max(labels), max(MOST_NUMBERS, len(files), training_classes))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     else:
-        classes = tuple(sorted({label for _, label in entries}))
-        places = {name: place for place, name in enumerate(classes)}
-        numbers = [places[label] for _, label in entries]
-    return Labelled([file for file, _ in entries], np.array(numbers), classes, path.parent)
+        classes = tuple(sorted(set(names)))
+        indices = {name: index for index, name in enumerate(classes)}
+        labels = [indices[name] for name in names]
+    return Labelled(files, np.array(labels), classes, path.parent)
 
 
-def _archive(path: Path) -> tuple[Labelled, Labelled | None]:
+def _read_npz(path: Path) -> tuple[Labelled, Labelled | None]:
     try:
-        with path.open("rb") as file, np.load(file) as archive:  # Without pickles, which could run anything.
-            held = list(archive)
-            arrays = {name: archive[name] for name in ARRAYS if name in held}
+        with path.open("rb") as file, np.load(file) as archive:  # Without pickles, which can run any code.
+            names = list(archive)
+            arrays = {name: archive[name] for name in ARRAYS if name in names}
     except OSError:
         raise
-    except Exception as error:  # A damaged file can fail in any way at all.
+    except Exception as error:  # NumPy's errors on damaged files have no common class.
         reason = f"{type(error).__name__}: {error}"[:200]
         raise ValueError(
             f"{path}: expected an .npz of plain arrays; received a damaged one, or objects ({reason})."
         ) from error
-    if not {"x_train", "y_train"} <= set(arrays) or len(arrays) == 3:
+    if tuple(arrays) not in (ARRAYS, ARRAYS[:2]):
         raise ValueError(
-            f"{path}: expected arrays x_train and y_train, and x_test and y_test or neither; received {_few(held)}"
+            f"{path}: expected arrays x_train and y_train, and x_test and y_test or neither; received {_first(names)}"
         )
     try:
         training = from_arrays(arrays["x_train"], arrays["y_train"])
-        if "x_test" not in arrays:
+        if len(arrays) == 2:
             return training, None
         return training, from_arrays(arrays["x_test"], arrays["y_test"], training.classes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _up_to(largest: int, most: int) -> int:
-    """How many classes numbers up to the largest speak of; a stray one must not make millions."""
-    if largest >= most:
-        raise ValueError(f"Expected classes numbered from 0 to {most - 1}. Received: {largest}")
-    return largest + 1
+def _names_up_to(largest: int, limit: int) -> tuple[str, ...]:
+    """Return the numbers up to the largest label as names; a wrong label must not create millions of classes."""
+    if largest >= limit:
+        raise ValueError(f"Expected classes numbered from 0 to {limit - 1}. Received: {largest}")
+    return _number_names(largest + 1)
 
 
-def _numbers(count: int) -> tuple[str, ...]:
-    """Names of classes that have none."""
+def _number_names(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
 def _split(data: Labelled, path: Path) -> tuple[Labelled, Labelled]:
-    """A part of each class for validation."""
-    generator = np.random.default_rng(SPLIT)
+    """Return the training pictures and the part of each class that is used for validation."""
+    generator = np.random.default_rng(VALIDATION_SEED)
     by_class = np.argsort(data.labels, kind="stable")
-    held_out = np.zeros(len(data), bool)
-    for places in np.split(by_class, np.flatnonzero(np.diff(data.labels[by_class])) + 1):
-        if len(places) > 1:
-            held_out[generator.permutation(places)[: max(1, round(HELD_OUT * len(places)))]] = True
-    if not held_out.any():
+    is_validation = np.zeros(len(data), bool)
+    for indices in np.split(by_class, np.flatnonzero(np.diff(data.labels[by_class])) + 1):
+        if len(indices) > 1:
+            count = max(1, round(VALIDATION_SHARE * len(indices)))
+            is_validation[generator.permutation(indices)[:count]] = True
+    if not is_validation.any():
         raise ValueError(f"{path}: expected pictures for validation, or two of a class; received neither.")
-    return _chosen(data, np.flatnonzero(~held_out)), _chosen(data, np.flatnonzero(held_out))
+    return _select(data, ~is_validation), _select(data, is_validation)
 
 
-def _chosen(data: Labelled, indices: np.ndarray) -> Labelled:
-    pictures = data.pictures
-    pictures = pictures[indices] if isinstance(pictures, np.ndarray) else [pictures[i] for i in indices]
-    return replace(data, pictures=pictures, labels=data.labels[indices])
+def _select(data: Labelled, mask: np.ndarray) -> Labelled:
+    is_array = isinstance(data.pictures, np.ndarray)
+    pictures = data.pictures[mask] if is_array else list(itertools.compress(data.pictures, mask))
+    return replace(data, pictures=pictures, labels=data.labels[mask])
 
 
-def _same_classes(training: Labelled, validation: Labelled, path: Path) -> Labelled:
-    """The validation pictures with the numbers that training gives their classes."""
-    places = {training.classes[label]: label for label in np.unique(training.labels)}
-    used, labels = np.unique(validation.labels, return_inverse=True)
-    names = [validation.classes[label] for label in used]
-    unknown = [name for name in names if name not in places]
+def _with_classes_of(training: Labelled, validation: Labelled, path: Path) -> Labelled:
+    """Return the validation pictures with the labels that training gives to their classes."""
+    indices = {training.classes[label]: label for label in np.unique(training.labels)}
+    names = {label: validation.classes[label] for label in np.unique(validation.labels)}
+    unknown = [name for name in names.values() if name not in indices]
     if unknown:
         raise ValueError(
-            f"{path}: expected the classes of validation among those of training; received {_few(unknown)}, of which "
+            f"{path}: expected the classes of validation among those of training; received {_first(unknown)}, of which "
             "training has no pictures."
         )
-    return replace(validation, labels=np.array([places[name] for name in names])[labels], classes=training.classes)
+    labels = np.array([indices[names[label]] for label in validation.labels])
+    return replace(validation, labels=labels, classes=training.classes)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected text in UTF-8; received something else.") from None
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first of them, for messages."""
+def _first(names: Sequence[str]) -> str:
+    """Return the first five names as text, for messages."""
     return ", ".join(names[:5]) + ", …" * (len(names) > 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -68,19 +67,19 @@ def evaluate(
         OSError: a file cannot be read or written, or a folder of pictures is gone; the same call continues.
     """
     _check_arguments(crops, batch, output, overwrite)
+    if ids is not None and truth is None:
+        raise ValueError("Expected a ground-truth file, whose numbers `ids` describes. Received: ids without one.")
     began = time.monotonic()
-    folder = require_folder(folder)  # Before weights are downloaded in vain.
+    folder = require_folder(folder)  # Before weights are downloaded.
     name = os.fspath(default_weights() if weights is None else weights)
     network = load_network(find_weights(name), precision=precision)
+    classes = network.spec.classes
     if truth is None:
-        ground_truth = GroundTruth(label_by_folder(folder, network.spec.classes, ids=ids), None, 0)
+        ground_truth = GroundTruth(label_by_folder(folder, classes))
     else:
-        ground_truth = read_ground_truth(folder, network.spec.classes, truth, ids)
-    with contextlib.ExitStack() as stack:
-        if output is None:
-            journal_path = Path(stack.enter_context(tempfile.TemporaryDirectory()), "journal")
-        else:
-            journal_path = Path(f"{os.fspath(output)}.journal")
+        ground_truth = read_ground_truth(folder, classes, truth, ids)
+    with tempfile.TemporaryDirectory() as scratch:
+        journal_path = Path(scratch, "journal") if output is None else Path(f"{os.fspath(output)}.journal")
         resumed_after, entries = _answer(network, ground_truth, folder, journal_path, crops, batch)
         report = {
             "weights": name,
@@ -95,7 +94,7 @@ def evaluate(
             remove_stale_parts(Path(output))
             with explain_write_errors(journal_path), atomic_write(output) as temporary:
                 temporary.write_text(f"{json.dumps(report, indent=1)}\n", "ascii")
-        journal_path.unlink(missing_ok=True)
+            journal_path.unlink(missing_ok=True)
     return report
 
 
@@ -117,19 +116,18 @@ def _answer(
     files = [picture.relative_to(folder).as_posix() for picture, _ in ground_truth.pictures]
     labels = [label for _, label in ground_truth.pictures]
     header = job_header(network, files, crops=crops, labels_sha256=names_digest(map(str, labels)))
-    with Journal(journal_path, header, files) as journal:
-        resumed_after = journal.count
-        pairs = zip(journal.entries(), labels, strict=False)
-        wrong = sum(_is_wrong(entry, label) for entry, label in pairs)
+    journal = Journal(journal_path, header, files)
+    resumed_after = journal.count
+    wrong = sum(_is_wrong(entry, label) for entry, label in zip(journal, labels, strict=False))
 
-        def running_error(entry: Entry) -> str:
-            nonlocal wrong
-            wrong += _is_wrong(entry, labels[journal.count - 1])
-            readable = journal.count - journal.unreadable
-            return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
+    def running_error(entry: Entry) -> str:
+        nonlocal wrong
+        wrong += _is_wrong(entry, labels[journal.count - 1])
+        readable = journal.count - journal.unreadable
+        return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
 
-        remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
-        journal.record(run_network(network, remaining, crops, batch), _top5, folder, {folder}, running_error)
+    remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
+    journal.record(run_network(network, remaining, crops, batch), _top5, folder, {folder}, running_error)
     entries = list(journal)
     if journal.unreadable == len(files):
         journal_path.unlink()  # It would make the next call fail without reading a picture.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import posixpath
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tfalexnet.images.classes import Class, ilsvrc_ids, imagenet_classes
 from tfalexnet.images.folders import is_picture, list_pictures, pictures_below, require_folder, subfolders
+from tfalexnet.io.files import read_lines
 
 Ids = Literal["sorted", "ilsvrc"]
 """How a file numbers ImageNet's classes: from 0 in the order of the sorted WordNet ids, as the outputs of the
@@ -43,8 +42,8 @@ class GroundTruth(NamedTuple):
     """
 
     pictures: list[tuple[Path, int]]
-    ids: Ids | None
-    unused: int
+    ids: Ids | None = None
+    unused: int = 0
 
 
 class Entry(NamedTuple):
@@ -63,7 +62,12 @@ class ClassIndex:
 
     def __init__(self, classes: tuple[Class, ...]) -> None:
         self.classes = classes
-        self.exact, self.normalized = _indices_by_name(classes, str), _indices_by_name(classes, _normalized)
+        self.exact: dict[str, list[int]] = {}
+        self.normalized: dict[str, list[int]] = {}
+        for table, form in ((self.exact, str), (self.normalized, _normalized)):
+            for index, names in enumerate(classes):
+                for name in {form(name) for name in names if name}:
+                    table.setdefault(name, []).append(index)
 
     def indices(self, name: str) -> list[int]:
         """Return the indices of all classes of this name."""
@@ -87,45 +91,31 @@ class ClassIndex:
         return f"{first}, …" if len(self.classes) > 3 else first
 
 
-def label_by_folder(
-    folder: str | os.PathLike,
-    classes: tuple[Class, ...],
-    truth: str | os.PathLike | None = None,
-    ids: Ids | None = None,
-) -> list[tuple[Path, int]]:
+def label_by_folder(folder: str | os.PathLike, classes: tuple[Class, ...]) -> list[tuple[Path, int]]:
     """Return every picture of a folder and the index of its class in `classes`.
 
     Args:
-        folder: contains a sub-folder for each class, named by WordNet id or class name; classes may be
-            missing. With `truth`, the pictures may be anywhere below the folder.
+        folder: contains a sub-folder for each class, named by WordNet id or class name; classes may be missing.
         classes: the classes of the network.
-        truth: see `read_ground_truth`.
-        ids: see `read_ground_truth`.
 
     Raises:
         ValueError: the pictures cannot be labelled unambiguously. The message states what to change.
-        OSError: a file or folder cannot be read.
+        OSError: a folder cannot be read.
     """
-    if truth is not None:
-        return read_ground_truth(folder, classes, truth, ids).pictures
-    if ids is not None:
-        raise ValueError("Expected a ground-truth file, whose numbers `ids` describes. Received: ids without one.")
     folder, class_index = require_folder(folder), ClassIndex(classes)
     expected = f"{folder}: expected sub-folders named by class ({class_index.examples()})"
     below = {child: pictures for child in subfolders(folder) if (pictures := pictures_below(child))}
-    outside = [path for path in sorted(folder.iterdir()) if is_picture(path.name) and not path.is_dir()]
+    outside = [path.name for path in sorted(folder.iterdir()) if is_picture(path.name) and not path.is_dir()]
     unknown = [child for child in below if not class_index.indices(child.name)]
     if unknown:
-        with_classes = [
-            str(child) for child in unknown if any(class_index.indices(path.name) for path in subfolders(child))
-        ]
-        hint = f" Give {' or '.join(with_classes)}." if with_classes else ""
+        above = [str(child) for child in unknown if any(class_index.indices(path.name) for path in subfolders(child))]
+        hint = f" Give {' or '.join(above)}." if above else ""
         received = ", ".join(child.name for child in unknown[:5]) + ", …" * (len(unknown) > 5)
         raise ValueError(f"{expected}; received {len(unknown)} that are no class: {received}.{hint}")
     if outside:
         raise ValueError(
             f"{expected}, and no pictures beside them; received {len(outside)} pictures outside of them, as "
-            f"{outside[0].name}. A ground-truth file (--truth) can label them."
+            f"{outside[0]}. A ground-truth file (--truth) can label them."
         )
     if not below:
         raise ValueError(f"{expected}, with pictures; received none.")
@@ -171,17 +161,18 @@ def _match(names: list[str], entries: list[Entry], indices: list[int], truth: Pa
             by_name.setdefault(variant, []).append(position)
     missing, names_by_position = [], {}
     for name in names:
-        matches = next((by_name[variant] for variant in _name_variants(name) if variant in by_name), [])
-        if not matches:
+        matches = next((by_name[variant] for variant in _name_variants(name) if variant in by_name), None)
+        if matches is None:
             missing.append(name)
             continue
+        lines = [entries[position].line for position in matches]
         if len({indices[position] for position in matches}) > 1:
-            lines = " and ".join(str(entries[position].line) for position in matches[:2])
-            raise ValueError(f"{truth}: expected one label for {name}; received two, on lines {lines}.")
+            raise ValueError(
+                f"{truth}: expected one label for {name}; received two, on lines {lines[0]} and {lines[1]}."
+            )
         other = names_by_position.setdefault(matches[0], name)
         if other != name:
-            line = entries[matches[0]].line
-            raise ValueError(f"{truth}: expected one picture for line {line}; received {other} and {name}.")
+            raise ValueError(f"{truth}: expected one picture for line {lines[0]}; received {other} and {name}.")
     if missing:
         raise ValueError(
             f"{truth}: expected a label for each picture of {folder}; {len(missing)} of {len(names)} have none, "
@@ -193,18 +184,13 @@ def _match(names: list[str], entries: list[Entry], indices: list[int], truth: Pa
 def _read_entries(truth: Path, names: list[str], class_index: ClassIndex) -> list[Entry]:
     """Return the entries of a ground-truth file; `names` are those of the pictures in the folder."""
     variants = {variant for name in names for variant in _name_variants(name)}
-    try:
-        lines = truth.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{truth}: expected text, a label on each line; received a binary file.") from None
-    is_kaggle = lines[0].strip() == KAGGLE_HEADER
-    if is_kaggle:
-        lines[0] = ""
+    lines = read_lines(truth)
+    is_kaggle = lines[0] == KAGGLE_HEADER
     entries = []
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line or (is_kaggle and number == 1):
             continue
-        where, line = f"{truth}, line {number}", line.strip()
+        where = f"{truth}, line {number}"
         match = (KAGGLE if is_kaggle else LINE).fullmatch(line)
         if match is None:
             raise ValueError(f"{where}: expected [a name and] a label; received {line[:60]!r}.")
@@ -246,13 +232,15 @@ def _with_names(entries: list[Entry], names: list[str], truth: Path) -> list[Ent
             f"received a label without a name on line {unnamed[0].line}."
         )
     if len(entries) == len(names):
-        return [entry._replace(name=name) for entry, name in zip(entries, names, strict=True)]
-    if all(re.fullmatch(r"ILSVRC2012_val_\d{8}", _name_variants(name)[-1]) for name in names):
-        return [entry._replace(name=VALIDATION.format(number)) for number, entry in enumerate(entries, start=1)]
-    raise ValueError(
-        f"{truth}: expected as many labels as pictures, {len(names)}; received {len(entries)}. "
-        "The file may have more labels if each line begins with the name of its picture."
-    )
+        assigned = names
+    elif all(re.fullmatch(r"ILSVRC2012_val_\d{8}", _name_variants(name)[-1]) for name in names):
+        assigned = [VALIDATION.format(number) for number in range(1, len(entries) + 1)]
+    else:
+        raise ValueError(
+            f"{truth}: expected as many labels as pictures, {len(names)}; received {len(entries)}. "
+            "The file may have more labels if each line begins with the name of its picture."
+        )
+    return [entry._replace(name=name) for entry, name in zip(entries, assigned, strict=True)]
 
 
 def _class_indices(
@@ -275,59 +263,52 @@ def _class_indices(
         if number > largest:
             raise ValueError(f"{truth}, line {entry.line}: expected numbers from 0 to {largest}; received {number}.")
     if is_imagenet:
-        ids = _numbering(entries, numbers, ids, truth)
+        ids = _numbering(entries, numbers, ids, truth, class_index)
         return ([ilsvrc_ids()[number] for number in numbers] if ids == "ilsvrc" else numbers), ids
     if ids is not None:
         raise ValueError(f"Expected `ids` only for the numbers of ImageNet's classes. Received: ids={ids!r}")
     return numbers, None
 
 
-def _numbering(entries: list[Entry], numbers: list[int], ids: Ids | None, truth: Path) -> Ids:
+def _numbering(entries: list[Entry], numbers: list[int], ids: Ids | None, truth: Path, class_index: ClassIndex) -> Ids:
     """Return how ImageNet's classes are numbered. Raise `ValueError` unless all evidence supports one numbering."""
+    devkit = {index: number for number, index in ilsvrc_ids().items()}
     evidence: dict[Ids, list[str]] = {"sorted": [], "ilsvrc": []}
     if ids is not None:
         evidence[ids].append(f"ids={ids!r} was asked for")
-    for extreme, numbering in ((0, "sorted"), (1000, "ilsvrc")):
-        if extreme in numbers:
-            evidence[numbering].append(f"line {entries[numbers.index(extreme)].line} is {extreme}")
     for entry, number in zip(entries, numbers, strict=True):
-        index = _index_from_name(entry.name)
+        if number in (0, 1000):  # Each is used by one numbering only.
+            evidence["ilsvrc" if number else "sorted"].append(f"line {entry.line} is {number}")
+        index = _index_from_name(entry.name, class_index)
         if index is None:
             continue
-        candidates = {"sorted": number, "ilsvrc": ilsvrc_ids().get(number)}
-        matching = [numbering for numbering, candidate in candidates.items() if candidate == index]
+        matching = [name for name, value in (("sorted", index), ("ilsvrc", devkit[index])) if value == number]
         if not matching:
-            devkit = next(number for number, other in ilsvrc_ids().items() if other == index)
             raise ValueError(
                 f"{truth}, line {entry.line}: expected {entry.name} to be {index} ({ID_NUMBERINGS['sorted']}) or "
-                f"{devkit} ({ID_NUMBERINGS['ilsvrc']}); received {number}."
+                f"{devkit[index]} ({ID_NUMBERINGS['ilsvrc']}); received {number}."
             )
         if len(matching) == 1:
             evidence[matching[0]].append(f"line {entry.line}, {entry.name}, is {number}")
     supported = [numbering for numbering, reasons in evidence.items() if reasons]
-    if len(supported) == 1:
-        return supported[0]
-    choice = " or ".join(f"{text} ({numbering!r})" for numbering, text in ID_NUMBERINGS.items())
-    if supported:
+    if not supported:
+        choice = " or ".join(f"{text} ({numbering!r})" for numbering, text in ID_NUMBERINGS.items())
+        raise ValueError(f"{truth}: its numbers may be {choice}. Say which (ids; --truth-ids).")
+    if len(supported) > 1:
         raise ValueError(
-            f"{truth}: expected classes numbered by {choice}; received both: {evidence['sorted'][0]}, "
-            f"but {evidence['ilsvrc'][0]}."
+            f"{truth}: expected classes numbered by {' or '.join(ID_NUMBERINGS.values())}; received both: "
+            f"{evidence['sorted'][0]}, but {evidence['ilsvrc'][0]}."
         )
-    raise ValueError(f"{truth}: its numbers may be {choice}. Say which (ids; --truth-ids).")
+    return supported[0]
 
 
-def _index_from_name(name: str) -> int | None:
+def _index_from_name(name: str, class_index: ClassIndex) -> int | None:
     """Return the class of a picture whose name shows it: the first ten of the validation set, or a WordNet id."""
     stem = _name_variants(name)[-1]
     if stem in FIRST_TEN:
         return ilsvrc_ids()[FIRST_TEN[stem]]
     wnid = WNID.search(name)
-    return _index_by_wnid().get(wnid[0]) if wnid else None
-
-
-@functools.cache
-def _index_by_wnid() -> dict[str | None, int]:
-    return {wnid: index for index, (wnid, _) in enumerate(imagenet_classes())}
+    return class_index.exact.get(wnid[0], [None])[0] if wnid else None
 
 
 def _name_variants(name: str) -> tuple[str, ...]:
@@ -337,14 +318,6 @@ def _name_variants(name: str) -> tuple[str, ...]:
     if SEPARATOR.search(suffix):  # "1. cat" has no suffix.
         suffix = ""
     return name, name.removesuffix(suffix), base, base.removesuffix(suffix)
-
-
-def _indices_by_name(classes: tuple[Class, ...], form: Callable[[str], str]) -> dict[str, list[int]]:
-    indices: dict[str, list[int]] = {}
-    for index, names in enumerate(classes):
-        for name in {form(name) for name in names if name}:
-            indices.setdefault(name, []).append(index)
-    return indices
 
 
 def _normalized(name: str) -> str:

@@ -89,12 +89,13 @@ def _reservations(report: dict[str, Any], published: PublishedWeights) -> list[s
 
 
 def _errors(pairs: list[tuple[int, list[int]]], classes: int) -> dict[str, Any]:
+    """Return the number of pictures, and by `top1_` and `top5_` the wrong answers and their share in per cent."""
     wrong = {
-        "top1": sum(label != top[0] for label, top in pairs),
-        "top5": sum(label not in top for label, top in pairs) if classes > 5 else None,
+        "top1": sum(label != answer[0] for label, answer in pairs),
+        "top5": sum(label not in answer for label, answer in pairs) if classes > 5 else None,
     }
     errors: dict[str, Any] = {"read": len(pairs)}
     for name, count in wrong.items():
-        has_error = count is not None and pairs
-        errors |= {f"{name}_wrong": count, f"{name}_error": 100 * count / len(pairs) if has_error else None}
+        error = 100 * count / len(pairs) if pairs and count is not None else None
+        errors |= {f"{name}_wrong": count, f"{name}_error": error}
     return errors

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, output_stem, read_checkpoint
 from tfalexnet.checkpoints.exported import Samples, describe_export
@@ -78,7 +77,8 @@ def export(
     source = find_weights(weights)
     name = output_stem(source) + ("" if precision == "float32" else f".{precision}")
     output = Path("weights", module.NAME.format(name)) if output is None else Path(output)
-    _check_output(output, module, overwrite)
+    files = [output, *map(output.with_suffix, module.BESIDE)]
+    _check_output(files, Path(module.NAME).suffix, overwrite)
     checkpoint = read_checkpoint(source)
     checkpoint.require_complete(source)
     samples = _samples(checkpoint, source, calibration) if precision == "int8" else None
@@ -90,42 +90,42 @@ def export(
         written = Path(folder, "new", output.name)
         written.parent.mkdir()
         module.write(written, checkpoint, description, precision, samples)
-        _move(written, output, module, Path(folder, "old"))
+        _replace(files, written.parent, Path(folder, "old"))
     return output
 
 
-def _output_files(output: Path, module: ModuleType) -> list[Path]:
-    return [output, *map(output.with_suffix, module.BESIDE)]
-
-
-def _move(written: Path, output: Path, module: ModuleType, old: Path) -> None:
-    """Move the written files to their names, an existing folder to `old`."""
-    files = _output_files(output, module)
+def _replace(files: list[Path], new: Path, old: Path) -> None:
+    """Move files of the same names out of the folder `new`; an existing folder is moved to `old`."""
     if len(files) > 1:
-        output.unlink(missing_ok=True)  # After a kill an old description must not stand beside new weights.
+        files[0].unlink(missing_ok=True)  # After a kill an old description must not stand beside new weights.
     for path in reversed(files):  # The output itself comes last, when the files beside it are there.
         if path.is_dir():
             path.rename(old)
-        (written.parent / path.name).replace(path)
+        (new / path.name).replace(path)
 
 
-def _check_output(output: Path, module: ModuleType, overwrite: bool) -> None:
-    """Raise if the name has another suffix, or something that must not be replaced has this name."""
-    suffix = Path(module.NAME).suffix
+def _check_output(files: list[Path], suffix: str, overwrite: bool) -> None:
+    """Raise if the output has another suffix, or something that must not be replaced has the name of a file.
+
+    Args:
+        files: the output, and what is written beside it.
+        suffix: of the output; it is empty for a format that is a folder.
+        overwrite: whether an existing output is replaced.
+    """
+    output = files[0]
     if suffix and output.suffix != suffix:
         raise ValueError(f"Expected an output that ends in {suffix}. Received: {output}")
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"{output}: expected to make it in a folder. {above} is a file.")
-    for path in _output_files(output, module):
+    expected, other = ("file", "folder") if suffix else ("folder", "file")
+    for path in files:
         if path.exists() and path.is_dir() == bool(suffix):
-            kinds = ("file", "folder") if suffix else ("folder", "file")
-            raise ValueError("Expected an output that is new, or a {}. Received a {}: {}".format(*kinds, path))
-        if path.is_dir():
-            if not any(path.iterdir()):
-                continue
-            if not (path / "saved_model.pb").is_file():
-                raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
+            raise ValueError(f"Expected an output that is new, or a {expected}. Received a {other}: {path}")
+        if path.is_dir() and not any(path.iterdir()):
+            continue
+        if path.is_dir() and not (path / "saved_model.pb").is_file():
+            raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
         require_absent(path, overwrite)
 
 
@@ -145,16 +145,9 @@ def _samples(checkpoint: Checkpoint, source: Path, pictures: list[Picture]) -> S
         )
     readable = []
     for picture in pictures:
-        try:
+        with contextlib.suppress(PictureError):
             preprocessing(picture)
-        except PictureError:
-            continue
-        readable.append(picture)
+            readable.append(picture)
     if not readable:
         raise ValueError(f"Expected pictures. Received {len(pictures)}, none of which can be read.")
-
-    def samples() -> Iterator[np.ndarray]:
-        for picture in readable:
-            yield preprocessing(picture)[None]
-
-    return samples
+    return lambda: (preprocessing(picture)[None] for picture in readable)

@@ -31,24 +31,20 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     module = savedmodel.network(checkpoint, "float32")
     function = module.probabilities.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
-    path.write_bytes(CONVERSIONS[precision](converter, samples))
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    path.write_bytes(_quantize(converter, samples) if precision == "int8" else converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{KEY}.json", description)
         archive.writestr("labels.txt", "".join(f"{label}\n" for _, label in checkpoint.spec.classes))
 
 
-def _float16(converter: Any, _: Samples | None) -> bytes:
+def _quantize(converter: Any, samples: Samples) -> bytes:
+    """Return the file with 8-bit integers; `samples` calibrate the ranges of activations."""
     import tensorflow as tf
 
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
-
-
-def _int8(converter: Any, samples: Samples | None) -> bytes:
-    import tensorflow as tf
-
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.representative_dataset = lambda: ([sample] for sample in samples())
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=[*IN_FLOAT])
@@ -58,6 +54,3 @@ def _int8(converter: Any, samples: Samples | None) -> bytes:
             converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
         )
     return quantizer.get_nondebug_quantized_model()
-
-
-CONVERSIONS = {"float32": lambda converter, _: converter.convert(), "float16": _float16, "int8": _int8}

@@ -30,9 +30,7 @@ Arrays = tuple[np.ndarray, ...]
 
 
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, _: Samples | None = None) -> None:
-    """Write the network in one file. In float16 the weights take half the bytes, and are cast to float32 on
-    reading.
-    """
+    """Write the network in one file. In float16 the weights take half the bytes, and are cast to float32 on reading."""
     model = graph(checkpoint.spec.architecture, checkpoint.parameters, precision)
     model.metadata_props.add(key=KEY, value=description)
     path.write_bytes(model.SerializeToString())
@@ -42,7 +40,7 @@ def graph(net: Architecture, parameters: Parameters, precision: Literal["float32
     """Return the `onnx.ModelProto` from pictures (batch, channels, height, width) to probabilities.
 
     Raises:
-        ValueError: the package onnx is not installed.
+        ValueError: the package onnx is not installed, or an activation is not among `ACTIVATIONS`.
     """
     require_packages("export", "onnx")
     from onnx import TensorProto, helper
@@ -56,7 +54,7 @@ def graph(net: Architecture, parameters: Parameters, precision: Literal["float32
         name = row.name + (PRE_ACTIVATION if activation else "")
         x = NODES[type(row)](builder, name, row, x, input_shapes[row.name], ordered.get(row.name, ()))
         if activation:
-            x = builder.node(ACTIVATIONS[activation], [x], row.name)
+            x = builder.activation(row.name, activation, x)
     builder.node("Softmax", [x], OUTPUTS, axis=1)
     height, width, channels = net.input_shape
     sides = {INPUTS: ["batch", channels, height, width], OUTPUTS: ["batch", net.classes]}
@@ -84,6 +82,15 @@ class _GraphBuilder:
 
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
+
+    def activation(self, name: str, function: str, x: str) -> str:
+        """Add an activation, given by its name in Keras."""
+        if function not in ACTIVATIONS:
+            raise ValueError(
+                f"Expected the activation of {name} to be one of {', '.join(ACTIVATIONS)}, the operators for ONNX. "
+                f"Received: {function!r}"
+            )
+        return self.node(ACTIVATIONS[function], [x], name)
 
     def constant(self, name: str, values: Any, kind: str = "float32") -> str:
         """Add constants in their own type."""
@@ -162,7 +169,7 @@ def _dense(builder: _GraphBuilder, name: str, row: spec.Dense, x: str, _: tuple,
 NODES: dict[type, Callable[..., str]] = {
     spec.Pad: _pad,
     spec.Conv: _conv,
-    spec.Activation: lambda builder, name, row, x, *_: builder.node(ACTIVATIONS[row.function], [x], name),
+    spec.Activation: lambda builder, name, row, x, *_: builder.activation(name, row.function, x),
     spec.Norm: _norm,
     spec.Pool: _pool,
     spec.Flatten: lambda builder, name, _row, x, *_: builder.node("Flatten", [x], name),

@@ -24,14 +24,12 @@ GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^−16, as Pillow converts
 def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, _: Samples | None = None) -> None:
     """Write a folder with two signatures; the description is in assets.extra/tfalexnet.json.
 
-    `serving_default` takes `image_bytes`, (batch,) whole files of JPEG, PNG, BMP or GIF (the first frame), and
-    returns
-    the best five classes: `classes`, `wnids` if all classes have one, `indices`, `scores`. `probabilities` takes
-    `inputs`, preprocessed pictures. In contrast to `tfalexnet.predict`, EXIF orientation is not applied and
+    `serving_default` takes `image_bytes`, (batch,), complete files of JPEG, PNG, BMP or GIF (the first frame), and
+    returns the best five classes: `classes`, `wnids` if all classes have one, `indices`, `scores`. `probabilities`
+    takes `inputs`, preprocessed pictures. In contrast to `tfalexnet.predict`, EXIF orientation is not applied and
     transparency is not laid on white; where the preprocessing is antialiased, levels differ by up to 1. BMP files
-    must
-    have 24 or 32 bits a pixel, since TensorFlow reads the indices of a palette as levels. A picture that cannot be
-    read fails the whole batch with `invalid argument`.
+    must have 24 or 32 bits a pixel, since TensorFlow reads the indices of a palette as levels. If one picture of a
+    batch cannot be read, the batch fails with `invalid argument`.
 
     Raises:
         CheckpointError: the preprocessing of the network is unknown.
@@ -85,12 +83,13 @@ def preparation(preprocessing: Preprocessing) -> Callable:
     """Return `Preprocessing` as a function of the bytes of one picture, in operations of TensorFlow."""
     import tensorflow as tf
 
+    size, crop = preprocessing.size, preprocessing.crop
+
     def decode(data: tf.Tensor) -> tf.Tensor:
         return tf.cond(
             tf.io.is_jpeg(data),
-            lambda: tf.io.decode_jpeg(
-                data, channels=3, dct_method="INTEGER_ACCURATE"
-            ),  # Bit-identical to Pillow's decoder.
+            # Bit-identical to Pillow's decoder.
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
             lambda: decode_other(data),
         )
 
@@ -110,16 +109,14 @@ def preparation(preprocessing: Preprocessing) -> Callable:
             grey = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY, axis=-1, keepdims=True)
             pixels = tf.bitwise.right_shift(grey + 0x8000, 16)
         sides = tf.shape(pixels)[:2]
-        new = [preprocessing.size] * 2
+        new = [size, size]
         if preprocessing.resize == "shorter side":
-            new = tf.maximum(preprocessing.size, sides * preprocessing.size // tf.reduce_min(sides))
+            new = tf.maximum(size, sides * size // tf.reduce_min(sides))
         pixels = tf.image.resize(tf.cast(pixels, tf.float32), new, antialias=preprocessing.antialias)
         if preprocessing.antialias:
             pixels = tf.round(pixels)
-        top, left = tf.unstack(
-            (tf.shape(pixels)[:2] - preprocessing.size) // 2 + (preprocessing.size - preprocessing.crop) // 2
-        )
-        pixels = pixels[top : top + preprocessing.crop, left : left + preprocessing.crop]
+        corner = (tf.shape(pixels)[:2] - size) // 2 + (size - crop) // 2
+        pixels = tf.slice(pixels, tf.concat([corner, [0]], axis=0), [crop, crop, -1])
         return preprocessing.normalize(tf.ensure_shape(pixels, preprocessing.shape))
 
     return prepare

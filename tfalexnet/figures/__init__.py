@@ -1,1 +1,1 @@
-"""Pictures made from arrays."""
+"""Figures drawn from arrays and from the history of a training."""

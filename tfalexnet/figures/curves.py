@@ -1,4 +1,4 @@
-"""Pictures from arrays and histories; never touches training."""
+"""The curve of a training: error by epoch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 
 
 def curve(history: list[dict[str, float]], title: str, path: Path) -> None:
-    """Error by epoch, in training and validation, as a PNG.
+    """Write the errors in training and validation by epoch as a PNG.
+
+    Dotted lines mark the epochs in which the learning rate drops below a fifth of the one before.
+
+    Args:
+        history: a row for each epoch with `epoch`, `error` and `validation_error` in per cent, `learning_rate`.
+        title: begins the title of the figure.
+        path: of the PNG.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; the message says how it can be.
+        ModuleNotFoundError: matplotlib is not installed.
     """
     try:
         import matplotlib

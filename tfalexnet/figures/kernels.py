@@ -1,4 +1,4 @@
-"""Pictures from arrays and histories; never touches training."""
+"""Pictures of the filters of a first convolution."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import numpy as np
 
 
-def filters(kernel: np.ndarray, enlarged: int = 4, gap: int = 1) -> np.ndarray:
-    """The filters of a first convolution side by side, (height, width, 1 or 3), uint8.
+def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1) -> np.ndarray:
+    """Return the filters of a first convolution side by side, uint8 (height, width, 1 or 3).
 
     Args:
-        kernel: (height, width, channels, filters). All are scaled alike, 0 becoming mid-grey; three
-            channels are shown as red, green and blue in their order.
-        enlarged: pixels a side that a weight becomes.
-        gap: black weights between two filters.
+        kernel: (height, width, channels, filters). All filters are scaled by the same factor, and 0 becomes mid-grey;
+            three channels are shown as red, green and blue in this order, others by their mean.
+        scale: pixels of a weight, in height and width.
+        gap: weights between two filters, black.
     """
     height, width, channels, count = kernel.shape
     columns = math.ceil(math.sqrt(count))
@@ -25,8 +25,7 @@ def filters(kernel: np.ndarray, enlarged: int = 4, gap: int = 1) -> np.ndarray:
     levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
     sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, levels.shape[2]), np.uint8)
     for i in range(count):
-        top, left = (
-            gap + place * (side + gap) for place, side in zip(divmod(i, columns), (height, width), strict=True)
-        )
+        row, column = divmod(i, columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[top : top + height, left : left + width] = levels[..., i]
-    return sheet.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from tfalexnet.io.files import read_lines
+
 
 class Class(NamedTuple):
     """One class: its WordNet id, or None, and its name."""
@@ -54,10 +56,7 @@ def read_class_names(path: Path) -> list[str]:
     Raises:
         ValueError: the file is not UTF-8, or a line between two names is empty.
     """
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").split("\n")]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected text in UTF-8; received something else.") from None
+    lines = read_lines(path)
     while lines and not lines[-1]:
         lines.pop()
     if not all(lines):

@@ -72,7 +72,7 @@ class Preprocessing:
     @functools.cached_property
     def _key(self) -> tuple[Any, ...]:
         mean = np.asarray(self.mean, np.float32)
-        return (*(self._fields() | {"mean": None}).values(), mean.shape, mean.tobytes())
+        return (*(self._fields() | {"mean": None, "std": tuple(self.std)}).values(), mean.shape, mean.tobytes())
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -205,16 +205,10 @@ PAPER = Preprocessing("shorter side", 256, 227, antialias=True, channels="RGB", 
 
 BVLC = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=ILSVRC_MEAN_BGR)
 
-# pytorch/vision, references/classification: pixel values 0–1, mean and standard deviation of ImageNet.
+# Mean and standard deviation of ImageNet's pixel values, 0–1, in R, G, B (pytorch/vision, references/classification).
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = Preprocessing(
-    "shorter side",
-    256,
-    224,
-    antialias=True,
-    channels="RGB",
-    scale=1 / 255,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+    "shorter side", 256, 224, antialias=True, channels="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
 )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
-from tfalexnet.inference.pipeline import Outputs, as_sequence, run_network
+from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, raise_errors, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, explain_write_errors, job_header
-from tfalexnet.io.files import PART, atomic_write, remove_stale_parts, require_absent
+from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, load_network
 
@@ -51,11 +51,7 @@ def features(
     """
     pictures, is_sequence = as_sequence(images)
     network = load_network(find_weights(weights), _layer_names(layers), precision)
-    rows = []
-    for outputs in run_network(network, pictures):
-        if isinstance(outputs, PictureError):
-            raise outputs
-        rows.append(outputs)
+    rows = list(raise_errors(run_network(network, pictures)))
     if not rows:
         return {name: np.empty((0, *shape), np.float32) for name, shape in network.output_shapes().items()}
     stacked = dict(zip(network.layers, map(np.stack, zip(*rows, strict=True)), strict=True))
@@ -96,12 +92,9 @@ def extract_features(
         CheckpointError, WeightsNotFoundError: as for `features`.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
-    if not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
+    check_positive(batch=batch)
     folder, output = Path(folder), Path(output)
-    if output.suffix not in (".h5", ".hdf5"):
-        raise ValueError(f"Expected an output that ends in .h5 or .hdf5. Received: {output}")
-    require_absent(output, overwrite)
+    check_output(output, (".h5", ".hdf5"), overwrite)
     files = [path.relative_to(folder).as_posix() for path in list_pictures(folder)]
     network = load_network(find_weights(weights), _layer_names(layers), precision)
     row = np.dtype([(name, np.float32, shape) for name, shape in network.output_shapes().items()])
@@ -112,10 +105,10 @@ def extract_features(
     journal = Journal(part, header, files, max_readable=stored)
     if rows_part.exists():
         os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)
-    with journal, appending(rows_part) as append_row:
+    with appending(rows_part) as append_row:
 
         def store(outputs: Outputs) -> Entry:
-            append_row(b"".join(np.ascontiguousarray(values, np.float32).tobytes() for values in outputs))
+            append_row(b"".join(values.tobytes() for values in outputs))
             return {}
 
         remaining = [folder / file for file in files[journal.count :]]

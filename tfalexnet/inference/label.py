@@ -6,17 +6,17 @@ import csv
 import glob
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import list_pictures
-from tfalexnet.inference.pipeline import run_network
-from tfalexnet.inference.predict import Prediction, check_top, top_predictions
+from tfalexnet.inference.pipeline import check_positive, run_network
+from tfalexnet.inference.predict import Prediction, top_predictions
 from tfalexnet.inference.resume import Entry, Journal, explain_write_errors, job_header, json_line
-from tfalexnet.io.files import PART, atomic_write, remove_stale_parts, require_absent
+from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
@@ -70,25 +70,27 @@ def label(
         FileExistsError: the output exists.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
-    check_top(top)
+    check_positive(top=top)
     output = Path(output)
     part = output.with_name(output.name + PART)
-    _check_output(output, overwrite)
+    check_output(output, WRITERS, overwrite)
+    if output.suffix == ".parquet":
+        require_packages("parquet", "pyarrow")
     sources = _as_list(sources)
     files = [file for file in expand_sources(sources) if not _is_one_of((output, part), file)]
     if not files:
-        raise ValueError(f"Expected pictures beside the output. Received: {output} alone")
+        raise ValueError(f"Expected pictures beside the output. Received: only {output}")
     network = load_network(find_weights(weights), precision=precision)
     classes = network.spec.classes
     top = min(top, len(classes))
     remove_stale_parts(output)
-    with Journal(part, job_header(network, files, top=top), files) as journal:
-        journal.record(
-            run_network(network, itertools.islice(files, journal.count, None)),
-            lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
-            root=Path(),
-            folders=map(_folder, sources),
-        )
+    journal = Journal(part, job_header(network, files, top=top), files)
+    journal.record(
+        run_network(network, itertools.islice(files, journal.count, None)),
+        lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
+        root=Path(),
+        folders=map(_folder, sources),
+    )
     with explain_write_errors(part), atomic_write(output) as temporary:
         WRITERS[output.suffix](temporary, iter(journal), top)
     part.unlink()
@@ -107,9 +109,7 @@ def expand_sources(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> 
         ValueError: there are no sources, a folder holds no picture, or no file matches a pattern.
         OSError: a file does not exist, or a folder cannot be read.
     """
-    files: set[str] = set()
-    for source in _as_list(sources):
-        files.update(_expand(source))
+    files = set(itertools.chain.from_iterable(map(_expand, _as_list(sources))))
     if not files:
         raise ValueError("Expected at least one file, folder or pattern. Received: none")
     return sorted(files)
@@ -137,16 +137,6 @@ def labels_table(rows: Iterable[Entry], top: int) -> pyarrow.Table:
     return pyarrow.Table.from_pylist([_flatten(row) for row in rows], schema)
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    if output.suffix not in WRITERS:
-        raise ValueError(f"Expected an output that ends in {', '.join(WRITERS)}. Received: {output}")
-    if output.is_dir():
-        raise IsADirectoryError(f"{output}: expected a file for the labels; received a folder.")
-    require_absent(output, overwrite)
-    if output.suffix == ".parquet":
-        require_packages("parquet", "pyarrow")
-
-
 def _as_list(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
     return [os.fspath(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
 
@@ -171,10 +161,7 @@ def _is_one_of(outputs: tuple[Path, ...], file: str) -> bool:
 
 def _folder(source: str) -> Path:
     """Return the folder that a source is, or the nearest existing one above it."""
-    folder = Path(source)
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
+    return next(folder for folder in (Path(source), *Path(source).parents) if folder.is_dir())
 
 
 def _columns(top: int) -> list[str]:
@@ -210,8 +197,4 @@ def _write_parquet(path: Path, rows: Iterator[Entry], top: int) -> None:
             writer.write_table(labels_table(block, top))
 
 
-WRITERS: dict[str, Callable[[Path, Iterator[Entry], int], None]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}
+WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

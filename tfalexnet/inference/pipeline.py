@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,13 @@ def as_sequence(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture],
     """Return the pictures as a sequence, and whether a list, a tuple or an array of four dimensions was given."""
     is_sequence = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
     return (images, True) if is_sequence else ([images], False)
+
+
+def check_positive(**arguments: int) -> None:
+    """Raise `ValueError` unless all arguments are positive integers."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"Expected `{name}` to be a positive integer. Received: {name}={value!r}")
 
 
 def run_network(
@@ -80,6 +88,14 @@ def run_network(
             pool.shutdown(cancel_futures=True)
 
 
+def raise_errors(results: Iterable[Any]) -> Iterator[Any]:
+    """Yield results; raise the first that is a `PictureError`."""
+    for result in results:
+        if isinstance(result, PictureError):
+            raise result
+        yield result
+
+
 def _prepare(preprocessing: Preprocessing, picture: Picture, crops: int, view: np.ndarray) -> PictureError | None:
     """Write the crops of a picture into its part of a batch, or return why it cannot be read."""
     try:
@@ -95,5 +111,5 @@ def _check_finite(network: Network, picture: Picture, outputs: Outputs) -> None:
             name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "a picture"
             raise CheckpointError(
                 f"{network.path}: expected finite numbers; its network answers {name} with NaN or infinity in "
-                f"{layer}. Look into the training that made it."
+                f"{layer}. Check how these weights were trained or converted."
             )

@@ -1,4 +1,4 @@
-"""`predict`: pictures to labels; `preprocess_input` and `decode_predictions` as in `keras.applications`."""
+"""`predict`: pictures to labels; and the two functions of `keras.applications`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import Class, imagenet_classes
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
-from tfalexnet.inference.pipeline import as_sequence, run_network
+from tfalexnet.inference.pipeline import as_sequence, check_positive, raise_errors, run_network
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
 
@@ -53,11 +53,7 @@ def predict(
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or an output is not finite.
     """
     pictures, is_sequence = as_sequence(image)
-    predictions = []
-    for answer in iter_predictions(pictures, weights, top, precision):
-        if isinstance(answer, PictureError):
-            raise answer
-        predictions.append(answer)
+    predictions = list(raise_errors(iter_predictions(pictures, weights, top, precision)))
     return predictions if is_sequence else predictions[0]
 
 
@@ -72,7 +68,7 @@ def iter_predictions(
 
     See `predict`, and `load_network` for `compiled`.
     """
-    check_top(top)
+    check_positive(top=top)
     network = load_network(find_weights(weights), precision=precision, compiled=compiled)
     for outputs in run_network(network, images):
         is_error = isinstance(outputs, PictureError)
@@ -130,7 +126,7 @@ def decode_predictions(
     Raises:
         ValueError: the rows have another number of classes, or `top` is not positive.
     """
-    check_top(top)
+    check_positive(top=top)
     _, classes = _preprocessing_and_classes(weights)
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != len(classes):
@@ -139,12 +135,6 @@ def decode_predictions(
             f"{os.fspath(weights)!r}. Received: {preds.shape}"
         )
     return [[tuple(prediction[1:]) for prediction in top_predictions(row, classes, top)] for row in preds]
-
-
-def check_top(top: int) -> None:
-    """Raise `ValueError` unless `top` is a positive integer."""
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ValueError(f"Expected `top` to be a positive integer. Received: top={top!r}")
 
 
 def _preprocessing_and_classes(weights: str | os.PathLike) -> tuple[Preprocessing | None, tuple[Class, ...]]:

@@ -6,11 +6,9 @@ import contextlib
 import itertools
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
@@ -19,7 +17,7 @@ from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
 
 VERSION = 2  # Of the journal; others are refused.
-DIGEST = re.compile("[0-9a-f]{64}")
+DIGEST = "_sha256"  # Suffix of digests in a header; their values are not printed.
 
 Entry = dict[str, Any]
 """`file`, and either the results for it or `error`, the reason why it cannot be read."""
@@ -29,8 +27,8 @@ class Journal:
     """The entries of a job over a list of files. An interrupted job continues after the last complete one.
 
     The journal is a text file of JSON lines: a header that identifies the job, then an entry for each file, in the
-    order of the list. An entry is handed to the system when `append` returns, so that a kill does not lose it. What
-    an interruption left of an incomplete line is removed.
+    order of the list. Each entry is handed to the system before the next one, so that a kill does not lose it. What an
+    interruption left of an incomplete line is removed.
 
     Args:
         path: of the journal; created if it does not exist.
@@ -62,48 +60,27 @@ class Journal:
             _check_header(path, _parse(first), header)
             end = len(first)
             for entry, size in self._complete_entries(file):
-                is_readable = "error" not in entry
-                if is_readable and self.count - self.unreadable == max_readable:
+                if "error" not in entry and self.count - self.unreadable == max_readable:
                     break
-                self.count, self.unreadable = self.count + 1, self.unreadable + (not is_readable)
+                self._add(entry)
                 end += size
             file.truncate(end)
 
-    def __enter__(self) -> Self:
-        self.appending = appending(self.path)
-        self.write = self.appending.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.appending.__exit__(kind, error, trace)
-
-    def entries(self) -> Iterator[Entry]:
-        """Read the entries that are on disk."""
-        with self.path.open("rb") as file:
-            file.readline()
-            for entry, _ in self._complete_entries(file):
-                yield entry
-
     def __iter__(self) -> Iterator[Entry]:
-        """Read the entries of a complete journal.
+        """Read the `count` entries.
 
         Raises:
-            ValueError: some are missing.
+            ValueError: the file does not hold as many.
         """
         count = 0
-        for count, entry in enumerate(self.entries(), 1):  # noqa: B007, used below.
-            yield entry
-        if count < len(self.files):
+        with self.path.open("rb") as file:
+            file.readline()
+            for count, (entry, _) in enumerate(self._complete_entries(file), 1):  # noqa: B007, used below.
+                yield entry
+        if count < self.count:
             raise ValueError(
-                f"{self.path}: expected a row for each of {len(self.files)} files. Another process writes to it too."
+                f"{self.path}: expected {self.count} entries; received {count}. Another process writes to it too."
             )
-
-    def append(self, entry: Entry) -> None:
-        """Write the entry of the next file."""
-        self.write(json_line(entry))
-        self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
 
     def record(
         self,
@@ -126,11 +103,12 @@ class Journal:
             NotADirectoryError: a folder of pictures is gone; its files are not recorded as unreadable.
             OSError: an entry cannot be written.
         """
-        folders = set(folders)
+        folders, note = set(folders), note or self._count_unreadable
         remaining = itertools.islice(self.files, self.count, None)
         with (
             contextlib.closing(results),
-            Progress(len(self.files), "pictures", self.count, self._unreadable_note()) as progress,
+            appending(self.path) as append,
+            Progress(len(self.files), "pictures", self.count) as progress,
         ):
             for file, result in zip(remaining, results, strict=True):
                 if isinstance(result, PictureError):
@@ -138,17 +116,21 @@ class Journal:
                     entry = {"file": file, "error": result.reason}
                 else:
                     entry = {"file": file, **to_entry(result)}
-                self.append(entry)
-                progress.advance(1, note(entry) if note else self._unreadable_note())
+                append(json_line(entry))
+                self._add(entry)
+                progress.advance(1, note(entry))
 
-    def _unreadable_note(self) -> str:
+    def _add(self, entry: Entry) -> None:
+        self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
+
+    def _count_unreadable(self, _: Entry) -> str:
         return f"{self.unreadable} unreadable" if self.unreadable else ""
 
     def _complete_entries(self, file: Iterable[bytes]) -> Iterator[tuple[Entry, int]]:
         """Yield the entries up to the first line that is damaged or of another file, each with its size in bytes."""
         for name, line in zip(self.files, file, strict=False):
             entry = _parse(line)
-            if not line.endswith(b"\n") or not isinstance(entry, dict) or entry.get("file") != name:
+            if not line.endswith(b"\n") or entry.get("file") != name:
                 return
             yield entry, len(line)
 
@@ -170,18 +152,15 @@ def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[s
 def appending(path: Path) -> Iterator[Callable[[bytes], None]]:
     """Yield a function that appends to a file; the bytes are with the system when it returns."""
     with explain_write_errors(path):
-        file = path.open("ab")
+        file = path.open("ab", buffering=0)
 
-    def write(content: bytes) -> None:
+    def append(content: bytes) -> None:
         with explain_write_errors(path):
-            file.write(content)
-            file.flush()
+            while content:
+                content = content[file.write(content) :]  # A disk that fills up accepts a part.
 
-    try:
-        yield write
-    finally:
-        with explain_write_errors(path):  # Closing writes once more what a full disk did not accept.
-            file.close()
+    with file:
+        yield append
 
 
 @contextlib.contextmanager
@@ -192,7 +171,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        text = f"{os.strerror(error.errno)}. What is done is kept: the same command goes on"
+        text = f"{os.strerror(error.errno)}. Finished results are saved; the same command continues"
         raise OSError(error.errno, text, os.fspath(path)) from error
 
 
@@ -202,15 +181,16 @@ def json_line(content: Any) -> bytes:
     return f"{json.dumps(content, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+def _parse(line: bytes) -> Entry:
+    """Return the object in a line of JSON; it is empty if there is none."""
+    content = None
+    with contextlib.suppress(ValueError):
+        content = json.loads(line)
+    return content if isinstance(content, dict) else {}
 
 
-def _check_header(path: Path, received: Any, expected: Mapping[str, Any]) -> None:
-    if not isinstance(received, dict) or set(received) != set(expected) or received["journal"] != VERSION:
+def _check_header(path: Path, received: Entry, expected: Entry) -> None:
+    if received.keys() != expected.keys() or received["journal"] != VERSION:
         raise ValueError(
             f"{path}: expected the journal of an interrupted command of this version; received another file. Delete "
             "it, or choose another output."
@@ -218,9 +198,8 @@ def _check_header(path: Path, received: Any, expected: Mapping[str, Any]) -> Non
     differences: dict[str, str] = {}
     for key, value in expected.items():
         if received[key] != value:
-            is_digest = DIGEST.fullmatch(str(value))
-            text = "different" if is_digest else f"{received[key]} there, {value} here"
-            differences.setdefault(key.removesuffix("_sha256"), text)
+            text = "different" if key.endswith(DIGEST) else f"{received[key]} there, {value} here"
+            differences.setdefault(key.removesuffix(DIGEST), text)
     if differences:
         listed = "; ".join(f"{name}: {difference}" for name, difference in differences.items())
         raise ValueError(

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,33 @@ def names_digest(names: Iterable[str]) -> str:
     for name in names:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return state.hexdigest()
+
+
+def check_output(path: Path, suffixes: Collection[str], overwrite: bool) -> None:
+    """Raise unless `path` has one of the suffixes, is no folder, and is new or may be overwritten.
+
+    Raises:
+        ValueError: it has another suffix.
+        IsADirectoryError: it is a folder.
+        FileExistsError: it exists, and `overwrite` is false.
+    """
+    if path.suffix not in suffixes:
+        raise ValueError(f"Expected an output that ends in {', '.join(suffixes)}. Received: {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a file; received a folder.")
+    require_absent(path, overwrite)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, blanks at their ends stripped; a byte order mark is ignored.
+
+    Raises:
+        ValueError: the file is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected text in UTF-8; received something else.") from None
 
 
 def require_absent(path: Path, overwrite: bool) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -29,30 +29,25 @@ def build_model(
         dropout: rate of all dropout layers; None means the rates of the table.
     """
     x = inputs = keras.Input(architecture.input_shape, name="input")
-    for row in rows_below_top(architecture, include_top):
-        x = make_layer(row, architecture, classifier_activation, dropout)(x)
+    for _, layer in make_layers(architecture, include_top, classifier_activation, dropout):
+        x = layer(x)
     return keras.Model(inputs, x, name=architecture.name)
 
 
-def rows_below_top(architecture: Architecture, include_top: bool) -> tuple[spec.Layer, ...]:
-    """Return all rows of a table, or without the top those before `Flatten`."""
-    if include_top:
-        return architecture.layers
-    flatten = [type(row) for row in architecture.layers].index(spec.Flatten)
-    return architecture.layers[:flatten]
-
-
-def make_layer(
-    row: spec.Layer, architecture: Architecture, classifier_activation: str | Callable | None, dropout: float | None
-) -> keras.layers.Layer:
-    """Return the Keras layer of a row; the arguments are those of `build_model`."""
-    options: dict[str, Any] = {}
-    if row is architecture.classifier:
-        # Under a mixed policy the logits stay in float32: a softmax in bfloat16 has three digits.
-        options = {"activation": classifier_activation, "dtype": keras.config.dtype_policy().variable_dtype}
-    elif isinstance(row, spec.Dropout) and dropout is not None:
-        options = {"rate": dropout}
-    return LAYER_BUILDERS[type(row)](row, **options)
+def make_layers(
+    architecture: Architecture, include_top: bool, classifier_activation: str | Callable | None, dropout: float | None
+) -> Iterator[tuple[spec.Layer, keras.layers.Layer]]:
+    """Yield each row that `build_model` uses, and its Keras layer; the arguments are those of `build_model`."""
+    for row in architecture.layers:
+        options: dict[str, Any] = {}
+        if isinstance(row, spec.Flatten) and not include_top:
+            return
+        if row is architecture.classifier:
+            # Under a mixed policy the logits stay in float32: a softmax in bfloat16 has three digits.
+            options = {"activation": classifier_activation, "dtype": keras.config.dtype_policy().variable_dtype}
+        elif isinstance(row, spec.Dropout) and dropout is not None:
+            options = {"rate": dropout}
+        yield row, LAYER_BUILDERS[type(row)](row, **options)
 
 
 def _weight_arguments(row: spec.Conv | spec.Dense, **options: Any) -> dict[str, Any]:

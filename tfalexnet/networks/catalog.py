@@ -279,11 +279,7 @@ CIFAR10_18PCT = Architecture(
     ),
 )
 
-_TABLES = (
-    *(KRIZHEVSKY2012, BVLC_ALEXNET, BVLC_CAFFENET, ONE_WEIRD_TRICK, TF_ALEXNET, SINGLE_TOWER, SINGLE_TOWER_AVGPOOL),
-    *(D2L_FASHION_MNIST, MNIST_28, TFLEARN_FLOWERS17, CIFAR10_18PCT),
-)
-ARCHITECTURES = {architecture.name: architecture for architecture in _TABLES}
+ARCHITECTURES = {table.name: table for table in list(globals().values()) if isinstance(table, Architecture)}
 
 
 def get_architecture(architecture: str | Architecture) -> Architecture:

@@ -10,34 +10,22 @@ PROBABILITIES = "prob"  # Caffe's name of the softmax of the last layer.
 PRE_ACTIVATION = ":pre"  # "fc7" is the output of the ReLU, "fc7:pre" its input.
 
 # torchvision's names for one_weird_trick: indices in its two sequences, where the ReLU is a layer of its own.
+_FEATURES = (
+    *("conv1:pre", "conv1", "pool1", "conv2:pre", "conv2", "pool2"),
+    *("conv3:pre", "conv3", "conv4:pre", "conv4", "conv5:pre", "conv5", "pool5"),
+)
+_CLASSIFIER = {1: "fc6:pre", 2: "fc6", 4: "fc7:pre", 5: "fc7", 6: "fc8"}  # 0 and 3 are dropout.
 TORCHVISION_OUTPUTS = {
-    "features.0": "conv1:pre",
-    "features.1": "conv1",
-    "features.2": "pool1",
-    "features.3": "conv2:pre",
-    "features.4": "conv2",
-    "features.5": "pool2",
-    "features.6": "conv3:pre",
-    "features.7": "conv3",
-    "features.8": "conv4:pre",
-    "features.9": "conv4",
-    "features.10": "conv5:pre",
-    "features.11": "conv5",
-    "features.12": "pool5",
-    "features": "pool5",
-    "avgpool": "pool5",
-    "classifier.1": "fc6:pre",
-    "classifier.2": "fc6",
-    "classifier.4": "fc7:pre",
-    "classifier.5": "fc7",
-    "classifier.6": "fc8",
+    **{f"features.{index}": output for index, output in enumerate(_FEATURES)},
+    **dict.fromkeys(("features", "avgpool"), "pool5"),
+    **{f"classifier.{index}": output for index, output in _CLASSIFIER.items()},
     "classifier": "fc8",
 }
-# The modules that have a kernel: those whose output a ReLU receives, and the last.
+# The modules that have weights.
 TORCHVISION_LAYERS = {
-    module: layer.removesuffix(PRE_ACTIVATION)
-    for module, layer in TORCHVISION_OUTPUTS.items()
-    if layer.endswith(PRE_ACTIVATION) or module == "classifier.6"
+    module: output.removesuffix(PRE_ACTIVATION)
+    for module, output in TORCHVISION_OUTPUTS.items()
+    if output.endswith(PRE_ACTIVATION) or module == "classifier.6"
 }
 
 

@@ -34,12 +34,9 @@ class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if self.groups == 1:
             return super().convolution_op(inputs, kernel)
-        pairs = zip(
-            tf.split(inputs, self.groups, axis=-1),
-            tf.split(tf.convert_to_tensor(kernel), self.groups, axis=-1),
-            strict=True,
-        )
-        return tf.concat([super(Conv2D, self).convolution_op(x, w) for x, w in pairs], axis=-1)
+        inputs, kernels = (tf.split(array, self.groups, axis=-1) for array in (inputs, tf.convert_to_tensor(kernel)))
+        parts = map(super().convolution_op, inputs, kernels)
+        return tf.concat(list(parts), axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet")
@@ -92,26 +89,20 @@ class LocalResponseNormalization(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in {"size": size, "groups": groups}.items():
-            if isinstance(value, bool) or not isinstance(value, int):
+            if type(value) is not int:
                 raise TypeError(f"Expected `{name}` to be an integer. Received: {name}={value!r}")
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"Expected `size` to be odd and positive. Received: size={size}")
-        if groups < 1:
-            raise ValueError(f"Expected `groups` to be positive. Received: groups={groups}")
-        for name, value in {"alpha": alpha, "beta": beta, "k": k}.items():
+        for name, value in {"size": size, "groups": groups, "alpha": alpha, "beta": beta, "k": k}.items():
             if not 0 < value < float("inf"):
-                raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
+                raise ValueError(f"Expected `{name}` to be positive and finite. Received: {name}={value}")
+        if size % 2 == 0:
+            raise ValueError(f"Expected `size` to be odd. Received: size={size}")
         if region not in (ACROSS_CHANNELS, WITHIN_CHANNEL):
             raise ValueError(
                 f"Expected `region` to be {ACROSS_CHANNELS!r} or {WITHIN_CHANNEL!r}. Received: region={region!r}"
             )
-        self.size = size
-        self.alpha = float(alpha)
-        self.beta = float(beta)
-        self.k = float(k)
+        self.size, self.region, self.groups = size, region, groups
+        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
         self.divide_alpha = bool(divide_alpha)
-        self.region = region
-        self.groups = groups
 
     @property
     def scale(self) -> float:
@@ -127,14 +118,12 @@ class LocalResponseNormalization(keras.layers.Layer):
             )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if self.region == WITHIN_CHANNEL:
-            return tf.cast(self._within(tf.cast(inputs, tf.float32)), inputs.dtype)
-        if self.sliced and not tf.config.list_physical_devices("GPU"):
-            normalize = sliced(
-                self.size // 2, self.scale, self.beta, self.k, self.groups, inputs.shape[-1], inputs.dtype
-            )
-            return normalize(inputs)
-        return tf.cast(self._across(tf.cast(inputs, tf.float32)), inputs.dtype)
+        across_channels = self.region == ACROSS_CHANNELS
+        if across_channels and self.sliced and not tf.config.list_physical_devices("GPU"):
+            constants = (self.size // 2, self.scale, self.beta, self.k, self.groups)
+            return sliced(*constants, inputs.shape[-1], inputs.dtype)(inputs)
+        normalize = self._across if across_channels else self._within
+        return tf.cast(normalize(tf.cast(inputs, tf.float32)), inputs.dtype)
 
     def _across(self, a: tf.Tensor) -> tf.Tensor:
         groups = [

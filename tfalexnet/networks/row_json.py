@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and 0 < value <= LARGEST_SIZE
 
 
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_size, value))
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e30  # Finite in float32.
 
@@ -51,32 +55,30 @@ def _is_positive(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_size, value))
-
-
 def _is_kernel_init(value: Any) -> bool:
     if isinstance(value, dict):
         return len(value) == 1 and all(key in NORMALS and _is_positive(stddev) for key, stddev in value.items())
     return isinstance(value, str) and value in INITIALIZERS
 
 
-def _one_of(*values: str | bool | None) -> tuple[str, Callable[[Any], bool]]:
+Check = tuple[str, Callable[[Any], bool]]
+"""What a value must be, as text for messages, and the test of a value."""
+
+
+def _one_of(*values: str | bool | None) -> Check:
     allowed = [(type(value), value) for value in values]  # With types, since True == 1.
     return f"one of {', '.join(map(str, values))}", lambda value: (type(value), value) in allowed
 
 
-INTEGER = f"an integer from 1 to {LARGEST_SIZE}", _is_size
-# For each field of a table or a row what it must be, as text for messages and as a test of a value.
-FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+KERNEL_INITS = f"one of {', '.join(INITIALIZERS)}, or {' or '.join(NORMALS)} with a positive standard deviation"
+FIELDS: dict[str, Check] = {  # For each field of a table or a row.
     "name": (f"printable text of 1 to {LONGEST_TEXT} characters, without / and :, not input or prob", _is_name),
     "source": (f"printable text of at most {LONGEST_TEXT} characters", _is_text),
     "input_shape": (f"3 integers from 1 to {LARGEST_SIZE}", _is_shape),
-    "layers": (
-        f"a list of at most {MOST_LAYERS} layers",
-        lambda value: isinstance(value, list) and len(value) <= MOST_LAYERS,
+    "layers": (f"a list of at most {MOST_LAYERS} layers", lambda rows: type(rows) is list and len(rows) <= MOST_LAYERS),
+    **dict.fromkeys(
+        ("size", "filters", "units", "stride", "groups"), (f"an integer from 1 to {LARGEST_SIZE}", _is_size)
     ),
-    **dict.fromkeys(("size", "filters", "units", "stride", "groups"), INTEGER),
     **dict.fromkeys(("alpha", "beta", "k"), ("a positive number", _is_positive)),
     "bias_init": ("a finite number", _is_number),
     "rate": ("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
@@ -86,10 +88,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "divide_alpha": _one_of(True, False),
     "activation": _one_of(None, *ACTIVATIONS),
     "function": _one_of(*ACTIVATIONS),
-    "kernel_init": (
-        f"one of {', '.join(INITIALIZERS)}, or {' or '.join(NORMALS)} with a positive standard deviation",
-        _is_kernel_init,
-    ),
+    "kernel_init": (KERNEL_INITS, _is_kernel_init),
 }
 
 
@@ -98,11 +97,16 @@ def error(where: str, expected: str, received: Any) -> ValueError:
     return ValueError(f"{where}: expected {expected}; received {reprlib.repr(received)}")
 
 
-def check_fields(fields: Any, required: Iterable[str], optional: Iterable[str], where: str) -> None:
-    """Raise `ValueError` if a field is missing or unknown, or has a value that `FIELDS` does not allow."""
+def check_fields(fields: Any, kind: type, where: str) -> None:
+    """Raise `ValueError` if `fields` are not those of the dataclass `kind`, or a value is not allowed by `FIELDS`.
+
+    Fields that have a default may be missing.
+    """
     keys = list(fields) if isinstance(fields, dict) else []
-    if not set(required) <= set(keys) <= {*required, *optional}:
-        expected = ", ".join([*required, *(f"[{name}]" for name in optional)])
+    is_optional = {field.name: field.default is not dataclasses.MISSING for field in dataclasses.fields(kind)}
+    required = {name for name, optional in is_optional.items() if not optional}
+    if not required <= set(keys) <= set(is_optional):
+        expected = ", ".join(f"[{name}]" if optional else name for name, optional in is_optional.items())
         raise error(where, f"the fields {expected}", keys or fields)
     for name, value in fields.items():
         expected, is_valid = FIELDS[name]
@@ -120,9 +124,7 @@ def row_from_dict(fields: Any, row_types: Mapping[str, type], where: str) -> Any
     if not isinstance(kind, str) or kind not in row_types:
         raise error(where, f"a layer whose `type` is one of {', '.join(row_types)}", fields)
     values = {name: value for name, value in fields.items() if name != "type"}
-    members = dataclasses.fields(row_types[kind])
-    required = [member.name for member in members if member.default is dataclasses.MISSING]
-    check_fields(values, required, [member.name for member in members if member.name not in required], where)
+    check_fields(values, row_types[kind], where)
     if isinstance(values.get("kernel_init"), dict):
         ((key, stddev),) = values["kernel_init"].items()
         values["kernel_init"] = Normal(stddev, NORMALS[key])

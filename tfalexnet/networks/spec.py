@@ -138,7 +138,7 @@ class Architecture:
             ValueError: a field is missing, unknown or out of its range, or the layers cannot follow each
                 other.
         """
-        check_fields(fields, ("name", "source", "input_shape", "layers"), (), "architecture")
+        check_fields(fields, cls, "architecture")
         rows = enumerate(fields["layers"], start=1)
         layers = tuple(row_from_dict(row, ROW_TYPES, f"layer {number}") for number, row in rows)
         _check_order(layers)
@@ -231,18 +231,18 @@ class Architecture:
         inputs = self.input_shapes()
         for layer in self.weighted:
             channels = inputs[layer.name][-1]
-            match layer:
-                case Conv(size=s, filters=f):
-                    shapes[layer.name] = (s, s, channels // layer.groups, f), (f,)
-                case Dense(units=u):
-                    shapes[layer.name] = (channels, u), (u,)
+            if isinstance(layer, Conv):
+                kernel = (layer.size, layer.size, channels // layer.groups, layer.filters)
+            else:
+                kernel = (channels, layer.units)
+            shapes[layer.name] = kernel, kernel[-1:]
         return shapes
 
     @property
     def flattened(self) -> tuple[int, int, int]:
         """The shape (height, width, channels) of the feature map that `Flatten` receives."""
-        flatten = next(layer for layer in self.layers if isinstance(layer, Flatten))
-        return self.input_shapes()[flatten.name]
+        flatten = next(layer.name for layer in self.layers if isinstance(layer, Flatten))
+        return self.input_shapes()[flatten]
 
 
 def _window_count(length: int, layer: Conv | Pool) -> int:

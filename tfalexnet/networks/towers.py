@@ -7,7 +7,8 @@ name, and save kernel and bias of all towers concatenated. One weights file ther
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfalexnet.networks import layers, spec
-from tfalexnet.networks.build import LAYER_BUILDERS, make_layer, rows_below_top
+from tfalexnet.networks.build import make_layers
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.devices import Towers, exchange, resolve_devices, run_on, short_name
 from tfalexnet.networks.spec import Architecture
@@ -43,27 +44,49 @@ def build_towers(
             f"tower(s). Networks of {len(devices)} towers: {', '.join(matching) or 'none'}. "
             f"Received: devices={tuple(devices)}"
         )
+    _check_division(architecture)
     x = inputs = keras.Input(architecture.input_shape, name="input")
-    for row in rows_below_top(architecture, include_top):
+    for row, layer in make_layers(architecture, include_top, classifier_activation, dropout):
         if isinstance(row, spec.Flatten):
             continue  # Dense flattens, after it has concatenated the towers: its kernel has the order of one device.
-        layer = make_layer(row, architecture, classifier_activation, dropout)
         if isinstance(row, spec.Conv):
             layer = Conv2D.from_layer(layer, devices, towers=len(devices))
         elif isinstance(row, spec.Dense):
             # The classifier is on the first device, as in 2012.
             towers = 1 if row is architecture.classifier else len(devices)
             layer = Dense.from_layer(layer, devices, towers=towers)
-        elif isinstance(row, spec.Norm) and row.groups == 1:
-            layer = SeamedNormalization.from_layer(layer, devices)
-        else:
-            if isinstance(row, spec.Norm):  # Each group is one tower.
-                layer = LAYER_BUILDERS[spec.Norm](dataclasses.replace(row, groups=1))
-            layer = EachTower(layer, devices=devices, name=row.name)
+        elif isinstance(x, list):  # Before the first convolution, layers read the picture on one device.
+            if _crosses_towers(row):
+                layer = SeamedNormalization.from_layer(layer, devices)
+            else:
+                if isinstance(row, spec.Norm):
+                    layer.groups = 1  # Each group is one tower.
+                layer = EachTower(layer, devices=devices, name=row.name)
         x = layer(x)
     if isinstance(x, list):
         x = Join(devices=devices, name="join")(x)
     return PlacedModel(inputs, x, name=architecture.name)
+
+
+def _check_division(architecture: Architecture) -> None:
+    """Raise `ValueError` if a layer cannot be divided equally between the towers of a table."""
+    towers, outputs = architecture.towers, architecture.output_shapes()
+    first = [type(row) for row in architecture.layers].index(spec.Conv)
+    for index, row in enumerate(architecture.layers[first:]):
+        channels, groups = outputs[row.name][-1], getattr(row, "groups", 1)
+        divides = channels % towers == 0 or row is architecture.classifier
+        reach = row.size // 2 if _crosses_towers(row) else 0
+        if not divides or groups not in (1, towers if index else 1) or reach > channels // towers:
+            raise ValueError(
+                f"{row.name} on {towers} devices: expected filters or units that are a multiple of {towers}, `groups` "
+                f"of 1 or {towers} (of 1 in the first convolution), and a normalisation that reads no further than "
+                f"the next tower. Received: {row}"
+            )
+
+
+def _crosses_towers(row: spec.Layer) -> bool:
+    """Return whether a row is a normalisation over the channels of all towers."""
+    return isinstance(row, spec.Norm) and row.groups == 1 and row.region == layers.ACROSS_CHANNELS
 
 
 class _OnDevices(keras.layers.Layer):
@@ -85,6 +108,9 @@ class _OnDevices(keras.layers.Layer):
         all_channels = [(index, 0, tower.shape[-1]) for index, tower in enumerate(towers)]
         return exchange(towers, self.devices[: len(towers)], targets, [all_channels] * len(targets))
 
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.Operation.compute_output_spec(self, inputs)  # By tracing `call`, also where a base states shapes.
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"devices": ["/" + short_name(name) for name in self.devices]}
 
@@ -98,29 +124,36 @@ class _Weighted(_OnDevices):
 
     def build_towers(self, kernel_shape: tuple[int, ...]) -> None:
         """Create a kernel and a bias on each device; `kernel_shape` is the shape for all towers concatenated."""
-        part = kernel_shape[-1] // self.towers
         self.kernels, self.biases = [], []
         for tower, device in enumerate(self.devices[: self.towers]):
             with tf.device(device):
-                shape = (*kernel_shape[:-1], part)
-                kernel = self._add(f"kernel_{tower}", shape, self.kernel_initializer, self.kernel_regularizer)
-                bias = self._add(f"bias_{tower}", (part,), self.bias_initializer, self.bias_regularizer)
+                kernel = self._add("kernel", tower, kernel_shape, self.kernel_initializer, self.kernel_regularizer)
+                bias = self._add("bias", tower, kernel_shape[-1:], self.bias_initializer, self.bias_regularizer)
             self.kernels.append(kernel)
             self.biases.append(bias)
         self.built = True
 
-    def _add(self, name: str, shape: tuple[int, ...], initializer: Any, regularizer: Any) -> keras.Variable:
-        # Keras does not cast the variable: `cast` does, inside `run_on`, so that its gradient is placed too.
-        return self.add_weight(shape, initializer, name=name, regularizer=regularizer, autocast=False)
+    def _add(
+        self, name: str, tower: int, shape: tuple[int, ...], initializer: Callable, regularizer: Any
+    ) -> keras.Variable:
+        """Add a tower's part of a variable; `shape` is the shape for all towers concatenated."""
+
+        def initialize_part(_: Any, dtype: Any) -> tf.Tensor:
+            # An initializer returns the same values at each call, and some scale them by the whole shape.
+            return tf.split(initializer(shape, dtype=dtype), self.towers, axis=-1)[tower]
+
+        part = (*shape[:-1], shape[-1] // self.towers)
+        # Keras does not cast the variable: `compute_towers` does, inside `run_on`, so that its gradient is placed too.
+        return self.add_weight(part, initialize_part, name=f"{name}_{tower}", regularizer=regularizer, autocast=False)
 
     def compute_towers(self, compute: Callable[..., tf.Tensor], inputs: Towers) -> Towers:
-        """Return `compute(input, kernel, bias)` for each tower, computed on its device."""
-        towers = zip(self.devices, inputs, self.kernels, self.biases, strict=False)
-        return [run_on(device, compute, x, kernel.value, bias.value) for device, x, kernel, bias in towers]
+        """Return `compute(input, kernel, bias)` for each tower, on its device and in the compute dtype."""
 
-    def cast(self, *variables: tf.Tensor) -> list[tf.Tensor]:
-        """Return variables in the compute dtype."""
-        return [tf.cast(variable, self.compute_dtype) for variable in variables]
+        def cast_and_compute(x: tf.Tensor, *variables: tf.Tensor) -> tf.Tensor:
+            return compute(x, *(tf.cast(variable, self.compute_dtype) for variable in variables))
+
+        towers = zip(self.devices, inputs, self.kernels, self.biases, strict=False)
+        return [run_on(device, cast_and_compute, x, kernel.value, bias.value) for device, x, kernel, bias in towers]
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
         for key, parts in {"0": self.kernels, "1": self.biases}.items():
@@ -148,22 +181,15 @@ class Conv2D(_Weighted, layers.Conv2D):
     """
 
     def build(self, input_shape: Any) -> None:
-        channels = sum(shape[-1] for shape in _tower_shapes(input_shape))
-        self.build_towers((*self.kernel_size, channels // self.groups, self.filters))
+        self.build_towers((*self.kernel_size, _joined_shape(input_shape)[-1] // self.groups, self.filters))
 
     def call(self, inputs: tf.Tensor | Towers) -> Towers:
         inputs = inputs if isinstance(inputs, list) else [inputs]
-        if self.groups == 1:
-            inputs = self.gather(inputs, self.devices)
+        inputs = self.gather(inputs, self.devices) if self.groups == 1 else inputs
         return self.compute_towers(self._convolve, inputs)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        kernel, bias = self.cast(kernel, bias)
         return self.activation(tf.nn.conv2d(x, kernel, self.strides, self.padding.upper()) + bias)
-
-    def compute_output_shape(self, input_shape: Any) -> list[tuple[int | None, ...]]:
-        shape = super().compute_output_shape(_tower_shapes(input_shape)[0])
-        return [(*shape[:-1], self.filters // self.towers)] * self.towers
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
@@ -171,9 +197,7 @@ class Dense(_Weighted, keras.layers.Dense):
     """A fully connected layer whose units are divided between the devices; each unit reads all towers."""
 
     def build(self, input_shape: Any) -> None:
-        shapes = _tower_shapes(input_shape)
-        positions = tf.TensorShape(shapes[0][1:-1]).num_elements()
-        self.build_towers((positions * sum(shape[-1] for shape in shapes), self.units))
+        self.build_towers((math.prod(_joined_shape(input_shape)[1:]), self.units))
 
     def call(self, inputs: Towers) -> tf.Tensor | Towers:
         outputs = self.compute_towers(self._multiply, self.gather(inputs, self.devices[: self.towers]))
@@ -184,13 +208,8 @@ class Dense(_Weighted, keras.layers.Dense):
             return self.activation(outputs[0])
 
     def _multiply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        kernel, bias = self.cast(kernel, bias)
         y = tf.reshape(x, (-1, kernel.shape[0])) @ kernel + bias
         return self.activation(y) if self.towers > 1 else y
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        shape = (_tower_shapes(input_shape)[0][0], self.units // self.towers)
-        return [shape] * self.towers if self.towers > 1 else shape
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
@@ -203,23 +222,20 @@ class SeamedNormalization(_OnDevices, layers.LocalResponseNormalization):
         self.built = True
 
     def call(self, inputs: Towers) -> Towers:
-        reach, last = self.size // 2, len(inputs) - 1
+        reach, channels = self.size // 2, inputs[0].shape[-1]
         slices = []
-        for tower, x in enumerate(inputs):
-            channels = x.shape[-1]
-            before = [(tower - 1, channels - reach, channels)] if tower else []
-            after = [(tower + 1, 0, reach)] if tower < last else []
-            slices.append([*before, (tower, 0, channels), *after])
+        for tower in range(len(inputs)):
+            neighbours = [(tower - 1, channels - reach, channels), (tower, 0, channels), (tower + 1, 0, reach)]
+            slices.append([piece for piece in neighbours if 0 <= piece[0] < len(inputs)])
         widened = exchange(inputs, self.devices, self.devices, slices)
+
+        def normalize(x: tf.Tensor, first: int) -> tf.Tensor:
+            return layers.LocalResponseNormalization.call(self, x)[..., first : first + channels]
+
         normalized = []
-        for tower, (device, x, unwidened) in enumerate(zip(self.devices, widened, inputs, strict=True)):
+        for tower, (device, x) in enumerate(zip(self.devices, widened, strict=True)):
             first = reach if tower else 0
-
-            def normalize(x: tf.Tensor, first: int = first, count: int = unwidened.shape[-1]) -> tf.Tensor:
-                y = layers.LocalResponseNormalization.call(self, x)
-                return y[..., first : first + count]
-
-            normalized.append(run_on(device, normalize, x))
+            normalized.append(run_on(device, functools.partial(normalize, first=first), x))
         return normalized
 
 
@@ -240,9 +256,6 @@ class EachTower(_OnDevices):
     def call(self, inputs: Towers) -> Towers:
         return [run_on(device, self.layer, x) for device, x in zip(self.devices, inputs, strict=True)]
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return [self.layer.compute_output_shape(shape) for shape in input_shape]
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"layer": keras.saving.serialize_keras_object(self.layer)}
 
@@ -253,9 +266,6 @@ class Join(_OnDevices):
 
     def call(self, inputs: Towers) -> tf.Tensor:
         return self.gather(inputs, self.devices[:1])[0]
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
 
 
 @keras.saving.register_keras_serializable(package="tfalexnet.towers")
@@ -281,7 +291,7 @@ class PlacedModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
 
-def _tower_shapes(shape: Any) -> list[tuple[int | None, ...]]:
-    """Return the shapes of all towers, of one shape or a list of shapes. A shape from a file is a list too."""
+def _joined_shape(shape: Any) -> tuple[int | None, ...]:
+    """Return the shape of all towers concatenated. The argument is one shape or a list; so is a shape in a file."""
     shapes = shape if isinstance(shape[0], list | tuple) else [shape]
-    return [tuple(shape) for shape in shapes]
+    return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))

@@ -11,19 +11,11 @@ import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
-from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("ai_edge_litert",)
-MAGIC = b"TFL3"  # At byte 4, the file identifier of a FlatBuffer.
 MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
-
-
-def recognises(path: Path) -> bool:
-    """Return whether the file is a network for LiteRT."""
-    with path.open("rb") as file:
-        return file.read(8)[4:] == MAGIC
 
 
 def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = True) -> Loaded:
@@ -31,9 +23,8 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
 
     Raises:
         CheckpointError: the file is damaged, or another program wrote it.
-        ValueError: the package ai-edge-litert is not installed, or `layers` are not the probabilities.
+        ValueError: `layers` are not the probabilities.
     """
-    require_packages("export", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     with reading(path, "a network that tfalexnet exported for LiteRT"):
@@ -55,4 +46,4 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
         with lock:
             return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
-    return Loaded(spec, precision, function)
+    return spec, precision, function

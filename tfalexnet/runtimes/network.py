@@ -5,39 +5,38 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.io.packages import require_packages
 from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 
 BATCH_SIZE = 32  # Pictures a step; larger batches are not faster on a CPU.
 ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
 
-# Modules of this package, each with `PACKAGES`, `recognises(path)` and `load(path, layers, precision, compiled)`.
-# The first one that recognises a file computes it; the last one reads checkpoints of every format.
-ENGINES = ("litert", "openvino", "tensorflow")
+# Modules of this package, each with `PACKAGES` and `load(path, layers, precision, compiled)`, by the first bytes of the
+# files that they compute. The first match is used; TensorFlow reads checkpoints of every format.
+ENGINES = {
+    "litert": rb"(?s:....)TFL3",  # The identifier of a FlatBuffer stands at byte 4.
+    "openvino": rb"<\?xml[^<]*<net\s",
+    "tensorflow": rb"",
+}
 
+Function = Callable[[np.ndarray], list[Any]]
+"""From float32 (batch, height, width, channels) to a list of arrays, one for each requested layer."""
 
-class Loaded(NamedTuple):
-    """What an engine makes of a file.
-
-    Attributes:
-        spec: the network, its preprocessing and its classes.
-        precision: of the products.
-        function: from float32 (batch, height, width, channels) to a list of arrays, one for each layer asked for.
-    """
-
-    spec: ModelSpec
-    precision: Literal["float32", "bfloat16", "float16", "int8"]
-    function: Callable[[np.ndarray], list[Any]]
+Loaded = tuple[ModelSpec, Literal["float32", "bfloat16", "float16", "int8"], Function]
+"""What an engine returns for a file: its spec (the preprocessing may be unknown), the precision of the products, and
+the function."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Network:
         spec: its table, preprocessing (never None) and classes.
         layers: the layers whose outputs it returns.
         precision: of the products.
-        function: see `Loaded`.
+        function: computes the outputs.
         path: the file of the weights.
         packages: import names of the packages that compute it.
     """
@@ -56,7 +55,7 @@ class Network:
     spec: ModelSpec
     layers: tuple[str, ...]
     precision: Literal["float32", "bfloat16", "float16", "int8"]
-    function: Callable[[np.ndarray], list[Any]]
+    function: Function
     path: Path
     packages: tuple[str, ...]
 
@@ -93,7 +92,8 @@ def load_network(
             picture.
 
     Raises:
-        ValueError: the network has no such layer, or there is no such precision.
+        ValueError: the network has no such layer, there is no such precision, or the package of an engine is not
+            installed.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
     """
@@ -106,8 +106,8 @@ def load_network(
 def _load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
 ) -> Network:
-    modules = (import_module(f"tfalexnet.runtimes.{name}") for name in ENGINES)  # Imported one by one, if needed.
-    engine = next(module for module in modules if module.recognises(path))
+    engine = import_module(f"tfalexnet.runtimes.{recognise_engine(path)}")
+    require_packages("export", *engine.PACKAGES)
     spec, precision, function = engine.load(path, layers, precision, compiled)
     if spec.preprocessing is None:
         name = spec.architecture.name
@@ -116,6 +116,13 @@ def _load(
             f"pictures yourself and call the model of AlexNet({name!r}, weights=…)."
         )
     return Network(spec, layers, precision, function, path, engine.PACKAGES)
+
+
+def recognise_engine(path: Path) -> str:
+    """Return the name of the engine that computes a file."""
+    with path.open("rb") as file:
+        start = file.read(256)
+    return next(name for name, signature in ENGINES.items() if re.match(signature, start))
 
 
 def require_probabilities(layers: tuple[str, ...]) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,19 +12,12 @@ import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
-from tfalexnet.io.packages import require_packages
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("openvino",)
-START = re.compile(rb"<\?xml[^<]*<net\s")
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
 TELEMETRY = "openvino_telemetry"
-
-
-def recognises(path: Path) -> bool:
-    """Return whether the file is a network for OpenVINO."""
-    with path.open("rb") as file:
-        return START.match(file.read(256)) is not None
 
 
 def load(
@@ -40,28 +30,16 @@ def load(
 
     Raises:
         CheckpointError: a file is damaged or missing, or another program wrote it.
-        ValueError: the package openvino is not installed, or `layers` are not the probabilities.
+        ValueError: `layers` are not the probabilities.
     """
-    openvino = import_openvino()
-    with reading(path, "a network that tfalexnet exported for OpenVINO"), _last_line_of_errors():
+    with reading(path, "a network that tfalexnet exported for OpenVINO"):
         weights = path.with_suffix(".bin")
         if not weights.is_file():
             raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
-        model = process_core().read_model(path, weights)
-        if not model.has_rt_info(KEY):
-            raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
-        spec, _ = parse_description(model.get_rt_info(KEY).astype(str))
-        height, width, channels = spec.architecture.input_shape
-        expected = f"[?,{channels},{height},{width}] and [?,{spec.architecture.classes}]"
-        shapes = f"{model.input(INPUTS).partial_shape} and {model.output(OUTPUTS).partial_shape}"
-        if shapes != expected:
-            raise CheckpointError(f"expected inputs and outputs of {expected}, as described; received {shapes}")
-        steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
-        # Each batch uses all cores: two batches at a time are not faster, and a single photo would wait longer.
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-        compiled = process_core().compile_model(steps.build(), "CPU", options)
+        try:
+            spec, compiled = _compile(path, weights, HINTS[precision])
+        except RuntimeError as error:  # The last line states the reason; the others are places in OpenVINO's source.
+            raise ValueError(str(error).strip().rpartition("\n")[2]) from error
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         request, lock = compiled.create_infer_request(), threading.Lock()
     require_probabilities(layers)
@@ -71,12 +49,31 @@ def load(
         with lock:
             return [request.infer({INPUTS: inputs}, share_inputs=True)[OUTPUTS]]
 
-    return Loaded(spec, next(name for name, value in HINTS.items() if value == hint), function)
+    return spec, next(name for name, value in HINTS.items() if value == hint), function
+
+
+def _compile(path: Path, weights: Path, hint: str) -> tuple[ModelSpec, Any]:
+    """Return the spec and OpenVINO's compiled model, whose inputs have the channels last."""
+    openvino = import_openvino()
+    model = process_core().read_model(path, weights)
+    if not model.has_rt_info(KEY):
+        raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
+    spec, _ = parse_description(model.get_rt_info(KEY).astype(str))
+    height, width, channels = spec.architecture.input_shape
+    expected = f"[?,{channels},{height},{width}] and [?,{spec.architecture.classes}]"
+    shapes = f"{model.input(INPUTS).partial_shape} and {model.output(OUTPUTS).partial_shape}"
+    if shapes != expected:
+        raise CheckpointError(f"expected inputs and outputs of {expected}, as described; received {shapes}")
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    # Each batch uses all cores: two batches at a time are not faster, and a single photo would wait longer.
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    return spec, process_core().compile_model(steps.build(), "CPU", options)
 
 
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which reports the import to the vendor if it is installed."""
-    require_packages("export", "openvino")
     absent = sys.modules.setdefault(TELEMETRY, None) is None
     try:
         import openvino
@@ -95,12 +92,3 @@ def process_core() -> Any:
     segmentation fault.
     """
     return import_openvino().Core()
-
-
-@contextmanager
-def _last_line_of_errors() -> Iterator[None]:
-    """Keep the last line of OpenVINO's errors, which states the reason; the others are places in its source."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ValueError(str(error).strip().rpartition("\n")[2]) from error

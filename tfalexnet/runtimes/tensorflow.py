@@ -22,11 +22,6 @@ from tfalexnet.runtimes.network import ALIGNMENT, Loaded
 PACKAGES = ("tensorflow", "keras")
 
 
-def recognises(_: Path) -> bool:
-    """Return True: this engine reads checkpoints of every format, and names what is none."""
-    return True
-
-
 def load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = True
 ) -> Loaded:
@@ -51,7 +46,7 @@ def load(
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
     frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
     function = tf.function(frozen, input_signature=signature)
-    return Loaded(checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs)))
+    return checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs))
 
 
 def freeze(

@@ -1,6 +1,5 @@
-"""Training recipes: the public names of `tfalexnet.training`."""
+"""Training recipes: the public names of `tfalexnet.training`; `__init__.pyi` lists them."""
 
-from tfalexnet.training.optimizer import Momentum
-from tfalexnet.training.recipes import CAFFE, FINE_TUNE, PAPER, RECIPES, SCHEDULES, SOURCES, Recipe, paper, recipe
+import lazy_loader
 
-__all__ = ["CAFFE", "FINE_TUNE", "PAPER", "RECIPES", "SCHEDULES", "SOURCES", "Momentum", "Recipe", "paper", "recipe"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,8 @@
-"""A training over several devices and machines: who has which part, and what all of them agree on."""
+"""Training over several devices and machines: shares of each batch, and what all workers agree on."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -14,37 +15,39 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-JOBS = ("chief", "worker")  # Of a cluster, those that learn.
-DELAY = 3.0  # Seconds in which a file of one worker appears to the others.
+JOBS = ("chief", "worker")  # The jobs of a cluster that train.
+DELAY = 3.0  # Seconds until a file of one worker is visible to the others.
 
 
 def get_strategy(name: str | None) -> tf.distribute.Strategy | None:
-    """By name: "mirrored" spreads a batch over the GPUs of this machine, "multi-worker" over those of TF_CONFIG.
+    """Return a strategy by name, None for None.
+
+    Args:
+        name: "mirrored" splits a batch between the GPUs of this machine, "multi-worker" between the machines of
+            TF_CONFIG.
 
     Raises:
         ValueError: TF_CONFIG names no machines.
     """
+    if name is None:
+        return None
     if name == "multi-worker":
         _check_cluster(os.environ.get("TF_CONFIG", ""))
-    kinds = {
-        None: lambda: None,
-        "mirrored": tf.distribute.MirroredStrategy,
-        "multi-worker": tf.distribute.MultiWorkerMirroredStrategy,
-    }
+    kinds = {"mirrored": tf.distribute.MirroredStrategy, "multi-worker": tf.distribute.MultiWorkerMirroredStrategy}
     strategy = kinds[name]()
-    if strategy is not None and strategy.num_replicas_in_sync == 1:
-        warnings.warn(f"--strategy {name} finds one device to learn on, and changes nothing.", stacklevel=2)
+    if strategy.num_replicas_in_sync == 1:
+        warnings.warn(f"--strategy {name} has one device to train on, and changes nothing.", stacklevel=2)
     return strategy
 
 
 def _check_cluster(config: str) -> None:
-    """Without a cluster TensorFlow lets each machine learn alone, without a word."""
+    """Raise `ValueError` without a cluster: TensorFlow would let each machine train separately, without a warning."""
     try:
-        said = json.loads(config or "{}")
-        whole = bool(set(JOBS) & set(said["cluster"])) and {"type", "index"} <= set(said["task"])
+        fields = json.loads(config or "{}")
+        valid = bool(set(JOBS) & set(fields["cluster"])) and {"type", "index"} <= set(fields["task"])
     except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         raise ValueError(
             'Expected TF_CONFIG in the environment of each machine, such as {"cluster": {"worker": ["one:12345", '
             '"two:12345"]}, "task": {"type": "worker", "index": 0}}, with an index of its own. Received: '
@@ -53,35 +56,32 @@ def _check_cluster(config: str) -> None:
 
 
 def worker_count(strategy: tf.distribute.Strategy) -> int:
-    """How many processes learn together."""
+    """Return the number of processes that train the model."""
     resolver = strategy.cluster_resolver
     spec = resolver.cluster_spec() if resolver is not None else None
     return max(1, sum(spec.num_tasks(job) for job in spec.jobs if job in JOBS)) if spec else 1
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes: the cluster's chief, or its first worker where there is none."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+    """Return whether this process writes the files: the cluster's chief, or its first worker if it has no chief."""
+    return strategy.extended.should_checkpoint
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, number: float) -> float:
-    """The sum of every worker's number, in float32. All must ask at the same point, and wait for each other."""
-    if worker_count(strategy) == 1:
+    """Return the sum of every worker's number, in float32. All workers must call it at the same point; it waits."""
+    workers = worker_count(strategy)
+    if workers == 1:
         return number
-    each = strategy.run(lambda: tf.constant(number, tf.float32))
-    own = strategy.num_replicas_in_sync // worker_count(strategy)  # Each replica brings its worker's number.
-    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)) / own
+    replicas = strategy.run(lambda: tf.constant(number, tf.float32))
+    total = strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
+    return float(total) / (strategy.num_replicas_in_sync // workers)  # Each replica added its worker's number.
 
 
 def folder_is_shared(strategy: tf.distribute.Strategy, folder: Path) -> bool:
-    """Whether the folder is one for all workers: what the chief puts there, the others find.
+    """Return whether the folder is the same for all workers: they see a file that the chief creates.
 
-    To be asked before anything else looks for the folder: a network's file system may remember for a
-    while that something was not there, and so may not for a name that is new.
+    Call it before anything else looks for the folder: a network file system may cache that a name was absent. The
+    file's name is random, so that no answer for it is cached.
     """
     if worker_count(strategy) == 1:
         return True
@@ -91,50 +91,46 @@ def folder_is_shared(strategy: tf.distribute.Strategy, folder: Path) -> bool:
     if chief:
         folder.mkdir(parents=True, exist_ok=True)
         token.touch()
-    sum_over_workers(strategy, 0)  # It is there now.
+    sum_over_workers(strategy, 0)  # From here on it exists.
     end = time.monotonic() + DELAY
-    while not (found := token.exists()) and time.monotonic() < end:
+    while not (visible := token.exists()) and time.monotonic() < end:
         time.sleep(0.1)
-    missing = sum_over_workers(strategy, not found)
+    missing = sum_over_workers(strategy, not visible)
     if chief:
         token.unlink()
     return missing == 0
 
 
 def distribute_batches(strategy: tf.distribute.Strategy, pipeline: Callable[..., tf.data.Dataset]) -> Any:
-    """Batches of `pipeline(shard=(worker, workers), replicas=…)`, each replica's piece on its device."""
+    """Return the batches of `pipeline(shard=(worker, workers), replicas=…)`, each replica's piece on its device."""
     if strategy.num_replicas_in_sync == 1:
         return pipeline()
 
-    def part(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        count = context.num_input_pipelines
-        return pipeline(shard=(context.input_pipeline_id, count), replicas=strategy.num_replicas_in_sync // count)
+    def shard(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        workers = context.num_input_pipelines
+        return pipeline(shard=(context.input_pipeline_id, workers), replicas=strategy.num_replicas_in_sync // workers)
 
-    return strategy.distribute_datasets_from_function(part)
+    return strategy.distribute_datasets_from_function(shard)
 
 
-def next_position(strategy: tf.distribute.Strategy, places: Any, batch: int) -> int:
-    """The place behind a batch, of which other workers may have the end."""
-    last = max(int(part.numpy().max()) for part in strategy.experimental_local_results(places))
+def next_position(strategy: tf.distribute.Strategy, positions: Any, batch: int) -> int:
+    """Return the position in the epoch after a batch, whose last pictures another worker may have."""
+    last = max(int(part.numpy().max()) for part in strategy.experimental_local_results(positions))
     return last + 1 if strategy.num_replicas_in_sync == 1 else (last // batch + 1) * batch
 
 
 def independent_dropout(model: keras.Model) -> None:
-    """Let each replica drop units of its own; Keras has all replicas draw the same.
+    """Let each replica draw its own dropout mask; Keras draws the same one on all replicas.
 
-    Its generators' states stay equal on all replicas, and so one of them is enough to go on from.
+    The number of the replica is folded into each seed. The states of Keras' generators stay equal on all replicas,
+    so that a checkpoint needs only one of them.
     """
-    for layer in model.layers:
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.next = _folded(generator.next)
 
-
-def _folded(draw: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Seeds with the replica's number in them."""
-
-    def next_seed(ordered: bool = True) -> tf.Tensor:
+    def next_seed(draw: Callable[..., tf.Tensor], ordered: bool = True) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return tf.random.experimental.stateless_fold_in(draw(ordered), replica)
 
-    return next_seed
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.next = functools.partial(next_seed, generator.next)

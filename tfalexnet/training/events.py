@@ -1,10 +1,8 @@
-"""The folder of a run: what is trained with what, where it is, how it went, what came out."""
+"""TensorBoard's logs of a run."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +10,17 @@ import tensorflow as tf
 
 from tfalexnet.figures.kernels import filters
 
-EVENTS = "tensorboard"
+EVENTS = "tensorboard"  # The sub-folder of a run.
 
 
 class EventWriter:
-    """TensorBoard's summaries in a folder of the run, in the plain form that needs no package of its own.
+    """Writes TensorBoard's summaries to a sub-folder of a run, without the package `tensorboard`.
 
-    The file is there from the first of them on. Each call brings what it notes to the disk, and raises
-    OSError where that is full.
+    The file is created by the first summary.
+
+    Args:
+        folder: the folder of the run.
+        writes: False on all workers but one.
     """
 
     def __init__(self, folder: Path, writes: bool) -> None:
@@ -27,39 +28,29 @@ class EventWriter:
 
     @functools.cached_property
     def writer(self) -> tf.summary.SummaryWriter:
-        """Of the file."""
+        """The writer of the file."""
         return tf.summary.create_file_writer(str(self.folder)) if self.writes else tf.summary.create_noop_writer()
 
-    def scalars(self, step: int, **values: float) -> None:
-        """Figures by name."""
-        with self._writing(), self.writer.as_default():
-            for name, value in values.items():
-                _summary(name, tf.constant(value, tf.float32), step, "scalars")
+    def write_scalars(self, step: int, **values: float) -> None:
+        """Write numbers by name; raise `OSError` if the disk is full."""
+        self._write(step, "scalars", {name: tf.constant(value, tf.float32) for name, value in values.items()})
 
-    def epoch(self, row: dict[str, float], kernel: np.ndarray) -> None:
-        """The row's figures, and the filters of the first convolution, R, G, B."""
-        step = int(row["step"])
-        figures_of = {"epoch_loss" if name == "loss" else name: value for name, value in row.items()}
-        self.scalars(step, **{name: value for name, value in figures_of.items() if name not in ("epoch", "step")})
+    def write_filters(self, step: int, layer: str, kernel: np.ndarray) -> None:
+        """Write the filters of a first convolution, (height, width, 1 or 3, filters); channels R, G, B."""
         sheet = filters(kernel)
-        height, width = sheet.shape[:2]
-        with self._writing(), self.writer.as_default():
-            png = tf.io.encode_png(sheet)
-            _summary("conv1", tf.stack([tf.as_string(width), tf.as_string(height), png]), step, "images")
+        height, width = map(str, sheet.shape[:2])
+        self._write(step, "images", {layer: tf.stack([width, height, tf.io.encode_png(sheet)])})
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _write(self, step: int, plugin: str, summaries: dict[str, tf.Tensor]) -> None:
+        metadata = tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
         try:
-            yield
+            with self.writer.as_default():
+                for name, value in summaries.items():
+                    tf.summary.write(name, value, step, metadata)
         except tf.errors.OpError as error:
             reason = error.message.splitlines()[0].split(" [Op:")[0].split("; ")[-1]
             raise OSError(
-                f"{self.folder}: TensorBoard's log cannot be written ({reason}). The last checkpoint is kept; make "
-                "room, and start again with the same command."
+                f"{self.folder}: TensorBoard's log cannot be written ({reason}). The last checkpoint is intact; free "
+                "some space, then run the same command again."
             ) from None
-
-
-def _summary(name: str, value: tf.Tensor, step: int, plugin: str) -> None:
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = plugin
-    tf.summary.write(name, value, step, metadata)

@@ -1,4 +1,4 @@
-"""The folder of a run: what is trained with what, where it is, how it went, what came out."""
+"""The folder of a run: its description, checkpoint, log and model, and lines on its progress."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.figures.curves import curve
-from tfalexnet.io.files import atomic_write
+from tfalexnet.io.files import PART, atomic_write
 from tfalexnet.training.events import EVENTS
 
-# What a run's folder holds, besides TensorBoard's logs.
+# The files of a run, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
-# Of the description, when a run goes on. What weights hold is compared, not where they lie.
+# Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict"}
-# What a user calls the description's entries, where that is not --<name of the option>; what has no value to show.
+# The flags of entries, where the flag is not --<name of the option>.
 FLAGS = {
     "architecture": "--architecture",
     "replicas": "the number of replicas (--strategy)",
@@ -32,33 +32,35 @@ FLAGS = {
     "recipe.learning_rate": "--learning-rate",
     "recipe.augment": "--augment",
 }
-OTHER = {
-    "training": "other pictures to learn from",
-    "validation": "other pictures for validation",
+# Entries whose values say nothing to a user.
+OPAQUE = {
+    "training": "other training pictures",
+    "validation": "other validation pictures",
     "weights_sha256": "other weights (--weights)",
-    "preprocessing": "pictures prepared otherwise",
+    "preprocessing": "another preprocessing",
 }
+METRICS = ("loss", "error", "validation_loss", "validation_error")  # Of the line of an epoch.
 
 
 class TrainingError(ValueError):
-    """A training that cannot go on; its last checkpoint is kept."""
+    """A training that cannot continue; its last checkpoint is intact."""
 
 
 @dataclass
 class TrainingState:
-    """Where a training is, beside the variables of model and optimizer.
+    """The progress of a training, besides the variables of model and optimizer.
 
     Attributes:
-        epoch: the number of the running epoch, from 0.
-        place: how many pictures of it are done.
+        epoch: number of the current epoch, from 0.
+        position: pictures of it that are done.
         step: steps done in all.
-        loss, wrong, seen: sums over the pictures of the running epoch.
-        seconds: of training, in all.
-        history: a row for each epoch that is done.
+        loss, wrong, seen: sums over the pictures of the current epoch: losses, top-1 errors, pictures.
+        seconds: time of training, in all.
+        history: a row of metrics for each complete epoch.
     """
 
     epoch: int = 0
-    place: int = 0
+    position: int = 0
     step: int = 0
     loss: float = 0.0
     wrong: float = 0.0
@@ -68,129 +70,131 @@ class TrainingState:
 
     @property
     def errors(self) -> list[float]:
-        """Validation error by epoch."""
+        """Validation error by epoch, in percent."""
         return [row["validation_error"] for row in self.history]
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Append the metrics of the current epoch to the history, and start the next epoch."""
+        self.history.append(row)
+        self.epoch, self.position, self.loss, self.wrong, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0.0
 
 
 class RunFolder:
-    """The folder of a run; of several workers the first one writes."""
+    """The folder of a run.
+
+    Args:
+        folder: its path.
+        writes: whether this process writes files and reports; of several workers only one does.
+    """
 
     def __init__(self, folder: Path, writes: bool) -> None:
         self.folder, self.writes = folder, writes
 
-    def check(self, described: dict[str, Any]) -> int | None:
-        """See that the folder is new, or that of this training; of that, how many epochs it was to have.
+    def check(self, description: dict[str, Any]) -> int | None:
+        """Return the number of epochs planned before if the folder is that of this run, None if it is new.
 
-        Another training that has saved nothing yet leaves it new: a first try with a wrong flag costs no name.
+        The folder of another run counts as new until that run has saved a checkpoint.
+
+        Raises:
+            ValueError: the folder is that of another run, or holds other files, or `run.json` is damaged.
         """
         path = self.folder / DESCRIPTION
         if path.exists():
-            now = _flat(json.loads(json.dumps(described)))
+            current = _flatten(json.loads(json.dumps(description)))
             try:
-                before = _flat(json.loads(path.read_text("utf-8")))
-                differing = _differences(before, now)
+                before = _flatten(json.loads(path.read_text("utf-8")))
+                differences = _differences(before, current)
             except (AttributeError, TypeError, ValueError):
                 raise ValueError(
-                    f"{path}: expected the description of a training; received a damaged one. Bring it back, or "
-                    "choose another --output."
+                    f"{path}: expected the description of a training; received a damaged one. Restore it, or choose "
+                    "another --output."
                 ) from None
-            if not differing:
+            if not differences:
                 return before.get("epochs")
-            if not all(map(_unlearnt, self.folder.iterdir())):
+            if not all(file.name in (DESCRIPTION, EVENTS) or _is_partial(file) for file in self.folder.iterdir()):
                 raise ValueError(
                     f"Expected {self.folder} to be the folder of this training, or new. It is that of another: "
-                    f"{'; '.join(differing)}. Choose another --output, or what it was."
+                    f"{'; '.join(differences)}. Choose another --output, or the settings of before."
                 )
-        elif self.writes and self.folder.exists() and not all(map(_left, self.folder.iterdir())):
+        elif self.writes and self.folder.exists() and not all(map(_is_partial, self.folder.iterdir())):
             raise ValueError(f"Expected {self.folder} to be the folder of a training, or empty. It is neither.")
         return None
 
-    def claim(self, described: dict[str, Any]) -> None:
-        """Note what is trained."""
+    def claim(self, description: dict[str, Any]) -> None:
+        """Write the description, and delete files that a killed process left incomplete."""
         if self.writes:
-            for left in filter(_left, self.folder.glob(".*")):
-                left.unlink()
+            for partial in filter(_is_partial, self.folder.glob(".*")):
+                partial.unlink()
             with atomic_write(self.folder / DESCRIPTION) as temporary:
-                temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False), "utf-8")
+                temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False), "utf-8")
 
-    def resume(self, model: keras.Model) -> TrainingState | None:
-        """Bring model and optimizer where the checkpoint is; None where there is none."""
+    def resume(self, model: keras.Model) -> TrainingState:
+        """Set model and optimizer to the checkpoint, and return its state; without a checkpoint, a new state.
+
+        Raises:
+            ValueError: the checkpoint is damaged, or of another network.
+        """
         path = self.folder / CHECKPOINT
         if not path.exists():
-            return None
+            return TrainingState()
+        variables = _variables_by_name(model)
         try:
             with path.open("rb") as file, np.load(file) as archive:
-                arrays = {name: archive[name] for name in _variables(model)}
-                state = TrainingState(**json.loads(archive["state"].tobytes()))
-        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+                arrays = {name: archive[name] for name in variables}
+                state = json.loads(archive["state"].tobytes())
+            state["position"] = state.pop("place")  # The name in the file is that of version 0.1.0.
+            state = TrainingState(**state)
+            for name, variable in variables.items():
+                if arrays[name].shape != tuple(variable.shape):
+                    raise ValueError(
+                        f"{variable.path}: expected {tuple(variable.shape)}, received {arrays[name].shape}"
+                    )
+        except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(
-                f"{path}: expected the checkpoint of this training; received a damaged one ({error}). Delete it to "
-                "begin anew, or bring it back."
+                f"{path}: expected the checkpoint of this training; received a damaged one, or one of another network "
+                f"({error}). Delete it to start again, or restore it."
             ) from None
-        for name, variable in _variables(model).items():
-            if arrays[name].shape != tuple(variable.shape):
-                raise ValueError(
-                    f"{path}: expected {variable.path} of shape {tuple(variable.shape)}; received "
-                    f"{arrays[name].shape}. It is of another network; choose another output."
-                )
-        for name, variable in _variables(model).items():
+        for name, variable in variables.items():
             variable.assign(arrays[name])
         return state
 
     def save(self, model: keras.Model, state: TrainingState) -> None:
-        """Write the checkpoint, whole or not at all, and the log of the epochs that it knows."""
+        """Write the checkpoint, completely or not at all, and the log.
+
+        Raises:
+            TrainingError: a weight is not finite.
+        """
         if not self.writes:
             return
-        arrays = {name: np.array(variable) for name, variable in _variables(model).items()}
+        arrays = {name: np.array(variable) for name, variable in _variables_by_name(model).items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):  # A ReLU can hide it from the loss.
-            raise self.diverged("weights that are none", state)
-        text = json.dumps(dataclasses.asdict(state)).encode()
+            raise self.divergence("weights that are not finite", state)
+        fields = dataclasses.asdict(state)
+        fields["place"] = fields.pop("position")
         with atomic_write(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
-            np.savez(file, state=np.frombuffer(text, np.uint8), **arrays)
-        self.tabulate(state)
+            np.savez(file, state=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
+        self._write_log(state)
 
-    def tabulate(self, state: TrainingState) -> None:
-        """Write the log of the epochs that are done."""
-        if state.history:
-            with (
-                atomic_write(self.folder / LOG) as temporary,
-                temporary.open("w", newline="", encoding="ascii") as file,
-            ):
-                writer = csv.DictWriter(file, state.history[-1], restval="")
-                writer.writeheader()
-                writer.writerows(state.history)
-
-    def diverged(self, received: str, state: TrainingState) -> TrainingError:
-        """What to say of a training that has left the numbers behind."""
-        kept = f" The checkpoint in {self.folder} is of before." if (self.folder / CHECKPOINT).exists() else ""
+    def divergence(self, received: str, state: TrainingState) -> TrainingError:
+        """Return the error for a loss or weights that are not finite."""
+        older = f" The checkpoint in {self.folder} is older." if (self.folder / CHECKPOINT).exists() else ""
         return TrainingError(
-            f"Expected loss and weights to be numbers. Received: {received}, by step {state.step}. A smaller "
-            f"--learning-rate may help.{kept}"
+            f"Expected finite loss and weights. Received: {received}, by step {state.step}. A smaller "
+            f"--learning-rate may help.{older}"
         )
 
-    def tell_before(self, row: dict[str, float]) -> None:
-        """A line for the weights that a training starts from."""
+    def report(self, title: str, row: dict[str, float]) -> None:
+        """Print a line of metrics."""
         if self.writes:
-            print(
-                f"before training: validation loss {row['validation_loss']:.3f}, validation error "
-                f"{row['validation_error']:.1f} %",
-                flush=True,
-            )
-
-    def tell(self, row: dict[str, float], epochs: int) -> None:
-        """A line for an epoch."""
-        if self.writes:
-            print(
-                f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, error {row['error']:.1f} %, validation loss "
-                f"{row['validation_loss']:.3f}, validation error {row['validation_error']:.1f} %",
-                flush=True,
-            )
+            formats = {name: "{:.1f} %" if name.endswith("error") else "{:.3f}" for name in METRICS if name in row}
+            metrics = [f"{name.replace('_', ' ')} {text.format(row[name])}" for name, text in formats.items()]
+            print(f"{title}: {', '.join(metrics)}", flush=True)
 
     def finish(self, checkpoint: Checkpoint, state: TrainingState) -> Path:
-        """Write the model and the curve."""
+        """Write the log, the model and, with matplotlib, the curve; return the path of the model."""
         path = self.folder / MODEL
         if self.writes:
-            self.tabulate(state)
+            self._write_log(state)  # A kill between checkpoint and log may have prevented it.
             write_checkpoint(path, checkpoint, source="tfalexnet train")
             try:
                 curve(state.history, checkpoint.spec.architecture.name, self.folder / CURVE)
@@ -198,50 +202,54 @@ class RunFolder:
                 print(error)
         return path
 
-
-def _variables(model: keras.Model) -> dict[str, Any]:
-    """Every variable of model and optimizer, by a name of its own."""
-    found = [*model.variables, *model.optimizer.variables]
-    return {f"{i}.{variable.name}".replace("/", "."): variable for i, variable in enumerate(found)}
-
-
-def _left(file: Path) -> bool:
-    """Whether it is what a kill has left, half written."""
-    return file.name.startswith(".") and file.suffix == ".part"
+    def _write_log(self, state: TrainingState) -> None:
+        if state.history:
+            path = self.folder / LOG
+            with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="ascii") as file:
+                writer = csv.DictWriter(file, state.history[-1], restval="")
+                writer.writeheader()
+                writer.writerows(state.history)
 
 
-def _unlearnt(file: Path) -> bool:
-    """Whether a training makes it before its first checkpoint."""
-    return file.name in (DESCRIPTION, EVENTS) or _left(file)
+def _variables_by_name(model: keras.Model) -> dict[str, Any]:
+    """Return every variable of model and optimizer by a unique name."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return {f"{i}.{variable.name}".replace("/", "."): variable for i, variable in enumerate(variables)}
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two flat descriptions, as a user says it."""
-    found = {}
-    for name in before | now:
-        old, new, group = before.get(name), now.get(name), name.split(".")[0]
+def _is_partial(file: Path) -> bool:
+    """Return whether a killed process left the file incomplete."""
+    return file.name.startswith(".") and file.suffix == PART
+
+
+def _differences(before: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Return the differences between two flat descriptions, in the terms of the command line."""
+    lines = {}  # A dict, as several entries may have the same line.
+    for name in before | current:
+        old, new, group = before.get(name), current.get(name), name.split(".")[0]
         if old == new or {name, group} & MAY_CHANGE:
             continue
-        if group in OTHER:
-            found[OTHER[group]] = None
+        if group in OPAQUE:
+            lines[OPAQUE[group]] = None
         elif name == "classes" and old and len(old) == len(new):
-            place = next(i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
-            found[f"class {place} was {old[place]!r}, is {new[place]!r} (--classes)"] = None
+            index = next(i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+            lines[f"class {index} was {old[index]!r}, is {new[index]!r} (--classes)"] = None
         elif name == "classes":
-            found[f"the number of classes was {len(old or ())}, is {len(new)}"] = None
-        elif group != "recipe" or name in FLAGS or before.get("recipe.source") == now.get("recipe.source"):
+            lines[f"the number of classes was {len(old or ())}, is {len(new)}"] = None
+        elif group != "recipe" or name in FLAGS or before.get("recipe.source") == current.get("recipe.source"):
             flag = FLAGS.get(name, name.replace("options.", "--").replace("_", "-"))
-            found[f"{flag} was {_short(old)}, is {_short(new)}"] = None
-    return list(found)
+            lines[f"{flag} was {_shorten(old)}, is {_shorten(new)}"] = None
+    return list(lines)
 
 
-def _flat(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
+def _flatten(description: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested entries as {"outer.inner": value}."""
+    entries = {}
     for name, value in description.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+        entries |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return entries
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = value if isinstance(value, str) else "not given" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

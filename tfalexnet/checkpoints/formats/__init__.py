@@ -1,13 +1,11 @@
 """File formats of weights, one module each, and the canonical form that all of them read and write.
 
-The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or (in,
-out);
-the rows of the first fully connected kernel are in the order height, width, channel.
+The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or
+(in, out); the rows of the first fully connected kernel are in the order height, width, channel.
 
-Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except for PyTorch's
-pickles,
-`write(path, contents)`. Deep Compression has no signature: its module has `classes(path, shapes)` instead of
-`recognises`, and its `read` takes the shapes.
+Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except that of PyTorch's
+pickles, `write(path, contents)`. Deep Compression has no signature: its module has `classes(path, shapes)` instead
+of `recognises`, and its `read` takes the shapes.
 """
 
 from __future__ import annotations
@@ -22,9 +20,6 @@ from typing import Literal
 import numpy as np
 
 from tfalexnet.networks.spec import Parameters
-
-FLOATS = {"f2", "f4", "f8"}  # Types of weights in files, in either byte order.
-MAX_RANK = 8  # Weights have at most 4 dimensions. A file could make one long shape serve a thousand arrays.
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,8 @@ class Contents:
             "fc8 (InnerProduct): one blob, no bias".
 
     Raises:
-        CheckpointError: an attribute or an extra has another type, or a text has a character that UTF-8 cannot
-        encode.
+        CheckpointError: there are no layers, an attribute or an extra has another type, or a text has a character
+            that UTF-8 cannot encode.
     """
 
     parameters: Parameters
@@ -54,6 +49,8 @@ class Contents:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.parameters:
+            raise CheckpointError(f"expected layers; received {', '.join(self.left_out[:8]) or 'none'}")
         values = self.attributes.values()
         if not all(isinstance(value, str | int) for value in values):
             raise CheckpointError("expected attributes of text and integers")
@@ -90,27 +87,5 @@ def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
     except Exception as error:  # A damaged file can raise anything in the libraries that parse it.
-        reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(
-            f"{os.fspath(path)}: expected {expected}; received a damaged one ({reason[:200]}). Get the file again."
-        ) from error
-
-
-def map_file(path: str | os.PathLike) -> np.ndarray:
-    """Return the bytes of a file, uint8, mapped: the system reads them when they are used."""
-    if not Path(path).stat().st_size:
-        return np.empty(0, np.uint8)
-    return np.asarray(np.memmap(path, np.uint8, "r"))
-
-
-def bfloat16_to_float32(numbers: np.ndarray) -> np.ndarray:
-    """Return bfloat16 numbers, given as uint16, in float32: bfloat16 is the upper half of float32."""
-    wide = numbers.astype(np.uint32)
-    wide <<= 16
-    return wide.view(np.float32)
-
-
-def starts_with(path: Path, magic: bytes) -> bool:
-    """Return whether the file begins with these bytes."""
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
+        received = f"received a damaged one ({f'{type(error).__name__}: {error}'[:200]})"
+        raise CheckpointError(f"{os.fspath(path)}: expected {expected}; {received}. Get the file again.") from error

@@ -1,4 +1,4 @@
-"""Read and write Caffe weights in a NumPy file: `bvlc_alexnet.npy`, and the files of caffe-tensorflow.
+"""Read and write Caffe weights in NumPy files: `bvlc_alexnet.npy` and those of caffe-tensorflow.
 
 The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases": b}, …}`, written by
 Python 2 or 3, with keys of str or bytes. The arrays are views of the bytes read, so that memory stays close to the
@@ -14,16 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import (
-    FLOATS,
-    MAX_RANK,
-    CheckpointError,
-    Contents,
-    npz,
-    pickles,
-    reading,
-    starts_with,
-)
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, npz, pickles, reading
+from tfalexnet.checkpoints.formats.binary import FLOATS, MAX_RANK, starts_with
 from tfalexnet.io.files import atomic_write
 
 MAGIC = b"\x93NUMPY"
@@ -53,8 +45,6 @@ def read(path: str | os.PathLike) -> Contents:
         pairs = {name: _layer(entry) for name, entry in named.items()}
         arrays = {name: pair for name, pair in pairs.items() if pair}
         left_out = [f"{name} ({_kind(named[name])}): no weights and biases" for name in named if not pairs[name]]
-        if not arrays:
-            raise CheckpointError(f"expected layers; received {', '.join(left_out[:8])}")
         # In a hostile file many arrays may share bytes; as float32 each gets its own.
         if sum(len(array.data) for pair in arrays.values() for array in pair) > size:
             raise CheckpointError("expected no more numbers than the file holds")
@@ -72,48 +62,42 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     """
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-        file.write(b"\x80\x02")
         # An array of 0 dimensions, which holds one dictionary.
-        _write_array(file, (), b"O8", b"|", b"](}(")
+        file.write(b"\x80\x02" + _array_opcodes((), b"O8", b"|", b"K?") + b"](}(")
         for name, pair in contents.parameters.items():
             file.write(_short(name.encode()) + b"](")
             for array in pair:
                 data = np.ascontiguousarray(array, "<f4")
-                _write_array(file, array.shape, b"f4", b"<", b"T" + struct.pack("<I", data.nbytes), data)
+                file.write(_array_opcodes(array.shape, b"f4", b"<", b"K\x00") + b"T" + struct.pack("<I", data.nbytes))
+                file.write(memoryview(data).cast("B"))
+                file.write(b"tb")
             file.write(b"e")
         file.write(b"ue" + b"tb.")
 
 
-def _write_array(
-    file: BinaryIO, shape: tuple[int, ...], code: bytes, order: bytes, start: bytes, data: Any = None
-) -> None:
-    """Write the opcodes of one array; without `data`, the caller writes the content and the end."""
-    sizes = b"(" + b"".join(b"J" + struct.pack("<i", size) for size in shape) + b"t"
-    flags = b"K?" if code == b"O8" else b"K\x00"
+def _array_opcodes(shape: tuple[int, ...], code: bytes, order: bytes, flags: bytes) -> bytes:
+    """Return the opcodes of an array up to its content, which ends with b"tb"."""
+    start = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    sizes = b"".join(b"J" + struct.pack("<i", size) for size in shape)
     dtype = b"cnumpy\ndtype\n(" + _short(code) + b"K\x00K\x01tR(K\x03" + _short(order) + b"NNN"
-    file.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR")
-    file.write(b"(K\x01" + sizes + dtype + b"J\xff\xff\xff\xff" * 2 + flags + b"tb\x89" + start)
-    if data is not None:
-        file.write(memoryview(data).cast("B"))
-        file.write(b"tb")
+    return start + b"(K\x01(" + sizes + b"t" + dtype + b"J\xff\xff\xff\xff" * 2 + flags + b"tb\x89"
 
 
 def _short(string: bytes) -> bytes:
+    """Return the opcode of a string of at most 255 bytes."""
     return b"U" + bytes([len(string)]) + string
 
 
 def _unpickle(file: BinaryIO, size: int) -> dict:
+    """Return the dictionary in the file, whose arrays are `_Array`."""
     shape, _, dtype, start = npz.header(np.frombuffer(file.read(npz.MAX_HEADER), np.uint8))
     file.seek(start)
     if dtype.kind != "O" or shape != ():
-        raise CheckpointError(
-            f"expected one pickled dictionary of layers; received a plain array of shape {shape} and type {dtype}"
-        )
-    bounded_file = pickles.BoundedFile(file, size - start)
-    array = pickles.Unpickler(bounded_file, GLOBALS, (_Array, _Type)).load()
-    if not isinstance(array, _Array) or len(array.objects) != 1:
+        raise CheckpointError(f"expected a pickled dictionary of layers; received an array of {dtype}, shape {shape}")
+    array = pickles.Unpickler(pickles.BoundedFile(file, size - start), GLOBALS).load()
+    if not isinstance(array, _Array) or not isinstance(array.data, list) or len(array.data) != 1:
         raise CheckpointError("expected an array that holds one dictionary")
-    (entries,) = array.objects
+    (entries,) = array.data
     if not isinstance(entries, dict) or not entries:
         received = "an empty one" if entries == {} else type(entries).__name__
         raise CheckpointError(f"expected a dictionary of layers; received {received}")
@@ -125,66 +109,60 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
 def _layer(entry: Any) -> tuple[_Array, _Array] | None:
     """Return the kernel and bias of an entry in either layout, None if it is not a layer."""
     if isinstance(entry, dict) and len(entry) == 2:
-        parts = {_name(key): part for key, part in entry.items()}
+        parts = {pickles.key_text(key): part for key, part in entry.items()}
         entry = [parts.get("weights"), parts.get("biases")]
     if not isinstance(entry, list | tuple) or len(entry) != 2:
         return None
-    return (entry[0], entry[1]) if all(isinstance(part, _Array) and part.is_floats() for part in entry) else None
-
-
-def _name(key: Any) -> str:
-    return str(key) if isinstance(key, int) else pickles.text(key)
+    return (entry[0], entry[1]) if all(isinstance(part, _Array) and part.is_float() for part in entry) else None
 
 
 def _kind(entry: Any) -> str:
     """Return a short description of an entry that is not a layer."""
     if isinstance(entry, dict) and len(entry) <= 4:
-        return ", ".join(map(_name, entry))
+        return ", ".join(map(pickles.key_text, entry))
     if isinstance(entry, list | tuple | dict):
         return f"{type(entry).__name__} of {len(entry)}"
     return "array" if isinstance(entry, _Array) else type(entry).__name__
 
 
-class _Type:
+class _Type(pickles.Placeholder):
     """Replaces numpy.dtype: the type code, and the byte order from its state."""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        self.code = pickles.text(code)
-        self.order = "="
+        self.code, self.order = pickles.text(code), "="
 
     def set_state(self, state: tuple) -> None:
         self.order = pickles.text(state[1])
 
 
-class _Array:
-    """Replaces numpy.ndarray: the bytes of an array, or the objects of an object array."""
+class _Array(pickles.Placeholder):
+    """Replaces numpy.ndarray: the bytes of an array, or the list of an array of objects."""
 
-    def __init__(self, *_: Any) -> None:
-        self.data: Any = b""
-        self.dtype: Any = None
-        self.shape: tuple[int, ...] = (0,)
-        self.objects: list = []
+    data: Any = b""
+    dtype: Any = None
+    shape: tuple[int, ...] = (0,)
+    fortran = False
 
     def set_state(self, state: tuple) -> None:
-        _, shape, dtype, fortran, data = state
-        self.fill(data, dtype, shape, "F" if fortran else "C")
+        _, self.shape, self.dtype, self.fortran, self.data = state
 
-    def fill(self, data: Any, dtype: _Type, shape: tuple[int, ...], order: str) -> _Array:
-        if isinstance(data, list):
-            self.objects = data
-        self.data, self.dtype, self.shape, self.order = data, dtype, shape, order
-        return self
-
-    def is_floats(self) -> bool:
-        return not self.objects and isinstance(self.dtype, _Type) and self.dtype.code in FLOATS
+    def is_float(self) -> bool:
+        return isinstance(self.dtype, _Type) and self.dtype.code in FLOATS and not isinstance(self.data, list)
 
     def numbers(self) -> np.ndarray:
         """Return the array, a view of the bytes that were read if they are float32."""
         if len(self.shape) > MAX_RANK or not all(isinstance(size, int) and size >= 0 for size in self.shape):
             raise CheckpointError(f"expected a shape of at most {MAX_RANK} non-negative integers")
         flat = np.frombuffer(self.data, np.dtype(self.dtype.code).newbyteorder(self.dtype.order))
-        array = flat.reshape(tuple(self.shape), order=self.order)
+        array = flat.reshape(tuple(self.shape), order="F" if self.fortran else "C")
         return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """Replace numpy._core.numeric._frombuffer."""
+    array = _Array()
+    array.set_state((1, shape, dtype, order == "F", data))
+    return array
 
 
 GLOBALS: pickles.Globals = {
@@ -192,5 +170,5 @@ GLOBALS: pickles.Globals = {
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.numeric", "_frombuffer"): lambda *state: _Array().fill(*state),
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
 }

@@ -2,8 +2,7 @@
 
 The variables of a layer are the datasets `0` (kernel) and `1` (bias) of `layers/<class>[_<n>]/vars`, whose attribute
 `name` is the name of the layer; a nested model is a layer with a group `layers`. The attributes are HDF5 attributes
-of
-the root (text and integers) and the extras are datasets of the group `tfalexnet`; Keras reads neither.
+of the root (text and integers) and the extras are datasets of the group `tfalexnet`; Keras reads neither.
 """
 
 from __future__ import annotations
@@ -13,27 +12,20 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from tfalexnet.checkpoints.formats import (
-    FLOATS,
-    CheckpointError,
-    Contents,
-    bfloat16_to_float32,
-    map_file,
-    reading,
-    starts_with,
-)
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, reading
+from tfalexnet.checkpoints.formats.binary import BFLOAT16, is_float, map_file, starts_with, to_float32
 from tfalexnet.io.files import atomic_write
 from tfalexnet.networks.spec import Parameters
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
-BFLOAT16 = "V2"  # Two opaque bytes in HDF5.
 METADATA = 1 << 16  # Bytes; more than all names and attributes take.
 # HDF5 file format specification: by version of the superblock, the offset of the byte "size of offsets"; and the
 # global heaps, which hold the text (III.E).
@@ -55,7 +47,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
         OSError: the file cannot be written; an older file stays as it was.
     """
     counts = {"conv2d": 0, "dense": 0}
-    arrays = [*contents.extras.values(), *(array for pair in contents.parameters.values() for array in pair)]
+    arrays = chain(contents.extras.values(), *contents.parameters.values())
     size = sum(array.nbytes for array in arrays) + METADATA
     with atomic_write(path, size) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(contents.attributes)
@@ -65,8 +57,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
             counts[kind] += 1
             group = file.create_group(f"layers/{kind}{number}/vars")
             group.attrs["name"] = name
-            group["0"] = kernel
-            group["1"] = bias
+            group["0"], group["1"] = kernel, bias
         for name, array in contents.extras.items():
             file[f"{EXTRAS}/{name}"] = array
 
@@ -95,17 +86,12 @@ def read(path: str | os.PathLike) -> Contents:
             remaining -= kernel.nbytes + bias.nbytes
             if remaining < 0:
                 raise CheckpointError("expected no more numbers than the file holds")
-            if {kernel.dtype.str[1:], bias.dtype.str[1:]} <= FLOATS | {BFLOAT16}:
-                parameters[name] = _floats(kernel), _floats(bias)
+            if is_float(kernel) and is_float(bias):
+                parameters[name] = to_float32(kernel), to_float32(bias)
             else:
                 left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
-        if not parameters:
-            if left_out:
-                raise CheckpointError(f"expected layers of weights; received {', '.join([*left_out.values()][:8])}")
-            raise CheckpointError(
-                "expected weights of Keras 3 (a group `layers`); received none. "
-                "Save them with model.save_weights('NAME.weights.h5')."
-            )
+        if not parameters and not left_out:
+            raise CheckpointError("expected layers of Keras 3; save them with model.save_weights('NAME.weights.h5')")
         group = _child(file, EXTRAS) if EXTRAS in file else {}
         extras = {name: _array(path, group, name) for name in group}
         return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
@@ -119,6 +105,7 @@ def attributes(path: str | os.PathLike) -> dict[str, str | int]:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Open the file after a check of its heaps."""
     with reading(path, "weights of Keras 3"):
         _check_heaps(map_file(path))
         with h5py.File(path, "r") as file:
@@ -183,16 +170,11 @@ def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]
         yield from _variables(layer, seen)
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
-    array = bfloat16_to_float32(array.view("<u2")) if array.dtype == BFLOAT16 else array
-    return array.astype(np.float32, copy=False)
-
-
 def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
     """Return a contiguous dataset, as Keras writes it, mapped from the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise CheckpointError(f"{group.name}/{name} lies outside the file; refused")
+        raise CheckpointError(f"{group.name}/{name} is outside the file; refused")
     if dataset.chunks is not None:  # Chunks may be compressed bombs, or require plugins.
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
     if dataset.nbytes > Path(path).stat().st_size:

@@ -1,7 +1,7 @@
-"""Read and write `.npz`, NumPy's archive of named arrays: `conv1.kernel`, `conv1.bias`, …, channels last.
+"""Read and write `.npz`, NumPy's archives of named arrays.
 
-Files with the other names that `state_dict` accepts are read too. The attributes are one array of JSON text; its name
-and those of the extras begin with `tfalexnet.`.
+The arrays are `conv1.kernel`, `conv1.bias`, …, channels last; the other names of `state_dict` are read too. The
+attributes are one array of JSON text; its name and those of the extras begin with `tfalexnet.`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, map_file, reading, state_dict
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, reading, state_dict
+from tfalexnet.checkpoints.formats.binary import map_file
 from tfalexnet.io.files import atomic_write
 
 MAGIC = b"PK\x03\x04"
@@ -48,19 +49,15 @@ def read(path: str | os.PathLike) -> Contents:
     with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         data = map_file(path)
         if KERAS in archive.namelist():
-            raise CheckpointError(
-                "expected weights; received a whole model of Keras. Save only its weights: "
-                "keras.models.load_model(file).save_weights('model.weights.h5')"
-            )
+            advice = "Save only its weights: keras.models.load_model(file).save_weights('model.weights.h5')"
+            raise CheckpointError(f"expected weights; received a complete model of Keras. {advice}")
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
             raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(members)}")
         total = sum(member.file_size for member in members)
         if total > EXPANSION * data.size:
-            raise CheckpointError(
-                f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked; received {total}. "
-                "If you trust the file, save it again with numpy.savez"
-            )
+            limit = f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked"
+            raise CheckpointError(f"{limit}; received {total}. If you trust the file, save it with numpy.savez")
         arrays = {member.filename.removesuffix(".npy"): _array(member, archive, data) for member in members}
         attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
         if not isinstance(attributes, dict):

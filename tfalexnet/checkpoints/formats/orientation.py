@@ -1,4 +1,4 @@
-"""Transpose kernels between the channels-first order of Caffe and PyTorch and the channels-last order of Keras."""
+"""Transpose kernels between channels first (Caffe, PyTorch) and channels last (Keras)."""
 
 from __future__ import annotations
 

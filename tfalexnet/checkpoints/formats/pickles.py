@@ -14,15 +14,14 @@ from typing import Any, BinaryIO
 from tfalexnet.checkpoints.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
+ADVICE = "If you trust the file, save only its weights; in PyTorch: torch.save(model.state_dict(), 'weights.pth')"
 MAX_NAME = 1 << 8
 MAX_LINE = 1 << 10  # Bytes of a global's name or of a number in decimal; long numbers are slow to parse and to hash.
 MAX_READS = 1 << 20  # Two per opcode; a training checkpoint may hold a list of its losses.
 
 
 def text(value: Any) -> str:
-    """Return a name as str; Python 2 wrote bytes. A long name, which a file could make serve many keys, is
-    refused.
-    """
+    """Return a name as str; Python 2 wrote bytes. A long name, which a file could use for many keys, is refused."""
     if not isinstance(value, str | bytes) or len(value) > MAX_NAME:
         raise CheckpointError(f"expected a name of at most {MAX_NAME} characters; received {type(value).__name__}")
     return value.decode("latin1") if isinstance(value, bytes) else value
@@ -42,11 +41,9 @@ class BoundedFile:
     def read(self, count: int) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise CheckpointError(f"refused: the pickle has over {MAX_READS // 2} opcodes; weights need some hundred")
+            raise CheckpointError(f"refused: the pickle has over {MAX_READS // 2} opcodes")
         if count > self.remaining:
-            raise CheckpointError(
-                f"truncated: expected {count} more bytes, {self.remaining} are left. Get the file again"
-            )
+            raise CheckpointError(f"truncated: expected {count} bytes, {self.remaining} are left. Get the file again")
         self.remaining -= count
         return self.file.read(count)
 
@@ -58,14 +55,14 @@ class BoundedFile:
         return line
 
 
-class Discarded:
-    """Replaces every object in a file that is not part of its weights."""
+class Placeholder:
+    """Replaces an object of a file and ignores its content, which subclasses store."""
 
     def __init__(self, *_: Any) -> None:
         pass
 
     def set_state(self, state: Any) -> None:
-        pass
+        """Receive the state that the file gives to the object."""
 
 
 class Unpickler(pickle._Unpickler):
@@ -77,37 +74,23 @@ class Unpickler(pickle._Unpickler):
     Args:
         file: the pickle.
         allowed: replacements of the globals that the file may name.
-        stateful: the classes of replacements that have `set_state`, called with the state that the file gives.
-        persistent: resolves references to objects outside the pickle; None refuses them.
+        persistent_load: resolves references to objects outside the pickle; None refuses them.
     """
 
-    def __init__(
-        self,
-        file: BoundedFile,
-        allowed: Globals,
-        stateful: tuple[type, ...],
-        persistent: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, file: BoundedFile, allowed: Globals, persistent_load: Callable | None = None) -> None:
         # With "bytes", strings of Python 2 are not decoded; its arrays are such strings.
         super().__init__(file, encoding="bytes")
         self.encode_budget = file.size
         self.allowed = {**allowed, ("_codecs", "encode"): self.encode}
-        self.stateful = stateful
-        self.persistent = persistent
+        if persistent_load:
+            self.persistent_load = persistent_load
 
     def find_class(self, module: str, name: str) -> Callable:
         try:
             return self.allowed[module, name]
         except KeyError:
-            raise CheckpointError(
-                f"refused: the pickle asks for {module[:80]}.{name[:80]}, which weights do not need. No "
-                "code of the file was executed. If you trust the file, save only its weights"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        if self.persistent is None:
-            raise CheckpointError("refused: the pickle refers to objects outside itself")
-        return self.persistent(pid)
+            named = f"the pickle names {module[:80]}.{name[:80]}, which weights do not require; no code was executed"
+            raise CheckpointError(f"refused: {named}. {ADVICE}") from None
 
     def encode(self, string: str, encoding: str | bytes) -> bytes:
         """Replace _codecs.encode: in protocol 2, Python 3 writes bytes as text and a call that encodes it."""
@@ -122,7 +105,7 @@ class Unpickler(pickle._Unpickler):
     def load_build(self) -> None:
         # Python's own rule would set attributes on any object.
         state = self.stack.pop()
-        if isinstance(self.stack[-1], self.stateful):
+        if isinstance(self.stack[-1], Placeholder):
             self.stack[-1].set_state(state)
         elif not isinstance(self.stack[-1], OrderedDict):  # PyTorch gives it metadata as state.
             raise CheckpointError("refused: the pickle sets the state of an object that is not an array")
@@ -148,11 +131,11 @@ class Unpickler(pickle._Unpickler):
         entries.update(zip(items[::2], items[1::2], strict=True))
 
     def load_newobj(self) -> None:
-        # Creates an object without calling its class; only `Discarded` is allowed.
+        # Creates an object without calling its class; only `Placeholder` is allowed.
         self.stack.pop()
-        if self.stack.pop() is not Discarded:
+        if self.stack.pop() is not Placeholder:
             self.refuse()
-        self.append(Discarded())
+        self.append(Placeholder())
 
     def refuse(self) -> None:
         # Extension codes may be resolved from a cache, without find_class; sets hash their members; the objects in
@@ -172,6 +155,11 @@ class Unpickler(pickle._Unpickler):
         # The original opcode allocates the stated length first; bytes serve as well.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
     }
+
+
+def key_text(key: Any) -> str:
+    """Return a key of a dictionary as str."""
+    return str(key) if isinstance(key, int) else text(key)
 
 
 def _is_key(key: Any) -> bool:

@@ -1,6 +1,7 @@
-"""Read and write `.safetensors`: a JSON header, then the numbers, with the names of a PyTorch state dict.
+"""Read and write `.safetensors`: a JSON header, then the numbers, named as in a PyTorch state dict.
 
-The attributes are strings in the header's `__metadata__`; the extras are arrays whose names begin with `tfalexnet.`.
+The attributes are strings in the header's `__metadata__`. The extras are too, under names that begin with
+`tfalexnet.`; those too large for a header are arrays of these names.
 """
 
 from __future__ import annotations
@@ -14,25 +15,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import (
-    MAX_RANK,
-    CheckpointError,
-    Contents,
-    bfloat16_to_float32,
-    map_file,
-    reading,
-    state_dict,
-)
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, reading, state_dict
+from tfalexnet.checkpoints.formats.binary import BFLOAT16, MAX_RANK, map_file
 from tfalexnet.io.files import atomic_write
 
 FLATTEN = "CHW"
 # The types of its format.rs. NumPy has no 1-byte floats, which are read as raw bytes; types below 1 byte are refused.
-TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "V2", "C64": "<c8", "BOOL": "?"}
+TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": BFLOAT16, "C64": "<c8", "BOOL": "?"}
 TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 TYPES |= dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0"), "V1")
 CODES = {np.dtype(code): name for name, code in TYPES.items()}
 METADATA = "__metadata__"
-MAX_HEADER = 1 << 20  # Bytes. Parsed JSON takes twenty times its size; our headers have a few thousand bytes.
+MAX_HEADER = 1 << 20  # Bytes. Parsed JSON takes twenty times its size.
+MAX_TEXT = MAX_HEADER // 4  # Bytes of an extra that is stored in the header; a header may hold two.
 
 
 def recognises(path: Path) -> bool:
@@ -52,6 +47,8 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .safetensors file"):
         attributes, arrays = unpack(map_file(path))
+        texts = {name: attributes.pop(name) for name in list(attributes) if name.startswith(state_dict.EXTRAS)}
+        arrays |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         return state_dict.contents(arrays, attributes)
 
 
@@ -61,10 +58,14 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     Raises:
         OSError: the file cannot be written; an older file stays as it was.
     """
-    extras = {state_dict.EXTRAS + name: array for name, array in contents.extras.items()}
-    arrays = state_dict.arrays(contents) | extras
+    arrays, metadata = state_dict.arrays(contents), dict(contents.attributes)
+    for name, array in contents.extras.items():
+        if array.dtype == np.uint8 and array.size < MAX_TEXT:  # As text: `load_state_dict` refuses further tensors.
+            metadata[state_dict.EXTRAS + name] = array.tobytes().decode()
+        else:
+            arrays[state_dict.EXTRAS + name] = array
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        pack(file, contents.attributes, arrays)
+        pack(file, metadata, arrays)
 
 
 def pack(file: BinaryIO, attributes: Mapping[str, str | int], arrays: Mapping[str, np.ndarray]) -> None:
@@ -82,7 +83,7 @@ def pack(file: BinaryIO, attributes: Mapping[str, str | int], arrays: Mapping[st
 
 
 def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Return attributes and arrays; the arrays are views of `data`, except those of bfloat16."""
+    """Return attributes and arrays; the arrays are views of `data`."""
     size = int.from_bytes(data[:8].tobytes(), "little")
     if size > data.size - 8:
         raise CheckpointError(f"truncated: the header has {size} bytes, {data.size - 8} are left. Get the file again")
@@ -96,9 +97,6 @@ def unpack(data: np.ndarray) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     arrays = {name: _array(name, entry, numbers) for name, entry in header.items()}
     if sum(end - start for start, end in (entry["data_offsets"] for entry in header.values())) > numbers.size:
         raise CheckpointError("expected arrays that do not share bytes; some overlap")
-    for name, array in arrays.items():
-        if header[name]["dtype"] == "BF16":
-            arrays[name] = bfloat16_to_float32(array.view("<u2"))
     return attributes, arrays
 
 
@@ -106,11 +104,7 @@ def _array(name: str, entry: dict, numbers: np.ndarray) -> np.ndarray:
     code, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     natural = all(type(number) is int and number >= 0 for number in (*shape, start, end))
     if code not in TYPES or not natural or len(shape) > MAX_RANK:
-        raise CheckpointError(
-            f"{name}: expected one of {', '.join(TYPES)} in at most {MAX_RANK} dimensions; received {code!r}"
-        )
+        raise CheckpointError(f"{name}: expected a known type in at most {MAX_RANK} dimensions; received {code!r}")
     if end > numbers.size or math.prod(shape) * np.dtype(TYPES[code]).itemsize != end - start:
-        raise CheckpointError(
-            f"{name}: expected {shape} numbers in bytes {start} to {end}; the file has {numbers.size} bytes of numbers"
-        )
+        raise CheckpointError(f"{name}: expected {shape} numbers in bytes {start} to {end} of {numbers.size}")
     return numbers[start:end].view(TYPES[code]).reshape(shape)

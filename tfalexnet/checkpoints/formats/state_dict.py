@@ -11,17 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import FLOATS, CheckpointError, Contents
+from tfalexnet.checkpoints.formats import CheckpointError, Contents
+from tfalexnet.checkpoints.formats.binary import is_float, to_float32
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
-from tfalexnet.networks.layer_names import PRE_ACTIVATION, TORCHVISION_OUTPUTS
+from tfalexnet.networks.layer_names import TORCHVISION_LAYERS
 from tfalexnet.networks.spec import Parameters
 
-# torchvision's modules with weights: their output is that of a layer before its activation, or of the last layer.
-TORCHVISION = {
-    module: output.removesuffix(PRE_ACTIVATION)
-    for module, output in TORCHVISION_OUTPUTS.items()
-    if output.endswith(PRE_ACTIVATION) or module == "classifier.6"
-}
 KERNELS_FIRST = {"weight"}  # PyTorch's name of a kernel, which is channels first.
 KERNELS_LAST = {"kernel", "weights", "W"}
 BIASES = {"bias", "biases", "b"}
@@ -42,7 +37,7 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
         if name.startswith(EXTRAS):
             continue
         layer, part = _split(name)
-        if part is None or array.dtype.str[1:] not in FLOATS:
+        if part is None or not is_float(array):
             why = "neither a kernel nor a bias" if part is None else "not floats"
             left_out.append(f"{name} ({array.dtype}, {array.shape}): {why}")
             continue
@@ -60,12 +55,10 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
             left_out.append(f"{layer} ({shapes}): no kernel of 2 or 4 dimensions with a bias")
             continue
         kernel = channels_last(kernel) if layer in channels_first_layers else kernel
-        parameters[layer] = kernel.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
+        parameters[layer] = to_float32(kernel), to_float32(bias)
     if not parameters:
-        raise CheckpointError(
-            "expected arrays called like conv1.weight and conv1.bias; "
-            f"received {', '.join(sorted(arrays)[:8]) or 'none'}"
-        )
+        received = ", ".join(sorted(arrays)[:8]) or "none"
+        raise CheckpointError(f"expected arrays called like conv1.weight and conv1.bias; received {received}")
     channels_first_layers &= set(parameters)
     if 0 < len(channels_first_layers) < len(parameters):
         raise CheckpointError("expected either .weight (channels first) or .kernel (channels last); received both")
@@ -74,11 +67,9 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
 
 
 def arrays(contents: Contents) -> dict[str, np.ndarray]:
-    """Return named arrays in PyTorch's order of axes; one_weird_trick, torchvision's network, gets torchvision's
-    names.
-    """
+    """Return named arrays in PyTorch's order of axes. Those of one_weird_trick have torchvision's names."""
     is_torchvision = contents.attributes.get("architecture") == "one_weird_trick"
-    names = {layer: module for module, layer in TORCHVISION.items()} if is_torchvision else {}
+    names = {layer: module for module, layer in TORCHVISION_LAYERS.items()} if is_torchvision else {}
     named = {}
     for layer, (kernel, bias) in contents.parameters.items():
         name = names.get(layer, layer)
@@ -95,4 +86,4 @@ def _split(name: str) -> tuple[str, str | None]:
     part = names.pop() if names else ""
     if not names or part not in KERNELS_FIRST | KERNELS_LAST | BIASES:
         return name, None
-    return TORCHVISION.get(".".join(names[-2:]), ".".join(names)), part
+    return TORCHVISION_LAYERS.get(".".join(names[-2:]), ".".join(names)), part

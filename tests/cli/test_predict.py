@@ -1,0 +1,71 @@
+"""The command `predict`: its table, JSON and files of rows, and pictures that cannot be read."""
+
+import json
+
+import pytest
+from support.command import run, run_process
+
+
+def test_a_process_prints_a_table_and_no_logs_of_libraries(photo):
+    result = run_process("predict", photo, "--weights", "cifar10", "--top", 3)
+    assert (result.returncode, result.stderr) == (0, "")
+    name, *rows = result.stdout.splitlines()
+    assert name == str(photo) and len(rows) == 3
+    assert rows[0].split()[-1] == "cat" and "%" in rows[0] and "█" in rows[0]
+
+
+def test_a_bad_file_is_one_line_and_the_others_are_answered(photo, tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder").mkdir()
+    bad = [tmp_path / name for name in ("text.jpg", "empty.png", "none.jpg", "folder", "no*.jpg")]
+    result = run(capsys, "predict", photo, *bad, photo, "--weights", "cifar10", "--json")
+    assert result.returncode == 1
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["file"] for answer in answers] == [str(photo)] * 2
+    assert answers[0]["predictions"][0]["label"] == "cat"
+    errors = result.stderr.splitlines()
+    assert len(errors) == len(bad)
+    for path in bad:
+        assert sum(error.startswith("tfalexnet: ") and str(path) in error for error in errors) == 1
+
+
+def test_a_folder_is_labelled_into_a_file(photo, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "b.png").write_bytes(photo.read_bytes())
+    (tmp_path / "photos" / "a.jpg").write_text("not a picture")
+    arguments = ("predict", "photos", "--weights", "cifar10", "--output", "labels.jsonl")
+    result = run(capsys, *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout == "2 files, 1 of them unreadable: labels.jsonl\n"
+    bad, good = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
+    assert bad == {"file": "photos/a.jpg", "error": "not a picture in a format that Pillow reads"}
+    assert good["file"] == "photos/b.png" and good["predictions"][0]["label"] == "cat"
+    again = run(capsys, *arguments, cwd=tmp_path)
+    assert again.returncode == 1 and "labels.jsonl" in again.stderr
+    pattern = run(capsys, "predict", "photos/*.png", "--weights", "cifar10", cwd=tmp_path)
+    assert pattern.stdout.startswith("photos/b.png\n")
+
+
+@pytest.mark.data
+def test_hard_pictures_are_an_answer_or_one_line(data):
+    """In a process, whose stderr the decoders' C libraries may write to."""
+    pictures = sorted(path for path in (data / "hard").rglob("*") if path.is_file() and path.suffix != ".tsv")
+    result = run_process("predict", *pictures, "--weights", "cifar10", "--json")
+    answered = [json.loads(line)["file"] for line in result.stdout.splitlines()]
+    errors = result.stderr.splitlines()
+    assert len(answered) + len(errors) == len(pictures) == 124
+    assert all(line.startswith("tfalexnet: ") for line in errors)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--overwrite"], "tfalexnet: --overwrite requires --output\n"),
+        (["--json", "--output", "a.jsonl"], "tfalexnet: Expected --json for the terminal, or --output FILE.jsonl."),
+    ],
+)
+def test_flags_that_contradict_are_refused(flags, message, tmp_path, capsys):
+    result = run(capsys, "predict", "a.jpg", "--weights", "cifar10", *flags, cwd=tmp_path)
+    assert result.returncode == 1 and result.stderr.startswith(message)
+    assert list(tmp_path.iterdir()) == []

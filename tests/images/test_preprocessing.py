@@ -1,0 +1,157 @@
+"""From pictures to arrays: equality with OpenCV, Pillow and TensorFlow, and the fields of a preprocessing."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from support.patterns import gradient
+
+from tfalexnet import PictureError
+from tfalexnet.images.decode import decode
+from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing, resize_bilinear
+
+SIZES = [((375, 500), (256, 256)), ((1, 1), (7, 5)), ((3, 2), (300, 256)), ((4000, 37), (256, 256)), ((32, 9), (32, 9))]
+
+
+@pytest.mark.parametrize("size", [(500, 375), (90, 300), (256, 256), (1, 1)])
+def test_bvlc_equals_opencv(size):
+    cv2 = pytest.importorskip("cv2")
+    picture = gradient(*size)
+    squashed = cv2.resize(picture.astype("float32"), (256, 256), interpolation=cv2.INTER_LINEAR)
+    expected = squashed[14:241, 14:241, ::-1] - np.array(ILSVRC_MEAN_BGR, "float32")
+    np.testing.assert_allclose(BVLC(picture), expected, atol=1e-3)
+
+
+def test_torchvision_equals_pillow():
+    picture = gradient(500, 375)
+    resized = np.asarray(Image.fromarray(picture).resize((341, 256), Image.Resampling.BILINEAR), "float32")
+    expected = (resized[16:240, 58:282] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(TORCHVISION(picture), expected, atol=1e-5)
+
+
+def test_a_mean_picture_is_cropped_like_the_picture():
+    mean = gradient(256, 256).astype("float32")[..., ::-1]
+    preprocessing = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=mean)
+    assert np.abs(preprocessing(gradient(256, 256))).max() == 0
+
+
+def test_one_channel_gives_grey_pixels():
+    preprocessing = Preprocessing("squash", 28, 28, antialias=True, channels="L", mean=(0,), scale=1 / 255)
+    assert preprocessing(gradient(50, 60)).shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize": "stretch"},
+        {"channels": "CMYK"},
+        {"size": 10**12},
+        {"size": 256.0},
+        {"crop": 0},
+        {"crop": 257},
+        {"mean": (1.0, 2.0)},
+        {"mean": (1.0, 2.0, float("nan"))},
+        {"mean": np.zeros((200, 200, 3))},
+        {"mean": np.zeros((227, 227, 1))},
+        {"std": (0.0,)},
+        {"std": (1.0, 1.0)},
+        {"scale": float("inf")},
+    ],
+)
+def test_fields_out_of_their_range_are_refused(change):
+    with pytest.raises(ValueError, match="Expected .* Received"):
+        dataclasses.replace(BVLC, **change)
+
+
+def test_preprocessings_are_equal_if_their_results_are():
+    assert dataclasses.replace(BVLC, mean=np.array(ILSVRC_MEAN_BGR, "f4")) == BVLC
+    assert hash(dataclasses.replace(BVLC, mean=list(ILSVRC_MEAN_BGR), std=[1.0])) == hash(BVLC)
+    mean = np.random.default_rng(0).random((227, 227, 3), np.float32)
+    one = dataclasses.replace(BVLC, mean=mean)
+    assert one == dataclasses.replace(BVLC, mean=mean.copy()) and one != BVLC
+    changes = {"mean": (0.0,) * 3, "scale": 2.0, "std": (2.0,), "channels": "RGB", "antialias": True, "crop": 224}
+    for name, value in changes.items():
+        assert dataclasses.replace(BVLC, **{name: value}) != BVLC, name
+    assert BVLC != "BVLC"
+
+
+@pytest.mark.data
+def test_what_pillow_reads_is_preprocessed_and_the_rest_is_an_error(data):
+    """Of 124 unusual files, those that Pillow reads are preprocessed; the others are errors of one line."""
+    with (data / "hard" / "manifest.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(rows) == 124
+    for row in rows:
+        path = data / "hard" / row["file"]
+        if row["Pillow 13"] != "ok" or row["rgb size after EXIF transpose"] == "OSError":
+            with pytest.raises(PictureError) as caught:
+                BVLC(path)
+            assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        else:
+            width, height = map(int, row["rgb size after EXIF transpose"].split("x"))
+            assert decode(path).size == (width, height), row["file"]
+            assert np.isfinite(BVLC(path)).all()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize(("old", "new"), SIZES)
+def test_resizing_without_tensorflow_equals_tensorflow(old, new, kind):
+    pixels = (np.random.default_rng(0).random((*old, 3)) * 255).astype(kind)
+    expected = tf.raw_ops.ResizeBilinear(images=pixels[None], size=new, half_pixel_centers=True)[0].numpy()
+    resized = resize_bilinear(pixels, *new)
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES)
+def test_resizing_without_tensorflow_equals_opencv(old, new):
+    cv2 = pytest.importorskip("cv2")
+    pixels = np.random.default_rng(0).random((*old, 3), np.float32) * 255
+    expected = cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(resize_bilinear(pixels, *new), expected, atol=1e-2)
+    assert np.abs(resize_bilinear(pixels, *new) - expected).mean() < 1e-3
+
+
+def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images():
+    preprocessing = Preprocessing("squash", 6, 4, antialias=False, channels="RGB", mean=(0, 0, 0))
+    picture = gradient(6, 6).astype("float32")
+    corners = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]
+    upright = [picture[top : top + 4, left : left + 4] for top, left in corners]
+    views = preprocessing.views(gradient(6, 6), 10)
+    np.testing.assert_array_equal(views, [*upright, *(view[:, ::-1] for view in upright)])
+    np.testing.assert_array_equal(preprocessing.views(gradient(6, 6)), upright[-1:])
+    with pytest.raises(ValueError, match="Expected 1 or 10 crops. Received: 5"):
+        preprocessing.views(gradient(6, 6), 5)
+
+
+def test_each_of_ten_crops_subtracts_its_part_of_a_mean_picture():
+    mean = gradient(256, 256).astype("float32")[..., ::-1]
+    preprocessing = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=mean)
+    views = preprocessing.views(gradient(256, 256), 10)
+    assert np.abs(views[:5]).max() == 0
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (100, 250)])
+def test_the_paper_resizes_the_shorter_side_to_256(size):
+    picture = gradient(*size)
+    assert PAPER.resized(picture).shape == (256, 256, 3)
+    scale = 256 / min(size)
+    resized = Image.fromarray(picture).resize((int(size[0] * scale), int(size[1] * scale)), Image.Resampling.BILINEAR)
+    top, left = (resized.height - 256) // 2 + 14, (resized.width - 256) // 2 + 14  # 227 of the central 256 pixels.
+    expected = np.asarray(resized, "float32")[top : top + 227, left : left + 227] - ILSVRC_MEAN_BGR[::-1]
+    np.testing.assert_allclose(PAPER(picture), expected, atol=1e-3)
+
+
+def test_the_summary_and_the_json_form_hold_every_field():
+    assert BVLC.summary() == (
+        "squashed to 256×256, bilinear, not antialiased; the centre 227×227; "
+        "(BGR · 1 − (104.007, 116.669, 122.679)) / (1)"
+    )
+    assert BVLC.summary("ten crops").split("; ")[1] == "ten crops"
+    assert Preprocessing(**BVLC.to_dict()) == BVLC
+    with_picture = dataclasses.replace(BVLC, mean=np.zeros((256, 256, 3), "float32"))
+    assert "− mean picture)" in with_picture.summary()
+    assert with_picture.to_dict()["mean"].keys() == {"shape", "sha256"}

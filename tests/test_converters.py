@@ -1,0 +1,71 @@
+"""The scripts in converters/: each is `tfalexnet convert`, for files of its format."""
+
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import ROOT
+from support.command import run
+from support.nets import random_parameters
+
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.formats import orientation
+from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.cli import main as cli_main
+from tfalexnet.networks.catalog import CIFAR10_18PCT
+
+SCRIPTS = {  # The suffix of the file that each converts.
+    "caffe_npy_to_keras": ".npy",
+    "caffemodel_to_keras": ".caffemodel",
+    "deep_compression_to_keras": ".net",
+    "keras_to_others": ".weights.h5",
+    "npz_to_keras": ".npz",
+    "safetensors_to_keras": ".safetensors",
+    "torch_to_keras": ".pth",
+}
+
+
+def test_every_script_is_tested():
+    assert {path.stem for path in (ROOT / "converters").glob("*.py")} == set(SCRIPTS)
+
+
+def write(path, suffix: str, capsys) -> None:
+    """Write random weights of the smallest network in a format."""
+    parameters = random_parameters(CIFAR10_18PCT)
+    if suffix == ".pth":
+        torch = pytest.importorskip("torch")
+        state = {
+            f"{name}.{part}": torch.tensor(np.ascontiguousarray(array))
+            for name, pair in parameters.items()
+            for part, array in zip(("weight", "bias"), (orientation.channels_first(pair[0]), pair[1]), strict=True)
+        }
+        torch.save(state, path)
+    elif suffix == ".net":
+        run(capsys, "compress", "cifar10", "--output", path)
+    else:
+        write_checkpoint(path, Checkpoint(parameters, ModelSpec(CIFAR10_18PCT, None, ())))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_converts_its_format(script, tmp_path, monkeypatch, capsys):
+    write(tmp_path / f"net{SCRIPTS[script]}", SCRIPTS[script], capsys)
+    results = []
+    monkeypatch.setattr(cli_main, "main", lambda: results.append(run(capsys, *sys.argv[1:], cwd=tmp_path)))
+    arguments = [f"net{SCRIPTS[script]}", "--output", "out.npz", "--architecture", "cifar10_18pct"]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(str(ROOT / "converters" / f"{script}.py"), run_name="__main__")
+    [result] = results
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "cifar10_18pct, 10 classes, written to out.npz" in result.stdout
+
+
+def test_a_script_in_a_process(tmp_path, capsys):
+    write(tmp_path / "cifar10_18pct.npy", ".npy", capsys)
+    script = ROOT / "converters" / "caffe_npy_to_keras.py"
+    process = subprocess.run(
+        [sys.executable, script, "cifar10_18pct.npy"], capture_output=True, cwd=tmp_path, encoding="utf-8"
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert (tmp_path / "weights" / "cifar10_18pct.weights.h5").exists()

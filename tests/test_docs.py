@@ -1,0 +1,126 @@
+"""The documentation: links lead somewhere, commands and Python snippets match the package, paths of modules exist."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+from support import ROOT
+
+import tfalexnet
+from tfalexnet.cli.main import COMMANDS, cli
+
+PACKAGE = ROOT / "tfalexnet"
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "examples/*.md", "benchmarks/*.md", "weights/*.md")
+    for path in ROOT.glob(pattern)
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text("utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [code for name, code in FENCE.findall(read(page)) if name == language]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """The command lines of `tfalexnet` on a page, in blocks and in sentences, with all their arguments."""
+    lines = [line.split("  #")[0] for block in blocks(page, "sh") for line in block.splitlines()]
+    lines += [code for code in INLINE.findall(FENCE.sub("", read(page))) if " -" in code or len(code.split()) > 2]
+    for line in lines:
+        for part in re.split(r"&&", line):
+            words = shlex.split(part)
+            if words and words[0].rpartition("/")[2] == "tfalexnet" and not {"…", "..."} & set(part):
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page):
+    broken = []
+    for link in re.findall(r"\]\(([^):]+)\)|src=\"([^\":]+)\"", read(page)):
+        target, _, anchor = "".join(link).partition("#")
+        path = (ROOT / page).parent / target if target else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text("utf-8"))):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_page_of_docs_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\((docs/\w[\w-]*\.md)", read("README.md")))
+    assert linked == {page for page in PAGES if page.startswith("docs/")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_accepted_by_the_command_line(page):
+    for words in commands(page):
+        name, *arguments = words
+        if name.startswith("-") or name == "COMMAND":
+            continue
+        assert name in COMMANDS, words
+        try:
+            cli.get_command(click.Context(cli), name).make_context(name, arguments)
+        except click.exceptions.Exit as request:
+            assert request.exit_code == 0
+        except click.UsageError as error:
+            pytest.fail(f"tfalexnet {shlex.join(words)}: {error.format_message()}")
+
+
+def test_commands_are_found_on_pages():
+    assert ["predict", "examples/chelsea.png", "--weights", "cifar10"] in list(commands("README.md"))
+    assert ["convert", "mine.weights.h5", "--architecture", "bvlc_alexnet", "--labels", "names.txt"] in list(
+        commands("docs/training.md")
+    )
+
+
+def test_the_reference_lists_every_flag_of_every_command():
+    usages = re.findall(r"^tfalexnet (\w+)(.*(?:\n {4,}.*)*)", read("docs/command-line.md"), re.M)
+    for name, usage in usages:
+        parameters = cli.get_command(click.Context(cli), name).params
+        options = {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
+        assert set(re.findall(r"--[\w-]+", usage)) == options, name
+    assert {name for name, _ in usages} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_snippets_use_names_that_exist(page):
+    for code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tfalexnet":
+                assert hasattr(tfalexnet, node.attr), node.attr
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("tfalexnet"):
+                module = __import__(node.module, fromlist=[alias.name for alias in node.names])
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_every_public_name_is_in_the_reference():
+    text = read("docs/python.md")
+    assert [name for name in tfalexnet.__all__ if f"`{name}" not in text] == []
+
+
+def test_paths_in_the_architecture_page_exist():
+    """Modules without their suffix, and files; not the patterns with <…>, nor names without a folder."""
+    codes = INLINE.findall(read("docs/architecture.md"))
+    paths = {code for code in codes if re.fullmatch(r"[a-z_]+/[\w/]*(\.\w+)?", code)}
+    candidates = {path: [top / f"{path}{end}" for top in (ROOT, PACKAGE) for end in ("", ".py")] for path in paths}
+    assert {path for path, files in candidates.items() if not any(file.exists() for file in files)} == set()
+    assert {"cli/main.py", "hub/cache", "tests/support/fuzz_seeds.py"} <= paths
+
+
+def test_tables_in_the_architecture_page_name_constants_that_exist():
+    for names, path in re.findall(r"((?:`[A-Z_]+`(?:, )?)+)[^|`]* in `([\w/]+\.py)`", read("docs/architecture.md")):
+        source = (PACKAGE / path).read_text("utf-8")
+        for name in re.findall(r"[A-Z_]+", names):
+            assert re.search(rf"^{name}\b", source, re.M), f"{name} in {path}"

@@ -1,0 +1,10 @@
+from .optimizer import Momentum as Momentum
+from .recipes import CAFFE as CAFFE
+from .recipes import FINE_TUNE as FINE_TUNE
+from .recipes import PAPER as PAPER
+from .recipes import RECIPES as RECIPES
+from .recipes import SCHEDULES as SCHEDULES
+from .recipes import SOURCES as SOURCES
+from .recipes import Recipe as Recipe
+from .recipes import paper as paper
+from .recipes import recipe as recipe
