@@ -60,7 +60,7 @@ def test_the_report_describes_the_file(tmp_path):
         original, same = parameters[name]
         np.testing.assert_array_equal(bias, same)
         assert (row.layer, row.weights) == (name, original.size)
-        assert row.kept == np.count_nonzero(kernel) / kernel.size
+        assert row.remaining == np.count_nonzero(kernel) / kernel.size
         assert row.values == len(np.unique(kernel[kernel != 0])) <= (255 if kernel.ndim == 4 else 15)
         assert row.error == pytest.approx(np.linalg.norm(kernel - original) / np.linalg.norm(original))
     assert len(compression_table(compression).splitlines()) == 12

@@ -1,11 +1,9 @@
-"""Weights pruned and clustered, to be kept in the layout of Deep Compression.
+"""Prune and cluster weights, and write them in the layout of Deep Compression.
 
-S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016, sections 2 and 3, without their training
-between the steps: the largest weights of a kernel are kept, the others become 0, and what is kept is
-rounded to few shared values by k-means from values spread evenly.
+S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016, sections 2 and 3, without their training between the steps: the
+largest weights of a kernel remain and the others become 0; the remaining ones are rounded to few shared values by
+k-means, whose initial values are spread evenly.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Iterable
@@ -23,24 +21,32 @@ from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.runtimes.network import load_network
 
-ENERGY = 0.999  # The error of the shipped model grows by .1 points; at .99 by 1.5 (README).
-ROUNDS = 100  # Of k-means, which seldom needs half of them.
+ENERGY = 0.999  # The error of the shipped model grows by 0.1 points; with 0.99 by 1.5 (README).
+ROUNDS = 100  # Limit of rounds of k-means, which seldom needs half of them.
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What became of one kernel: share of its weights and values left, ‖change‖ / ‖kernel‖."""
+    """The compression of one kernel.
+
+    Attributes:
+        layer: its name.
+        weights: how many it has.
+        remaining: the share of them that is not 0, in [0, 1].
+        values: how many different values they have.
+        error: ‖change‖ / ‖kernel‖.
+    """
 
     layer: str
     weights: int
-    kept: float
+    remaining: float
     values: int
     error: float
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What the outputs lost: pictures with another best class, and the largest change of a probability."""
+    """The change of the outputs: pictures compared, those with another best class, largest change of a probability."""
 
     pictures: int
     changed: int
@@ -49,9 +55,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class Compression:
-    """What was written, its size and that of its source in bytes, and what was lost.
+    """The file that was written, its size and that of its source in bytes, and what was lost.
 
-    `loss` is None where nobody says how the network takes its pictures.
+    `loss` is None if the preprocessing is unknown. `noise` is whether it was measured on noise.
     """
 
     output: Path
@@ -59,7 +65,7 @@ class Compression:
     after: int
     kernels: tuple[Kernel, ...]
     loss: Loss | None
-    on: str
+    noise: bool
 
 
 def compress(
@@ -72,14 +78,14 @@ def compress(
     """Write weights in the layout of Deep Compression.
 
     Args:
-        weights: a known name or a file in any format.
+        weights: the name of published weights, or a file in any format.
         output: the file to write, `….net`.
-        energy: the share of ‖kernel‖² that the weights which are kept hold, in (0, 1].
-        pictures: what the outputs are compared on; None is `noise()`.
-        overwrite: whether an output that exists is replaced.
+        energy: the share of ‖kernel‖² that the remaining weights hold, in (0, 1].
+        pictures: those on which the outputs are compared; None is `noise_pictures()`.
+        overwrite: whether an existing output is replaced.
 
     Raises:
-        ValueError: an argument out of its range, or pictures none of which can be read.
+        ValueError: an argument is out of its range, or no picture can be read.
         CheckpointError, WeightsNotFoundError, OSError: see `tfalexnet.convert`.
     """
     output = Path(output)
@@ -93,61 +99,58 @@ def compress(
     checkpoint.require_complete(source)
     parameters, kernels = {}, []
     for name, (kernel, bias) in checkpoint.parameters.items():
-        few = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
-        parameters[name] = few, bias
-        kept = np.count_nonzero(few) / kernel.size
-        error = float(np.linalg.norm(few - kernel) / (np.linalg.norm(kernel) or 1))
-        kernels.append(Kernel(name, kernel.size, kept, len(np.unique(few[few != 0])), error))
-    compressed = replace(checkpoint, parameters=parameters)
-    write_checkpoint(output, compressed, source=source.name, source_sha256=sha256(source))
-    loss = None
+        clustered = cluster(prune(kernel, energy), deep_compression.values(kernel.ndim))
+        parameters[name] = clustered, bias
+        error = float(np.linalg.norm(clustered - kernel) / (np.linalg.norm(kernel) or 1))
+        remaining = clustered[clustered != 0]
+        kernels.append(Kernel(name, kernel.size, remaining.size / kernel.size, len(np.unique(remaining)), error))
+    checkpoint = replace(checkpoint, parameters=parameters)
+    write_checkpoint(output, checkpoint, source=source.name, source_sha256=sha256(source))
+    loss, noise = None, pictures is None
     if checkpoint.spec.preprocessing is not None:
-        loss = measure_loss(source, output, noise_pictures() if pictures is None else pictures)
-    on = "pictures of noise (--pictures has others)" if pictures is None else "pictures"
-    return Compression(output, source.stat().st_size, output.stat().st_size, tuple(kernels), loss, on)
+        loss = measure_loss(source, output, noise_pictures() if noise else pictures)
+    return Compression(output, source.stat().st_size, output.stat().st_size, tuple(kernels), loss, noise)
 
 
 def prune(kernel: np.ndarray, energy: float) -> np.ndarray:
-    """The kernel with its smallest weights 0, the others holding `energy` of its squared norm."""
-    squares = np.square(kernel, dtype=np.float64).reshape(-1)
-    ordered = np.sort(squares)
-    lost = np.cumsum(ordered)
-    smallest = np.searchsorted(lost, (1 - energy) * lost[-1], side="right")
-    if smallest == kernel.size:  # All are 0.
+    """Return the kernel with its smallest weights 0; the others hold `energy` of its squared norm."""
+    squares = np.square(kernel, dtype=np.float64)
+    ordered = np.sort(squares, axis=None)
+    sums = np.cumsum(ordered)
+    pruned = np.searchsorted(sums, (1 - energy) * sums[-1], side="right")
+    if pruned == kernel.size:  # All weights are 0.
         return kernel
-    return np.where(squares.reshape(kernel.shape) >= ordered[smallest], kernel, np.float32(0))
+    return np.where(squares >= ordered[pruned], kernel, np.float32(0))
 
 
 def cluster(kernel: np.ndarray, count: int) -> np.ndarray:
-    """The kernel with each weight but 0 rounded to the nearest of at most `count` shared values.
+    """Return the kernel with each weight but 0 rounded to the nearest of at most `count` shared values.
 
-    Lloyd's iteration in one dimension, where a cluster is a piece of the sorted weights and its mean a
-    difference of two sums.
+    Lloyd's iteration in one dimension: a cluster is a range of the sorted weights, and its mean is a difference of two
+    cumulative sums.
     """
-    (places,) = np.nonzero(kernel.reshape(-1))
-    weights = kernel.reshape(-1)[places]
-    ordered = np.sort(weights)
-    distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])] if ordered.size else ordered
-    if len(distinct) <= count:
+    ordered = np.sort(kernel[kernel != 0])
+    if np.count_nonzero(np.diff(ordered)) < count:
         return kernel
     sums = np.append(0, np.cumsum(ordered, dtype=np.float64))
     values = np.linspace(ordered[0], ordered[-1], count)
     for _ in range(ROUNDS):
         before = values
-        ends = np.searchsorted(ordered, (values[1:] + values[:-1]) / 2)
-        ends = np.concatenate([[0], ends, [len(ordered)]])
+        ends = np.concatenate([[0], np.searchsorted(ordered, _midpoints(values)), [len(ordered)]])
         members = np.diff(ends)
         values = np.where(members > 0, np.diff(sums[ends]) / np.maximum(members, 1), values)
         if np.array_equal(values, before):
             break
-    nearest = np.searchsorted((values[1:] + values[:-1]) / 2, weights)
-    few = np.zeros(kernel.size, np.float32)
-    few[places] = values.astype(np.float32)[nearest]
-    return few.reshape(kernel.shape)
+    nearest = values.astype(np.float32)[np.searchsorted(_midpoints(values), kernel)]
+    return np.where(kernel != 0, nearest, np.float32(0))
+
+
+def _midpoints(values: np.ndarray) -> np.ndarray:
+    return (values[1:] + values[:-1]) / 2
 
 
 def measure_loss(weights: str | os.PathLike, compressed: str | os.PathLike, pictures: Iterable[Picture]) -> Loss:
-    """What the outputs lost, on pictures that can be read."""
+    """Return the change of the outputs for those pictures that can be read."""
     pictures = list(pictures)
     both = [run_network(load_network(file), pictures) for file in (weights, compressed)]
     pairs = [pair for pair in zip(*both, strict=True) if not any(isinstance(side, ValueError) for side in pair)]
@@ -159,9 +162,9 @@ def measure_loss(weights: str | os.PathLike, compressed: str | os.PathLike, pict
 
 
 def noise_pictures(count: int = 32, side: int = 256) -> list[np.ndarray]:
-    """Pictures to try outputs on where there are no real ones: noise whose amplitude falls as 1/f.
+    """Return pictures for comparing outputs without photos: noise whose amplitude falls as 1/f.
 
-    So does that of photographs (D. Field, J. Opt. Soc. Am. A 4, 1987).
+    That of photos does too (D. Field, J. Opt. Soc. Am. A 4, 1987). uint8, (side, side, 3).
     """
     rows, columns = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
     amplitude = 1 / np.maximum(np.hypot(rows, columns), 1 / side)
@@ -173,21 +176,19 @@ def noise_pictures(count: int = 32, side: int = 256) -> list[np.ndarray]:
 
 
 def compression_table(compression: Compression) -> str:
-    """What became of each kernel, of the size and of the outputs, as lines of text."""
-    rows = [("layer", "weights", "kept", "values", "error")]
+    """Return the changes of kernels, size and outputs as lines of text."""
+    rows = [("layer", "weights", "remaining", "values", "error")]
     for kernel in compression.kernels:
-        rows.append(
-            (kernel.layer, f"{kernel.weights:,}", f"{kernel.kept:.1%}", str(kernel.values), f"{kernel.error:.1%}")
+        shares = f"{kernel.remaining:.1%}", str(kernel.values), f"{kernel.error:.1%}"
+        rows.append((kernel.layer, f"{kernel.weights:,}", *shares))
+    before, after, loss = compression.before, compression.after, compression.loss
+    if loss is None:
+        outputs = "The change of the outputs was not measured: the weights do not state their preprocessing."
+    else:
+        kind = "pictures of noise (--pictures has others)" if compression.noise else "pictures"
+        outputs = (
+            f"Of {loss.pictures} {kind} {loss.changed} have another best class; the largest change of a probability "
+            f"is {loss.largest:.3f}"
         )
-    lines = [format_table(rows, right=(1, 2, 3, 4))]
-    share = compression.after / compression.before
-    lines += ["", f"{compression.before:,} bytes became {compression.after:,} ({share:.1%}): {compression.output}"]
-    if (loss := compression.loss) is None:
-        return "\n".join(
-            [*lines, "What the outputs lost is not known: the weights do not say how pictures are prepared."]
-        )
-    lines.append(
-        f"Of {loss.pictures} {compression.on} {loss.changed} have another best class; the largest change of a "
-        f"probability is {loss.largest:.3f}"
-    )
-    return "\n".join(lines)
+    size = f"{before:,} bytes became {after:,} ({after / before:.1%}): {compression.output}"
+    return f"{format_table(rows, right=(1, 2, 3, 4))}\n\n{size}\n{outputs}"

@@ -1,11 +1,8 @@
 """Outputs of weights against those that others published, and known mistakes that explain a difference."""
 
-from __future__ import annotations
-
-import functools
 import gc
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +21,6 @@ from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
 from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Fingerprint, Probabilities
 from tfalexnet.tools.mistakes import MUTANTS, Mutant, first_dense
-
-# (network, weights, preprocessed pictures) → softmax, (pictures, classes).
-Softmax = Callable[[Architecture, Parameters, np.ndarray], np.ndarray]
-
-# (rows, mutant or None) → for each index of a row: what its picture gives.
-Answers = Callable[..., dict[int, Probabilities]]
 
 CODEBOOK = 256  # Most different values of a compressed kernel: 8 bits. Deep Compression's fc6 has 16.
 LISTED = 5  # Names of pictures in a note.
@@ -107,6 +98,54 @@ class Report:
         return any(row.received for row in self.rows) and not any(row.wrong for row in self.rows)
 
 
+class Runner:
+    """Runs weights in networks.
+
+    Args:
+        nets: the network of each name of published weights.
+        parameters: the weights.
+    """
+
+    def __init__(self, nets: Mapping[str, Architecture], parameters: Parameters) -> None:
+        self.nets, self.parameters = nets, parameters
+        self.models: dict[Architecture, Any] = {}  # The last two, which most mutants share.
+
+    def answers(self, rows: Sequence[Row], mutant: Mutant | None = None) -> dict[int, Probabilities]:
+        """Return the probabilities for the picture of each row, by the index of the row.
+
+        Rows without a picture, and those whose network the mutant does not change, are omitted.
+        """
+        answers = {}
+        groups: dict[tuple[str, str | None], list[int]] = {}
+        for index, row in enumerate(rows):
+            if row.file:
+                groups.setdefault((row.fingerprint.weights, row.fingerprint.recipe), []).append(index)
+        for (weights, recipe), indices in groups.items():
+            network = self.nets[weights], self.parameters
+            if recipe:
+                network = MUTANTS[recipe](*network)
+            net, parameters = mutant(*network) if mutant else network
+            if mutant and net == network[0] and parameters is network[1]:
+                continue
+            inputs = np.stack([rows[index].fingerprint.protocol(rows[index].file) for index in indices])
+            for index, scores in zip(indices, self.softmax(net, parameters, inputs), strict=True):
+                classes = {*rows[index].fingerprint.expected, int(scores.argmax())}
+                answers[index] = {number: float(scores[number]) for number in classes}
+        return answers
+
+    def softmax(self, net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
+        """Return the softmax for preprocessed pictures, (pictures, classes)."""
+        from tfalexnet.networks.build import build_model, set_parameters
+
+        if net not in self.models:
+            if len(self.models) == 2:
+                del self.models[next(iter(self.models))]
+                gc.collect()  # Keras models are reference cycles, of 244 MB each.
+            self.models[net] = build_model(net.with_zero_kernels())
+        set_parameters(self.models[net], parameters)
+        return self.models[net](inputs, training=False).numpy()
+
+
 def verify(
     pictures: str | os.PathLike | Iterable[str | os.PathLike],
     weights: str | os.PathLike | None = None,
@@ -135,8 +174,7 @@ def verify(
     net = stated if architecture is None else get_architecture(architecture)
     if net.parameter_shapes() != stated.parameter_shapes():
         raise ValueError(f"Expected an architecture with kernels as those of {stated.name}. Received: {net.name}")
-    nets = ARCHITECTURES | {own[0].weights: net}
-    answers = functools.partial(_answers, nets, checkpoint.parameters, _softmax_function())
+    runner = Runner(ARCHITECTURES | {own[0].weights: net}, checkpoint.parameters)
     notes = [*checkpoint.notes]
     compressed = _is_compressed(checkpoint)
     if compressed:
@@ -144,13 +182,13 @@ def verify(
             "These weights are compressed: what is published of the originals holds roughly, "
             f"the best class and its probability within {ROUGHLY}."
         )
-    rows = _compare(own, files, answers, compressed)
+    rows = _compare(own, files, runner, compressed)
     if any(row.wrong for row in rows):
-        rows = _diagnose(rows, answers)
+        rows = _diagnose(rows, runner)
         notes.append(_verdict(rows))
     others = []
     if not any(row.right for row in rows):
-        others = [row.fingerprint for row in _compare(foreign, files, answers) if row.right]
+        others = [row.fingerprint for row in _compare(foreign, files, runner, compressed=False) if row.right]
     notes += [f"{f.picture}: as published for {f.weights}. These are its weights; read them as that." for f in others]
     notes += _file_notes(files, {fingerprint.picture for fingerprint in (*own, *others)})
     return Report(os.fspath(path if weights is None else weights), tuple(rows), tuple(notes))
@@ -225,62 +263,15 @@ def _published(
 
 
 def _compare(
-    fingerprints: Sequence[Fingerprint], files: Mapping[str, Sequence[Path]], answers: Answers, compressed: bool = False
+    fingerprints: Sequence[Fingerprint], files: Mapping[str, Sequence[Path]], runner: Runner, compressed: bool
 ) -> list[Row]:
     """Return a row for each fingerprint."""
     rows = [Row(f, files.get(f.picture, [None])[0], compressed=compressed) for f in fingerprints]
-    for index, received in answers(rows).items():
+    for index, received in runner.answers(rows).items():
         fingerprint = rows[index].fingerprint
         mistakes = [name for name, scores in fingerprint.mistakes.items() if fingerprint.agrees(received, scores)]
         rows[index] = replace(rows[index], received=received, mistakes=tuple(mistakes))
     return rows
-
-
-def _answers(
-    nets: Mapping[str, Architecture],
-    parameters: Parameters,
-    softmax: Softmax,
-    rows: Sequence[Row],
-    mutant: Mutant | None = None,
-) -> dict[int, Probabilities]:
-    """Return the probabilities for the picture of each row, by the index of the row.
-
-    Rows without a picture, and those whose network the mutant does not change, are omitted.
-    """
-    answers = {}
-    indices: dict[tuple[str, str | None], list[int]] = {}
-    for index, row in enumerate(rows):
-        if row.file:
-            indices.setdefault((row.fingerprint.weights, row.fingerprint.recipe), []).append(index)
-    for (weights, recipe), group in indices.items():
-        network = MUTANTS[recipe](nets[weights], parameters) if recipe else (nets[weights], parameters)
-        if mutant is not None:
-            original, network = network, mutant(*network)
-            if network[0] == original[0] and network[1] is original[1]:
-                continue
-        inputs = np.stack([rows[index].fingerprint.protocol(rows[index].file) for index in group])
-        for index, scores in zip(group, softmax(*network, inputs), strict=True):
-            classes = {*rows[index].fingerprint.expected, int(scores.argmax())}
-            answers[index] = {number: float(scores[number]) for number in classes}
-    return answers
-
-
-def _softmax_function() -> Softmax:
-    """Return a function that runs networks. It holds the last two models, which most mutants share."""
-    from tfalexnet.networks.build import build_model, set_parameters
-
-    models: dict[Architecture, Any] = {}
-
-    def softmax(net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
-        if net not in models:
-            if len(models) == 2:
-                del models[next(iter(models))]
-                gc.collect()  # Keras models are reference cycles, of 244 MB each.
-            models[net] = build_model(net.with_zero_kernels())
-        set_parameters(models[net], parameters)
-        return models[net](inputs, training=False).numpy()
-
-    return softmax
 
 
 def _is_compressed(checkpoint: Checkpoint) -> bool:
@@ -289,13 +280,13 @@ def _is_compressed(checkpoint: Checkpoint) -> bool:
     return 1 < np.unique(kernel[:16]).size <= CODEBOOK
 
 
-def _diagnose(rows: Sequence[Row], answers: Answers) -> list[Row]:
+def _diagnose(rows: Sequence[Row], runner: Runner) -> list[Row]:
     """Return the rows, the wrong ones with the mutants that correct them."""
     wrong = [index for index, row in enumerate(rows) if row.wrong]
     rows = list(rows)
     with Progress(len(MUTANTS), "known mistakes") as progress:
         for name, mutant in MUTANTS.items():
-            for position, received in answers([rows[index] for index in wrong], mutant).items():
+            for position, received in runner.answers([rows[index] for index in wrong], mutant).items():
                 row = rows[wrong[position]]
                 if row.accepts(received):
                     rows[wrong[position]] = replace(row, cures=(*row.cures, name))
