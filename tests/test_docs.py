@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 from support import ROOT
+from support.command import parse
 
 import tfalexnet
 from tfalexnet.cli.main import COMMANDS, cli
@@ -71,7 +72,7 @@ def test_commands_are_accepted_by_the_command_line(page):
             continue
         assert name in COMMANDS, words
         try:
-            cli.get_command(click.Context(cli), name).make_context(name, arguments)
+            parse(name, *arguments)
         except click.exceptions.Exit as request:
             assert request.exit_code == 0
         except click.UsageError as error:

@@ -7,12 +7,12 @@ import sys
 import pytest
 from absl import app
 from support import ROOT
+from support.command import parse
 from support.examples import run_example
 from support.nets import random_parameters, small, write_npy
 
 import tfalexnet
 from tfalexnet.cli import main as cli_main
-from tfalexnet.cli.train import command
 from tfalexnet.networks.catalog import ARCHITECTURES, CIFAR10_18PCT
 
 
@@ -25,11 +25,10 @@ def run_process(name: str, *arguments: object, cwd) -> subprocess.CompletedProce
 def test_flags_of_the_user_override_those_of_the_example(name, monkeypatch):
     parsed = []
 
-    def parse():
-        assert sys.argv[1] == "train"
-        parsed.append(command.make_context("train", sys.argv[2:]).params)
+    def main():
+        parsed.append(parse(*sys.argv[1:]))
 
-    monkeypatch.setattr(cli_main, "main", parse)
+    monkeypatch.setattr(cli_main, "main", main)
     for flags in ([], ["--epochs", "3", "--batch-size", "7", "--precision", "float32", "--architecture", "mine"]):
         monkeypatch.setattr(sys, "argv", ["train.py", "DATA", "--output", "RUN", *flags])
         runpy.run_path(str(ROOT / "examples" / f"train_{name}.py"), run_name="__main__")

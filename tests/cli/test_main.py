@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 
-import click
 import pytest
+from support.command import parse, run_process
 from support.command import run as run_command
-from support.command import run_process
 from support.nets import random_parameters, small, write_npy
 
 import tfalexnet
-from tfalexnet.cli.main import COMMANDS, cli, run
+from tfalexnet.cli.main import COMMANDS, run
 from tfalexnet.evaluation.evaluate import evaluate
 from tfalexnet.exporters.export import export
 from tfalexnet.inference.features import extract_features
@@ -22,10 +21,6 @@ from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.tools.compress import compress
 
 HEAVY = {"tensorflow", "keras", "h5py", "numpy", "PIL"}
-
-
-def command(name: str) -> click.Command:
-    return cli.get_command(click.Context(cli), name)
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -122,7 +117,7 @@ REQUIRED_OR_OF_THE_COMMAND_LINE = {"output", "layers"}
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_flags_have_the_defaults_of_the_function_that_they_are_passed_to(name):
     arguments, function, renamed = DEFAULTS[name]
-    flags = command(name).make_context(name, arguments).params
+    flags = parse(name, *arguments)
     parameters = inspect.signature(function).parameters
     for flag in flags.keys() - REQUIRED_OR_OF_THE_COMMAND_LINE:
         parameter = parameters.get(renamed.get(flag, flag))
@@ -133,7 +128,7 @@ def test_flags_have_the_defaults_of_the_function_that_they_are_passed_to(name):
 def test_flags_of_train_have_the_defaults_of_its_options():
     from tfalexnet.training.plan import Options
 
-    flags = command("train").make_context("train", ["DATA", "--output", "RUN"]).params
+    flags = parse("train", "DATA", "--output", "RUN")
     for field in dataclasses.fields(Options):
         assert flags[field.name] == field.default, field.name
 

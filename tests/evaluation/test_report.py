@@ -1,32 +1,21 @@
-"""The table of a report, and the published weights that it names beside the measured ones."""
+"""Errors from answers, and their table beside the published figures."""
 
-import dataclasses
-import hashlib
 import os
 import shutil
 
 import pytest
 from PIL import Image
-from support.nets import random_parameters, write_npy
 
-import tfalexnet
-from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
-from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.evaluation.evaluate import evaluate
-from tfalexnet.evaluation.report import report_table
-from tfalexnet.hub.cache import identify_published, locate_weights
-from tfalexnet.hub.download import Digest
-from tfalexnet.hub.registry import REGISTRY, Source
-from tfalexnet.hub.registry import REGISTRY as KNOWN
+from tfalexnet.evaluation.report import report_table, summarize_answers
+from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import classes_from_labels
-from tfalexnet.images.preprocessing import TORCHVISION
 
-NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]
-PREPROCESSING = dataclasses.replace(TORCHVISION, size=40, crop=32)
+CLASSES = classes_from_labels(list("abcdefghij"))
 
 
 def report_of(**changes):
-    """What the report of a whole evaluation of bvlc_alexnet would say."""
+    """The report of an evaluation of bvlc_alexnet on the validation set."""
     return {
         "weights": "bvlc_alexnet",
         "known": "bvlc_alexnet",
@@ -43,7 +32,17 @@ def report_of(**changes):
     } | changes
 
 
-def test_the_table_has_measured_published_and_difference():
+def test_a_class_whose_pictures_cannot_be_read_has_no_error():
+    summary = summarize_answers([0, 0, 1], [[0, 1, 2, 3, 4], [9, 8, 7, 6, 5], None], CLASSES)
+    assert (summary["read"], summary["top1_error"], summary["top5_wrong"]) == (2, 50, 1)
+    assert summary["per_class"]["1"] == {
+        **{"wnid": None, "name": "b", "read": 0},
+        **{"top1_wrong": 0, "top1_error": None, "top5_wrong": 0, "top5_error": None},
+    }
+    assert summary["confusion"] == [[0, 0, 1], [0, 9, 1]]
+
+
+def test_the_table_has_measured_and_published_errors_and_their_difference():
     lines = report_table(report_of()).splitlines()
     assert [line.split() for line in lines[:3]] == [
         ["measured", "published", "difference"],
@@ -63,62 +62,27 @@ def test_the_table_has_measured_published_and_difference():
         ({"protocol": {"words": "squashed", "crops": 10}}, "they are of one view"),
     ],
 )
-def test_published_figures_of_something_else_are_only_beside(changes, reservation):
+def test_published_errors_of_another_measurement_are_not_comparable(changes, reservation):
     assert report_table(report_of(**changes)).endswith(f"The published figures are not comparable: {reservation}.")
 
 
-def converted(path, net=NET, **said):
-    write_checkpoint(
-        path,
-        Checkpoint(random_parameters(net), ModelSpec(net, PREPROCESSING, classes_from_labels(list("abcdefghij")))),
-        **said,
-    )
-    return path
-
-
-NPY = {"source": "alex.npy", "source_sha256": REGISTRY["bvlc_alexnet"].sources[1].digest.hexadecimal}
-CAFFES = {"source": "bvlc_alexnet.caffemodel", "source_sha256": "0" * 64}  # Published with SHA-1 alone.
-OTHERS = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
+def test_weights_without_a_known_source_have_no_published_errors():
+    text = report_table(report_of(known=None))
+    assert "top-1 error       43.20 %           –           –" in text and "published " not in text.split("\n", 1)[1]
 
 
 @pytest.mark.parametrize(
-    ("said", "architecture", "name"),
+    ("truth", "line"),
     [
-        (NPY, "bvlc_alexnet", "bvlc_alexnet"),
-        (CAFFES, "bvlc_alexnet", "bvlc_alexnet"),
-        ({"source": "AlexNet_compressed.net"}, "bvlc_alexnet", "deep_compression"),
-        (OTHERS, "bvlc_alexnet", None),
-        ({"source": "bvlc_alexnet.weights.h5"}, "bvlc_alexnet", None),
-        ({}, "bvlc_alexnet", None),
-        (NPY, "bvlc_caffenet", None),
-        (NPY, "tf_alexnet", None),
+        ({"file": "v.txt", "ids": "ilsvrc", "unused": 49_200}, "v.txt; the devkit's own ids from 1; 49,200 without a"),
+        ({"file": "v.csv", "ids": None, "unused": 0}, "v.csv; 0 without a picture"),
     ],
 )
-def test_weights_are_recognised_by_what_they_were_made_from(said, architecture, name, tmp_path):
-    for called in ("mine.weights.h5", "bvlc_alexnet.weights.h5"):
-        known = identify_published(converted(tmp_path / called, **said), architecture)
-        assert (known and known.name) == name
+def test_the_table_names_the_file_of_the_labels(truth, line):
+    assert f"labels       {line}" in report_table(report_of(truth=truth))
 
 
-def test_a_name_is_no_proof(tmp_path, monkeypatch):
-    """A file put where a known name is looked for, made from something else."""
-    monkeypatch.setenv("TFALEXNET_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    converted(tmp_path / "bvlc_alexnet.weights.h5", **OTHERS)
-    assert identify_published(locate_weights("bvlc_alexnet"), "bvlc_alexnet") is None
-
-
-def test_published_files_themselves_are_recognised(tmp_path, monkeypatch):
-    file = tmp_path / "mine.npy"
-    write_npy(file, random_parameters(NET))
-    assert identify_published(file, NET.name) is None
-    source = Source(("https://example.org/x.npy",), Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest()))
-    known = dataclasses.replace(REGISTRY["bvlc_alexnet"], sources=(source,), architecture=NET.name)
-    monkeypatch.setitem(KNOWN, "bvlc_alexnet", known)
-    assert identify_published(file, NET.name) is known
-
-
-def test_a_path_has_its_published_figures_beside_it(tmp_path):
+def test_the_shipped_file_has_its_published_error_in_the_table_and_a_copy_has_not(tmp_path):
     os.makedirs(tmp_path / "set/cat")
     Image.new("RGB", (32, 32)).save(tmp_path / "set/cat/x.png")
     shipped = locate_weights("cifar10")
@@ -126,13 +90,3 @@ def test_a_path_has_its_published_figures_beside_it(tmp_path):
     for file, name in ((shipped, "cifar10"), (os.path.relpath(shipped), "cifar10"), (copy, None)):
         report = evaluate(tmp_path / "set", file)
         assert report["known"] == name and ("16.91 %" in report_table(report)) == bool(name)
-
-
-def test_the_table_names_the_labels_and_weights_of_no_name_have_nothing_beside_them():
-    truth = {"file": "val.txt", "ids": "ilsvrc", "unused": 49_200}
-    text = report_table(report_of(known=None, truth=truth))
-    assert "labels       val.txt; the devkit's own ids from 1; 49,200 without a picture" in text
-    assert "top-1 error       43.20 %           –           –" in text and "published " not in text.split("\n", 1)[1]
-    assert "labels       val.csv; 0 without" in report_table(
-        report_of(truth={"file": "val.csv", "ids": None, "unused": 0})
-    )

@@ -1,4 +1,4 @@
-"""The command line in tests: `run` in this process, `run_process` as a shell runs it."""
+"""The command line in tests: `run` and `parse` in this process, `run_process` as a shell runs it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import click
 import pytest
 
 from tfalexnet.cli import main as cli_main
@@ -36,6 +37,19 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object, cwd: Path | None
         finally:
             os.chdir(before)
     return Result(status, *capsys.readouterr())
+
+
+def parse(name: str, *arguments: str) -> dict[str, Any]:
+    """Return the values of a command's arguments and flags, by parameter.
+
+    Raises:
+        click.UsageError: as the command line shows it.
+    """
+    group = click.Context(
+        cli_main.cli, **cli_main.cli.context_settings
+    )  # A command stores the help flag it finds here.
+    command = cli_main.cli.get_command(group, name)
+    return command.make_context(name, list(arguments), parent=group).params
 
 
 def run_process(*arguments: object, cwd: Path | None = None, **environment: str) -> Result:

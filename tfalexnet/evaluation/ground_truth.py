@@ -1,7 +1,5 @@
 """The class of each picture of a folder, from its sub-folder or from a ground-truth file."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 import re

@@ -1,7 +1,5 @@
 """The report of an evaluation: errors from answers, and a table beside the published figures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

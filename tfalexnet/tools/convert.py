@@ -1,7 +1,5 @@
 """Convert checkpoints between formats, and describe their contents."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Outputs of published weights for known pictures, as their sources print them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
