@@ -1,7 +1,5 @@
 """`AlexNet`: the Keras model of a table, on one device or two, with weights."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Sequence

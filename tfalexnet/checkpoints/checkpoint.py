@@ -1,7 +1,5 @@
 """Read and write weights: a file in any format, matched against its network."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The JSON that an exported network carries: its spec, and the layout of its inputs and outputs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Match the layers of a file with those of a network: by name, shape and order."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,13 +1,11 @@
 """ModelSpec: what is needed to use weights, and its JSON form in files of weights."""
 
-from __future__ import annotations
-
 import base64
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -62,7 +60,7 @@ class ModelSpec:
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any], architecture: Architecture | None = None) -> ModelSpec:
+    def from_json(cls, fields: Mapping[str, Any], architecture: Architecture | None = None) -> Self:
         """Return the spec of `to_json`, checked: the JSON may come from any file.
 
         Args:

@@ -1,8 +1,7 @@
 """The command `tfalexnet evaluate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +22,7 @@ from tfalexnet.io.terminal import print_error
 @click.option("--truth", type=PATH, metavar="FILE", help="Ground truth, if there are no class folders.")
 @click.option(
     "--truth-ids",
+    "ids",
     type=click.Choice(("sorted", "ilsvrc")),
     help="Numbering of classes in the ground truth: sorted WordNet ids from 0, or the devkit's ids from 1. "
     "[default: detected from pictures whose class is known]",
@@ -35,22 +35,12 @@ from tfalexnet.io.terminal import print_error
     help="The report. The same command resumes an interrupted evaluation.",
 )
 @overwrite_option
-def command(
-    folder: Path,
-    weights: str | None,
-    precision: str,
-    crops: int,
-    batch: int,
-    truth: Path | None,
-    truth_ids: str | None,
-    output: Path,
-    overwrite: bool,
-) -> int:
+def command(output: Path, **arguments: Any) -> int:
     """Measure top-1 and top-5 error on labelled pictures."""
     from tfalexnet.evaluation.evaluate import evaluate
     from tfalexnet.evaluation.report import report_table
 
-    report = evaluate(folder, weights, crops, batch, truth, truth_ids, output, overwrite, precision)
+    report = evaluate(output=output, **arguments)
     for unreadable in report["unreadable"]:
         print_error(f"{unreadable['file']}: {unreadable['reason']}")
     print(report_table(report))

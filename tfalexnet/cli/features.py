@@ -1,7 +1,5 @@
 """The command `tfalexnet features`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

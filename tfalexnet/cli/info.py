@@ -1,7 +1,5 @@
 """The command `tfalexnet info`."""
 
-from __future__ import annotations
-
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH

@@ -1,7 +1,5 @@
 """The command `tfalexnet list`."""
 
-from __future__ import annotations
-
 import click
 
 

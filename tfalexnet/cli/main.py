@@ -1,7 +1,5 @@
 """The command `tfalexnet`: the group of commands, error messages and exit statuses."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Types of values and flags that several commands share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

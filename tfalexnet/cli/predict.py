@@ -1,7 +1,5 @@
 """The command `tfalexnet predict`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +90,7 @@ def _print_predictions(sources: tuple[str, ...], weights: str | None, top: int, 
     return int(failed)
 
 
-def _format_prediction(prediction: Prediction) -> str:
+def _format_prediction(prediction: "Prediction") -> str:
     """Return a prediction as a line: probability, bar, index, WordNet id if there is one, label."""
     bar = bar_character() * round(BAR_WIDTH * prediction.score)
     wnid = f"  {prediction.wnid}" if prediction.wnid else ""

@@ -1,7 +1,5 @@
 """The command `tfalexnet train`."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import shlex

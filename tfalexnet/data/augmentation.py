@@ -1,7 +1,5 @@
 """Random crops, mirror images and colour shifts of training pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Batches of labelled pictures for training, in an order that can be resumed at any picture."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The principal components of colour that the paper's augmentation adds to pictures (section 4.1)."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """Labelled pictures from folders, lists, arrays and the data sets of Keras, for training and validation."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

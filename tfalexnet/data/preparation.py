@@ -3,8 +3,6 @@
 Importing this module reads a mean picture from disk.
 """
 
-from __future__ import annotations
-
 from tfalexnet.checkpoints.spec import default_preprocessing, published_preprocessing
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture

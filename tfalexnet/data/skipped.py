@@ -1,7 +1,5 @@
 """The record of training pictures that cannot be read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from tfalexnet.images.decode import PictureError

@@ -1,7 +1,5 @@
 """`evaluate`: run weights on labelled pictures and report the errors, resumable at any moment."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

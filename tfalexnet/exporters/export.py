@@ -1,7 +1,5 @@
 """`export`: write a network for another runtime, completely or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """Write a `.tflite` file for LiteRT (TensorFlow Lite), for telephones and small machines."""
 
-from __future__ import annotations
-
 import warnings
 import zipfile
 from pathlib import Path

@@ -4,8 +4,6 @@ Channels come first, as ONNX defines. Opset 17 (2022) has all required operators
 The output of each layer has Caffe's name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal

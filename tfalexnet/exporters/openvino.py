@@ -1,7 +1,5 @@
 """Write the ONNX graph in OpenVINO's format: an .xml, and a .bin beside it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint

@@ -1,7 +1,5 @@
 """Write a SavedModel: from the bytes of pictures to labels, for TensorFlow Serving."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

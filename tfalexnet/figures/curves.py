@@ -1,7 +1,5 @@
 """The curve of a training: error by epoch."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures of the filters of a first convolution."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

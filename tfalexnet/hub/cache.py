@@ -1,7 +1,5 @@
 """Find the file of weights by name or path; named weights are downloaded and converted once."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import textwrap

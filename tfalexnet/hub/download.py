@@ -1,7 +1,5 @@
 """Download a file from one of several addresses: resumed after a cut, and checked by its digest."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

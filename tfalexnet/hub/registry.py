@@ -1,7 +1,5 @@
 """The weights that have a name: source, digest, licence, network and accuracy of each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from tfalexnet.hub.download import Digest

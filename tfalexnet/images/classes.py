@@ -1,7 +1,5 @@
 """Classes: their WordNet ids and names, in the order of a network's outputs."""
 
-from __future__ import annotations
-
 import functools
 from importlib import resources
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Decoding of a picture to the 8-bit RGB or grey pixels that an image viewer shows."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """The pictures in a folder, and the check whether a folder of pictures still exists."""
 
-from __future__ import annotations
-
 import functools
 import os
 import posixpath

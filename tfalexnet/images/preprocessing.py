@@ -1,7 +1,5 @@
 """From a picture to the array that a network's weights expect."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """`features`: the outputs of layers for pictures, in arrays or streamed to an HDF5 file."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

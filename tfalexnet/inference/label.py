@@ -1,7 +1,5 @@
 """`label`: the best classes of any number of pictures in a file, resumable at any moment."""
 
-from __future__ import annotations
-
 import csv
 import glob
 import itertools
@@ -127,7 +125,7 @@ def label_row(file: str, answer: list[Prediction] | PictureError) -> Entry:
     return {"file": file, "predictions": as_json(answer)}
 
 
-def labels_table(rows: Iterable[Entry], top: int) -> pyarrow.Table:
+def labels_table(rows: Iterable[Entry], top: int) -> "pyarrow.Table":
     """Return rows in the columns of parquet files; see `label`."""
     require_packages("parquet", "pyarrow")
     import pyarrow

@@ -1,7 +1,5 @@
 """Run pictures through a network: threads prepare the next batches while others compute."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 import os

@@ -1,7 +1,5 @@
 """`predict`: pictures to labels; and the two functions of `keras.applications`."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Resume interrupted jobs: a journal on disk with a line for each file that is done."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Files: written completely or not at all, never overwritten unasked, identified by digests."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """A lock file that one process at a time holds."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """A line on stderr that shows how much of a long task is done, its speed and the time left."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sys

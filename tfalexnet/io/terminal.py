@@ -1,7 +1,5 @@
 """The terminal: tables, bars, error lines, and the output of C libraries."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The Keras model of a table, and access to its parameters."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any

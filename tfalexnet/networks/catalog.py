@@ -13,8 +13,6 @@ Sources cited below by their short names:
 - *Caffe*: repository BVLC/caffe, folder models/.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from tfalexnet.io.terminal import format_table

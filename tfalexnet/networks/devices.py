@@ -5,8 +5,6 @@ therefore computes a function and its gradient under the scope of one device. Te
 only in `exchange`.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Names of a network's outputs: Caffe's, and torchvision's for `one_weird_trick`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tfalexnet.networks.spec import Architecture, Layer

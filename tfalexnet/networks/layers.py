@@ -1,7 +1,5 @@
 """Layers that Keras lacks: a grouped convolution by splitting, and local response normalisation."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

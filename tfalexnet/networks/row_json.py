@@ -1,7 +1,5 @@
 """The JSON form of a table's rows, and the values that each field of a row may have."""
 
-from __future__ import annotations
-
 import dataclasses
 import reprlib
 from collections.abc import Callable, Mapping

@@ -1,11 +1,9 @@
 """A network as data: the kinds of rows, one per kind of layer, and `Architecture`, their table."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -131,7 +129,7 @@ class Architecture:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Architecture:
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
         """Return the table that `to_dict` described. The fields may come from an untrusted file.
 
         Raises:
@@ -177,7 +175,7 @@ class Architecture:
         """The number of towers: the largest number of groups of a convolution."""
         return max(layer.groups for layer in self.layers if isinstance(layer, Conv))
 
-    def replace_layers(self, **layers: Layer) -> Architecture:
+    def replace_layers(self, **layers: Layer) -> Self:
         """Return the table with the layers of the given names replaced.
 
         Raises:
@@ -189,12 +187,12 @@ class Architecture:
         rows = tuple(layers.get(layer.name, layer) for layer in self.layers)
         return dataclasses.replace(self, layers=rows)
 
-    def with_classes(self, classes: int) -> Architecture:
+    def with_classes(self, classes: int) -> Self:
         """Return the table with another number of classes."""
         last = dataclasses.replace(self.classifier, units=classes)
         return self.replace_layers(**{last.name: last})
 
-    def with_zero_kernels(self) -> Architecture:
+    def with_zero_kernels(self) -> Self:
         """Return the table with zeros as initial kernels, for a model whose weights are set afterwards.
 
         Drawing 61 million normal numbers takes as long as reading the weights.

@@ -5,12 +5,10 @@ weights have the class names of the one-device layers, because Keras addresses w
 name, and save kernel and bias of all towers concatenated. One weights file therefore serves both placements.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -99,7 +97,7 @@ class _OnDevices(keras.layers.Layer):
         self.input_spec = None
 
     @classmethod
-    def from_layer(cls, layer: keras.layers.Layer, devices: Sequence[str], **kwargs: Any) -> _OnDevices:
+    def from_layer(cls, layer: keras.layers.Layer, devices: Sequence[str], **kwargs: Any) -> Self:
         """Return the layer on `devices` with the configuration of `layer`, a layer on one device."""
         return cls.from_config(layer.get_config() | {"devices": devices} | kwargs)
 

@@ -1,7 +1,5 @@
 """The processor: the cores that this process may use, and the precision that is fastest on them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

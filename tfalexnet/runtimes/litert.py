@@ -1,7 +1,5 @@
 """Engine LiteRT: computes a `.tflite` file that `tfalexnet export` wrote, without TensorFlow."""
 
-from __future__ import annotations
-
 import os
 import threading
 import zipfile

@@ -1,7 +1,5 @@
 """Network: a file of weights as a function of preprocessed pictures, computed by one of the engines."""
 
-from __future__ import annotations
-
 import functools
 import math
 import os

@@ -1,7 +1,5 @@
 """Engine OpenVINO: computes an `.xml` file that `tfalexnet export` wrote, without TensorFlow."""
 
-from __future__ import annotations
-
 import functools
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Engine TensorFlow: compiles the network of a checkpoint into one function with constant weights."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path

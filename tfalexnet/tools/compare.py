@@ -1,7 +1,5 @@
 """Two networks, or two checkpoints, layer by layer: what is equal, what differs, and how."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math

@@ -5,8 +5,6 @@ largest weights of a kernel remain and the others become 0; the remaining ones a
 k-means, whose initial values are spread evenly.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A checkpoint in one format becomes one in another."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

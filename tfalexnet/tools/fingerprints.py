@@ -1,7 +1,5 @@
 """Weights against the numbers that others published for them, and known mistakes by name."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Mapping

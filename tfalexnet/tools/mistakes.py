@@ -1,7 +1,5 @@
 """Known mistakes of networks and of their weights, each with its opposite."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Outputs of weights against those that others published, and known mistakes that explain a difference."""
 
-from __future__ import annotations
-
 import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Training over several devices and machines: shares of each batch, and what all workers agree on."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """TensorBoard's logs of a run."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

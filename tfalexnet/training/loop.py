@@ -1,7 +1,5 @@
 """The training loop: steps, validation, checkpoints, and a stop at the same step on all workers."""
 
-from __future__ import annotations
-
 import functools
 import math
 import signal

@@ -1,7 +1,5 @@
 """What Keras lacks for the recipes: a rate for biases, decay per layer, schedules by error."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

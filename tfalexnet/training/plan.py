@@ -1,7 +1,5 @@
 """What a run trains: pictures, network, weights, recipe and options, checked before it begins."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

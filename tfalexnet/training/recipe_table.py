@@ -1,7 +1,5 @@
 """The table of recipes in the help of `tfalexnet train`."""
 
-from __future__ import annotations
-
 from tfalexnet.io.terminal import format_table
 from tfalexnet.training.recipes import FINE_TUNE_RATES, RECIPES, SOURCES, Recipe
 

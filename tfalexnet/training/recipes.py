@@ -1,7 +1,5 @@
 """The recipes: the paper's, a line for each sentence, Caffe's, the sources', and fine-tuning."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +119,7 @@ class Recipe:
         """Return ε of a step, from 0, out of `steps`, after epochs with these validation errors."""
         return self.learning_rate * SCHEDULES[self.schedule](step, steps, errors)
 
-    def compile(self, model: keras.Model) -> None:
+    def compile(self, model: "keras.Model") -> None:
         """Set optimizer, decay, loss and accuracy of a model, for `model.fit` or `train`.
 
         The model returns probabilities or, with classifier_activation=None, logits.
@@ -140,7 +138,7 @@ class Recipe:
         )
         compile_classifier(model, optimizer)
 
-    def callback(self, steps: int) -> keras.callbacks.Callback:
+    def callback(self, steps: int) -> "keras.callbacks.Callback":
         """Return the schedule for `model.fit` of so many steps in all; "plateau" requires validation data."""
         from tfalexnet.training.optimizer import ScheduleCallback
 

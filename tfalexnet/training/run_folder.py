@@ -1,7 +1,5 @@
 """The folder of a run: its description, checkpoint, log and model, and lines on its progress."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """`train`: pictures, a network and a recipe to a model file, in a run that can be resumed."""
 
-from __future__ import annotations
-
 import os
 import traceback
 import warnings

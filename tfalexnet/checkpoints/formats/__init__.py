@@ -8,8 +8,6 @@ pickles, `write(path, contents)`. Deep Compression has no signature: its module 
 of `recognises`, and its `read` takes the shapes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Numbers in files: their types, and arrays that are views of a mapped file."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

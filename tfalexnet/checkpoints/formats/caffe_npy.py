@@ -5,8 +5,6 @@ Python 2 or 3, with keys of str or bytes. The arrays are views of the bytes read
 file's size.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from pathlib import Path
@@ -106,7 +104,7 @@ def _unpickle(file: BinaryIO, size: int) -> dict:
     return entries
 
 
-def _layer(entry: Any) -> tuple[_Array, _Array] | None:
+def _layer(entry: Any) -> "tuple[_Array, _Array] | None":
     """Return the kernel and bias of an entry in either layout, None if it is not a layer."""
     if isinstance(entry, dict) and len(entry) == 2:
         parts = {pickles.key_text(key): part for key, part in entry.items()}

@@ -5,8 +5,6 @@ blobs. Kernels of convolutions are (out, in, height, width), those of inner prod
 parsed in place, so that 244 MB take little more memory than the arrays.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import suppress

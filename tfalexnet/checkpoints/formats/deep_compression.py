@@ -10,8 +10,6 @@ The file does not state its layers, so that reading requires their shapes. Attri
 as a block of safetensors and its size (uint64); readers of the published layout stop before them.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

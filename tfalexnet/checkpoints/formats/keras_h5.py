@@ -5,8 +5,6 @@ The variables of a layer are the datasets `0` (kernel) and `1` (bias) of `layers
 of the root (text and integers) and the extras are datasets of the group `tfalexnet`; Keras reads neither.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import struct

@@ -4,8 +4,6 @@ The arrays are `conv1.kernel`, `conv1.bias`, …, channels last; the other names
 attributes are one array of JSON text; its name and those of the extras begin with `tfalexnet.`.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -1,7 +1,5 @@
 """Transpose kernels between channels first (Caffe, PyTorch) and channels last (Keras)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

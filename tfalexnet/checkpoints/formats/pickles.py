@@ -4,8 +4,6 @@ A pickle is a program. This unpickler resolves only the globals that it is given
 replacement. It trusts no length in the file, and its time and memory are bounded by the size of the file.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ The attributes are strings in the header's `__metadata__`. The extras are too, u
 `tfalexnet.`; those too large for a header are arrays of these names.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

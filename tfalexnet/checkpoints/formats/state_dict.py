@@ -4,8 +4,6 @@ PyTorch names a kernel `features.0.weight` and stores it channels first; TensorF
 `conv1/weights` and stores it channels last. torchvision numbers its layers instead of naming them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -5,8 +5,6 @@ stream of pickles with the storages behind them. Of a training checkpoint (`{"st
 state dict is used.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import io
