@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Iterator
 
 import click
+import numpy as np
 import pytest
+from PIL import Image
 from support import ROOT
 from support.command import parse
 
@@ -104,6 +106,14 @@ def test_python_snippets_use_names_that_exist(page):
             elif isinstance(node, ast.ImportFrom) and node.module.startswith("tfalexnet"):
                 module = __import__(node.module, fromlist=[alias.name for alias in node.names])
                 assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_the_figure_of_the_filters_is_what_its_snippet_draws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [snippet] = [code for code in blocks("docs/networks.md", "python") if "conv1.png" in code]
+    exec(snippet, {})
+    with Image.open("conv1.png") as drawn, Image.open(ROOT / "docs" / "images" / "cifar10_conv1.png") as committed:
+        assert np.array_equal(drawn, committed)
 
 
 def test_every_public_name_is_in_the_reference():

@@ -111,7 +111,7 @@ def test_a_ground_truth_file_gives_the_results_of_class_folders(folder, thin, id
         report = evaluate("flat", thin, truth=truth, ids=ids, batch=11)
         assert results(report) == results(complete)
         assert report["truth"] == {"file": truth, "ids": ids, "unused": 0} and complete["truth"] is None
-    with pytest.raises(ValueError, match="Say which"):
+    with pytest.raises(ValueError, match="State which"):
         evaluate("flat", thin, truth="named.txt")
 
 

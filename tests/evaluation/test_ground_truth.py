@@ -335,14 +335,14 @@ def test_a_wordnet_id_in_a_name_shows_the_numbering():
 def test_a_class_with_the_same_number_in_both_numberings_shows_nothing():
     same = next(index for number, index in ilsvrc_ids().items() if number == index)
     touch(f"{IMAGENET[same].wnid}_1.JPEG")
-    with pytest.raises(ValueError, match="Say which"):
+    with pytest.raises(ValueError, match="State which"):
         read_ground_truth("set", IMAGENET, write([same]))
 
 
 def test_an_ambiguous_numbering_must_be_given():
     truth = numbered([(FAR, 1), (FAR + 1, 999)])
     with pytest.raises(
-        ValueError, match=r"may be sorted .* \('sorted'\) or .* \('ilsvrc'\)\. Say which \(ids; --truth-ids\)"
+        ValueError, match=r"\('sorted'\) or .* \('ilsvrc'\); received .* either\. State which \(ids; --truth-ids\)"
     ):
         read_ground_truth("set", IMAGENET, truth)
     assert by_file(IMAGENET, truth, "sorted") == {val(FAR): 1, val(FAR + 1): 999}

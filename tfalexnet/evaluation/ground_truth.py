@@ -289,15 +289,13 @@ def _numbering(entries: list[Entry], numbers: list[int], ids: Ids | None, truth:
         if len(matching) == 1:
             evidence[matching[0]].append(f"line {entry.line}, {entry.name}, is {number}")
     supported = [numbering for numbering, reasons in evidence.items() if reasons]
-    if not supported:
-        choice = " or ".join(f"{text} ({numbering!r})" for numbering, text in ID_NUMBERINGS.items())
-        raise ValueError(f"{truth}: its numbers may be {choice}. Say which (ids; --truth-ids).")
-    if len(supported) > 1:
-        raise ValueError(
-            f"{truth}: expected classes numbered by {' or '.join(ID_NUMBERINGS.values())}; received both: "
-            f"{evidence['sorted'][0]}, but {evidence['ilsvrc'][0]}."
-        )
-    return supported[0]
+    if len(supported) == 1:
+        return supported[0]
+    choice = " or ".join(f"{text} ({numbering!r})" for numbering, text in ID_NUMBERINGS.items())
+    received = "numbers that may be either. State which (ids; --truth-ids)"
+    if supported:
+        received = f"both: {evidence['sorted'][0]}, but {evidence['ilsvrc'][0]}"
+    raise ValueError(f"{truth}: expected classes numbered by {choice}; received {received}.")
 
 
 def _index_from_name(name: str, class_index: ClassIndex) -> int | None:

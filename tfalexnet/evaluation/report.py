@@ -1,4 +1,4 @@
-"""The report of an evaluation: errors from answers, and a table beside the published figures."""
+"""The report of an evaluation: errors from answers, and their table beside the published errors."""
 
 from collections import Counter
 from typing import Any
@@ -44,14 +44,15 @@ def summarize_answers(labels: list[int], answers: list[Answer], classes: tuple[C
 def report_table(report: dict[str, Any]) -> str:
     """Return the errors of a report beside the published ones, and how the two measurements differ, as text."""
     known = REGISTRY.get(report["known"])
-    lines = [f"{'':<13}{'measured':>12}{'published':>12}{'difference':>12}"]
-    for top, name in (("top1", "top-1 error"), ("top5", "top-5 error")):
-        measured, published = report[f"{top}_error"], _published(known, top)
-        if measured is not None:
-            beside = f"{'–':>12}{'–':>12}"
-            if published is not None:
-                beside = f"{f'{published:.2f} %':>12}{measured - published:>+12.2f}"
-            lines.append(f"{name:<13}{f'{measured:.2f} %':>12}{beside}")
+    row = "{:<13}{:>12}{:>12}{:>12}".format
+    lines = [row("", "measured", "published", "difference")]
+    for top in (1, 5):
+        error, accuracy = report[f"top{top}_error"], known and getattr(known.accuracy, f"top{top}")
+        if error is not None:
+            published = ("–", "–")
+            if accuracy is not None:
+                published = (f"{100 - accuracy:.2f} %", f"{error - (100 - accuracy):+.2f}")
+            lines.append(row(f"top-{top} error", f"{error:.2f} %", *published))
     facts = {
         "weights": f"{report['weights']} ({report['architecture']})",
         "pictures": f"{report['read']:,} of {len(report['per_class'])} classes",
@@ -67,11 +68,6 @@ def report_table(report: dict[str, Any]) -> str:
     if known and (reservations := _reservations(report, known)):
         lines += ["", f"The published figures are not comparable: {'; '.join(reservations)}."]
     return "\n".join(lines)
-
-
-def _published(published: PublishedWeights | None, top: str) -> float | None:
-    accuracy = published and getattr(published.accuracy, top)
-    return None if accuracy is None else 100 - accuracy
 
 
 def _reservations(report: dict[str, Any], published: PublishedWeights) -> list[str]:
