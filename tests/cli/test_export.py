@@ -10,11 +10,13 @@ from tfalexnet.exporters import export as export_module
 
 def test_flags_are_passed_and_the_path_is_printed(monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(export_module, "export", lambda *arguments: calls.append(arguments) or Path("out.tflite"))
+    monkeypatch.setattr(export_module, "export", lambda **arguments: calls.append(arguments) or Path("out.tflite"))
     flags = ("--format", "litert", "--precision", "int8", "--pictures", "photos", "--overwrite")
     result = run(capsys, "export", "cifar10", *flags)
     assert result == (0, "int8, for litert, written to out.tflite\n", "")
-    assert calls == [("cifar10", None, "litert", "int8", Path("photos"), True)]
+    (arguments,) = calls
+    assert arguments.pop("weights") == "cifar10" and arguments.pop("output") is None
+    assert arguments == {"format": "litert", "precision": "int8", "pictures": Path("photos"), "overwrite": True}
 
 
 def test_formats_of_the_flag_are_those_that_can_be_written():

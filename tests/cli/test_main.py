@@ -109,7 +109,7 @@ DEFAULTS = {  # The required arguments; the function; names of flags that are no
     "compress": (["cifar10", "--output", "c.net"], compress, {}),
     "export": (["cifar10", "--format", "savedmodel"], export, {}),
     "features": (["photos", "--layer", "fc7", "--output", "f.h5"], extract_features, {}),
-    "evaluate": (["photos"], evaluate, {"truth_ids": "ids"}),
+    "evaluate": (["photos"], evaluate, {}),
 }
 REQUIRED_OR_OF_THE_COMMAND_LINE = {"output", "layers"}
 

@@ -221,6 +221,14 @@ def test_other_classes_preprocessing_and_networks(write, parameters):
     assert not comparison.same and "–" in comparison_table(comparison)
 
 
+def test_preprocessing_that_only_one_file_states(write, parameters):
+    net = dataclasses.replace(CIFAR10_18PCT, name="other")  # Without published preprocessing.
+    files = write("a.npz", parameters, None, net=net), write("b.npz", parameters, net=net)
+    assert diff(*files).differences == ("Preprocessing: unknown in A only.",)
+    assert diff(*reversed(files)).differences == ("Preprocessing: unknown in B only.",)
+    assert diff(files[0], files[0]).same
+
+
 def test_networks_that_checkpoints_were_written_for(tmp_path):
     """Order of layers counts; initial weights, which the files have replaced, do not."""
     for net in (small(BVLC_ALEXNET), small(BVLC_CAFFENET)):

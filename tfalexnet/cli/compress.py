@@ -1,17 +1,18 @@
 """The command `tfalexnet compress`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH, PATH, overwrite_option
+from tfalexnet.cli.options import file_option, model_argument, overwrite_option
 
 ENERGY = 0.999  # The default of `compress`; a test compares. Importing it imports h5py.
 
 
 @click.command
-@click.argument("weights", metavar="W", type=NAME_OR_PATH, help="Name of published weights, or a file.")
-@click.option("--output", type=PATH, required=True, metavar="FILE", help="A .net file.")
+@model_argument
+@file_option("--output", "A .net file.", required=True)
 @click.option(
     "--energy",
     type=float,
@@ -19,13 +20,13 @@ ENERGY = 0.999  # The default of `compress`; a test compares. Importing it impor
     metavar="E",
     help="Share of each kernel's squared norm that the remaining weights hold.",
 )
-@click.option("--pictures", type=PATH, metavar="DIR", help="Pictures on which the change of the outputs is measured.")
+@file_option("--pictures", "Pictures on which the change of the outputs is measured.", metavar="DIR")
 @overwrite_option
-def command(weights: str, output: Path, energy: float, pictures: Path | None, overwrite: bool) -> int:
+def command(pictures: Path | None, **arguments: Any) -> int:
     """Prune and cluster weights into Deep Compression's layout."""
     from tfalexnet.images.folders import list_pictures
     from tfalexnet.tools.compress import compress, compression_table
 
-    compression = compress(weights, output, energy, list_pictures(pictures) if pictures else None, overwrite)
+    compression = compress(pictures=list_pictures(pictures) if pictures else None, **arguments)
     print(compression_table(compression))
     return 0

@@ -1,11 +1,11 @@
 """The command `tfalexnet convert`."""
 
 import shlex
-from pathlib import Path
+from typing import Any
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH, PATH, overwrite_option
+from tfalexnet.cli.options import NAME_OR_PATH, architecture_option, file_option, overwrite_option
 
 
 def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -21,24 +21,17 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
 
 @click.command
 @click.argument(
-    "file",
+    "source",
     metavar="FILE",
     type=NAME_OR_PATH,
     help="A .npy, .caffemodel, .pth, .safetensors, .npz, .net or .weights.h5 file, detected from its content; "
     "or the name of published weights.",
 )
-@click.option(
+@file_option(
     "--output",
-    type=PATH,
-    metavar="FILE",
-    help="A .weights.h5, .npy, .caffemodel, .safetensors, .npz or .net file. [default: weights/<name>.weights.h5]",
+    "A .weights.h5, .npy, .caffemodel, .safetensors, .npz or .net file. [default: weights/<name>.weights.h5]",
 )
-@click.option(
-    "--architecture",
-    metavar="NAME",
-    help="Architecture (see tfalexnet list). [default: the one that FILE states or is named after, else the "
-    "first one whose shapes match]",
-)
+@architecture_option
 @click.option(
     "--map",
     "renamed",
@@ -47,20 +40,13 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     metavar="OLD=NEW",
     help="Read layer OLD of FILE as the architecture's layer NEW. May be repeated.",
 )
-@click.option("--labels", type=PATH, metavar="FILE", help="Names of the classes, one per line, UTF-8.")
+@file_option("--labels", "Names of the classes, one per line, UTF-8.")
 @overwrite_option
-def command(
-    file: str,
-    output: Path | None,
-    architecture: str | None,
-    renamed: dict[str, str],
-    labels: Path | None,
-    overwrite: bool,
-) -> int:
+def command(**arguments: Any) -> int:
     """Convert a checkpoint, for Keras or for other programs."""
     from tfalexnet.tools.convert import convert, parameters_table
 
-    output, checkpoint = convert(file, output, architecture, labels, renamed, overwrite)
+    output, checkpoint = convert(**arguments)
     print(parameters_table(checkpoint))
     for note in checkpoint.notes:
         print(f"\nNote: {note}")

@@ -2,7 +2,7 @@
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH
+from tfalexnet.cli.options import NAME_OR_PATH, architecture_option
 
 
 class DiffCommand(click.Command):
@@ -14,7 +14,7 @@ class DiffCommand(click.Command):
 @click.command(cls=DiffCommand)
 @click.argument("a", metavar="A", type=NAME_OR_PATH, help="Name of an architecture or of published weights, or a file.")
 @click.argument("b", metavar="B", type=NAME_OR_PATH, help="The same.")
-@click.option("--architecture", metavar="NAME", help="Architecture of files that do not state one.")
+@architecture_option
 @click.option("--weights", is_flag=True, help="Read names as weights, also those that are architectures too.")
 def command(a: str, b: str, architecture: str | None, weights: bool) -> int:
     """Compare two checkpoints, or two architectures, layer by layer."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import BATCH_SIZE, PATH, POSITIVE, overwrite_option, precision_option, weights_option
+from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
 from tfalexnet.io.terminal import print_error
 
 
@@ -16,10 +16,8 @@ from tfalexnet.io.terminal import print_error
 @weights_option
 @precision_option
 @click.option("--crops", type=click.Choice((1, 10)), default=1, help="The centre, or the paper's ten crops.")
-@click.option(
-    "--batch", type=POSITIVE, default=BATCH_SIZE, metavar="N", help="Pictures, or crops with --crops 10, per step."
-)
-@click.option("--truth", type=PATH, metavar="FILE", help="Ground truth, if there are no class folders.")
+@batch_option("Pictures, or crops with --crops 10, per step.")
+@file_option("--truth", "Ground truth, if there are no class folders.")
 @click.option(
     "--truth-ids",
     "ids",
@@ -27,12 +25,8 @@ from tfalexnet.io.terminal import print_error
     help="Numbering of classes in the ground truth: sorted WordNet ids from 0, or the devkit's ids from 1. "
     "[default: detected from pictures whose class is known]",
 )
-@click.option(
-    "--output",
-    type=PATH,
-    default=Path("evaluation.json"),
-    metavar="FILE",
-    help="The report. The same command resumes an interrupted evaluation.",
+@file_option(
+    "--output", "The report. The same command resumes an interrupted evaluation.", default=Path("evaluation.json")
 )
 @overwrite_option
 def command(output: Path, **arguments: Any) -> int:
@@ -44,5 +38,5 @@ def command(output: Path, **arguments: Any) -> int:
     for unreadable in report["unreadable"]:
         print_error(f"{unreadable['file']}: {unreadable['reason']}")
     print(report_table(report))
-    print(f"Full report: {output}")
+    print(f"Full report: {arguments['output']}")
     return 1 if report["unreadable"] else 0

@@ -1,10 +1,10 @@
 """The command `tfalexnet features`."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from tfalexnet.cli.options import BATCH_SIZE, PATH, POSITIVE, overwrite_option, precision_option, weights_option
+from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
 from tfalexnet.io.terminal import print_error
 
 
@@ -18,25 +18,17 @@ from tfalexnet.io.terminal import print_error
     metavar="L",
     help="fc7 is the activation after the ReLU, fc7:pre before it; norm1, pool5, prob … May be repeated.",
 )
-@click.option("--output", type=PATH, required=True, metavar="FILE", help="An HDF5 file, such as f.h5.")
+@file_option("--output", "An HDF5 file, such as f.h5.", required=True)
 @weights_option
 @precision_option
-@click.option("--batch", type=POSITIVE, default=BATCH_SIZE, metavar="N", help="Pictures per step.")
+@batch_option("Pictures per step.")
 @overwrite_option
-def command(
-    folder: Path,
-    layers: tuple[str, ...],
-    output: Path,
-    weights: str | None,
-    precision: str,
-    batch: int,
-    overwrite: bool,
-) -> int:
+def command(**arguments: Any) -> int:
     """Write the activations of layers for the pictures in a folder."""
     from tfalexnet.inference.features import extract_features
 
-    errors = extract_features(folder, output, layers, weights, batch, overwrite, precision)
+    errors = extract_features(**arguments)
     for error in errors:
         print_error(str(error))
-    print(f"{', '.join(layers)} written to {output}")
+    print(f"{', '.join(arguments['layers'])} written to {arguments['output']}")
     return 1 if errors else 0

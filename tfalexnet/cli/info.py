@@ -2,17 +2,15 @@
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH
+from tfalexnet.cli.options import architecture_option, model_argument
 
 
 @click.command
-@click.argument(
-    "file", metavar="FILE", type=NAME_OR_PATH, help="A file in any format, or the name of published weights."
-)
-@click.option("--architecture", metavar="NAME", help="Architecture of a file that does not state one.")
-def command(file: str, architecture: str | None) -> int:
+@model_argument
+@architecture_option
+def command(weights: str, architecture: str | None) -> int:
     """Show the contents of a checkpoint."""
     from tfalexnet.tools.convert import describe_checkpoint
 
-    print(describe_checkpoint(file, architecture))
+    print(describe_checkpoint(weights, architecture))
     return 0

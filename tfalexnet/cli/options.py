@@ -1,6 +1,8 @@
 """Types of values and flags that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,12 +14,21 @@ NAME_OR_PATH = click.Path(readable=False)
 POSITIVE = click.IntRange(min=1)
 BATCH_SIZE = 32  # The default of the functions; a test compares. Importing theirs imports h5py.
 
+model_argument = click.argument(
+    "weights", metavar="MODEL", type=NAME_OR_PATH, help="Name of published weights, or a file in any format."
+)
 weights_option = click.option(
     "--weights",
     metavar="W",
     type=NAME_OR_PATH,
     help="Name (see tfalexnet list) or file. [default: bvlc_alexnet if its file is on this machine, "
     "else deep_compression]",
+)
+architecture_option = click.option(
+    "--architecture",
+    metavar="NAME",
+    help="Architecture (see tfalexnet list). [default: the one that the file states or is named after, else the "
+    "first one whose shapes match]",
 )
 precision_option = click.option(
     "--precision",
@@ -27,3 +38,13 @@ precision_option = click.option(
     "by up to 0.02. auto selects it on those processors.",
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+
+
+def file_option(flag: str, description: str, **settings: Any) -> Callable:
+    """Return a flag whose value is the path of a file, or of a folder with another `metavar`."""
+    return click.option(flag, type=PATH, help=description, **{"metavar": "FILE"} | settings)
+
+
+def batch_option(description: str) -> Callable:
+    """Return the flag for the size of a batch."""
+    return click.option("--batch", type=POSITIVE, default=BATCH_SIZE, metavar="N", help=description)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE
+from tfalexnet.cli.options import NAME_OR_PATH, POSITIVE, file_option
 from tfalexnet.io.terminal import print_error
 from tfalexnet.training.recipe_table import recipes_table
 from tfalexnet.training.recipes import AUGMENTATION_NAMES, RECIPES, recipe
@@ -43,7 +43,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
     "val.txt; an .npz file; or mnist, fashion_mnist, cifar10, cifar100. Pictures in val, valid, validation or test "
     "(in an .npz: x_test) are used for validation, else a tenth of each class.",
 )
-@click.option("--output", type=PATH, required=True, metavar="RUN", help="Folder for everything the training writes.")
+@file_option("--output", "Folder for everything the training writes.", required=True, metavar="RUN")
 @click.option(
     "--architecture",
     metavar="A",
@@ -52,7 +52,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option(
     "--weights", metavar="W", type=NAME_OR_PATH, help="Initial weights, name or file. [default: random weights]"
 )
-@click.option("--classes", type=PATH, metavar="FILE", help="Names of the classes in their order, one per line.")
+@file_option("--classes", "Names of the classes in their order, one per line.")
 @click.option("--freeze-until", metavar="L", help="First layer that is trained, such as fc6 or fc8.")
 @click.option(
     "--recipe",

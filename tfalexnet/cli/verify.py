@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from tfalexnet.cli.options import PATH, weights_option
+from tfalexnet.cli.options import PATH, architecture_option, weights_option
 
 
 @click.command
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True, type=PATH, help="Files or folders.")
 @weights_option
-@click.option("--architecture", metavar="NAME", help="Architecture of weights that do not state one.")
+@architecture_option
 def command(pictures: tuple[Path, ...], weights: str | None, architecture: str | None) -> int:
     """Check weights against published outputs for known pictures."""
     from tfalexnet.tools.verify import report_table, verify

@@ -1,11 +1,10 @@
 """Two networks, or two checkpoints, layer by layer: what is equal, what differs, and how."""
 
-import dataclasses
 import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -46,8 +45,8 @@ class LayerDifference:
 
     def __str__(self) -> str:
         position = "" if self.status != "moved" else ": here in A" if self.outputs[0] else ": here in B"
-        fields = ", ".join(f"{name} {_text(a)} → {_text(b)}" for name, (a, b) in self.fields.items())
-        return f"{self.status}{position}{f': {fields}' if fields else ''}"
+        changes = ", ".join(f"{name} {_text(a)} → {_text(b)}" for name, (a, b) in self.fields.items())
+        return f"{self.status}{position}{f': {changes}' if changes else ''}"
 
 
 @dataclass(frozen=True)
@@ -161,13 +160,13 @@ def _compare_layers(a: Architecture, b: Architecture, ignored: tuple[str, ...] =
     for name, present in _merge(*sides):
         shown = (side[name] if here else (None,) * 3 for side, here in zip(sides, present, strict=True))
         _, outputs, parameters = zip(*shown, strict=True)
-        fields = {}
+        changes = {}
         if name in sides[0] and name in sides[1]:
-            fields = _changed_fields(sides[0][name][0], sides[1][name][0], ignored)
-            status = "moved" if not all(present) else "changed" if fields else "same"
+            changes = _changed_fields(sides[0][name][0], sides[1][name][0], ignored)
+            status = "moved" if not all(present) else "changed" if changes else "same"
         else:
             status = "only in A" if present[0] else "only in B"
-        yield LayerDifference(name, status, outputs, parameters, fields)
+        yield LayerDifference(name, status, outputs, parameters, changes)
 
 
 def _described_layers(net: Architecture) -> dict[str, tuple[Layer, Shape, int | None]]:
@@ -191,8 +190,7 @@ def _changed_fields(a: Layer, b: Layer, ignored: tuple[str, ...]) -> dict[str, t
     """Return the fields in which two rows of one name differ."""
     if type(a) is not type(b):
         return {"kind": (type(a).__name__, type(b).__name__)}
-    names = [field.name for field in dataclasses.fields(a) if field.name not in ignored]
-    pairs = {name: (getattr(a, name), getattr(b, name)) for name in names}
+    pairs = {name: (value, getattr(b, name)) for name, value in vars(a).items() if name not in ignored}
     return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
 
 
@@ -225,9 +223,8 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float | None]
 
 def _matching_layout(a: np.ndarray, b: np.ndarray, layer: str, net: Architecture) -> str | None:
     """Return the layout in which b equals a up to rounding."""
-    row = next(row for row in net.weighted if row.name == layer)
     for name, layout in LAYOUTS.items():
-        other = layout(b, row, net)
+        other, _ = layout(net, {layer: (b, None)})[layer]
         if other is not b and _distance(a, other)[1] <= ROUNDING:
             return name
     return None
@@ -240,7 +237,7 @@ def _compare_specs(a: ModelSpec, b: ModelSpec) -> Iterator[str]:
     if changed:
         yield f"Networks: {nets[0].name} in A, {nets[1].name} in B: {changed}"
     if a.preprocessing is not None and b.preprocessing is not None:
-        for field in dataclasses.fields(Preprocessing):
+        for field in fields(Preprocessing):
             x, y = getattr(a.preprocessing, field.name), getattr(b.preprocessing, field.name)
             # Files store a mean as float32.
             if x != y if isinstance(x, str) else not np.array_equal(np.float32(x), np.float32(y)):

@@ -171,8 +171,8 @@ def noise_pictures(count: int = 32, side: int = 256) -> list[np.ndarray]:
     white = np.random.default_rng(2012).standard_normal((count, side, side, 3))
     spectrum = np.fft.rfft2(white, axes=(1, 2)) * amplitude[None, :, :, None]
     pink = np.fft.irfft2(spectrum, s=(side, side), axes=(1, 2))
-    low, high = pink.min(axis=(1, 2, 3), keepdims=True), pink.max(axis=(1, 2, 3), keepdims=True)
-    return list(((pink - low) / (high - low) * 255).round().astype(np.uint8))
+    pink -= pink.min(axis=(1, 2, 3), keepdims=True)
+    return list((pink / pink.max(axis=(1, 2, 3), keepdims=True) * 255).round().astype(np.uint8))
 
 
 def compression_table(compression: Compression) -> str:

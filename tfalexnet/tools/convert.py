@@ -1,9 +1,8 @@
-"""A checkpoint in one format becomes one in another."""
+"""Convert checkpoints between formats, and describe their contents."""
 
-import dataclasses
-import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tfalexnet.checkpoints.checkpoint import (
@@ -30,31 +29,31 @@ def convert(
     renamed: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> tuple[Path, Checkpoint]:
-    """Write the weights of a checkpoint in another format; nothing is written unless all fits.
+    """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
     Args:
-        source: a file, its format told from its content, or a known name.
-        output: the file to write, its format told from its name: `.weights.h5`, `.npy`,
-            `.caffemodel`, `.safetensors`, `.npz`, `.net`. None is `weights/<name of the
-            source>.weights.h5`; of RUN/model.weights.h5 the name is that of RUN.
-        architecture: the network; see `checkpoints.read`. Any number of classes.
-        labels: a text file with the name of each class on a line, for classes other than ImageNet's.
-        renamed: layers of the source, and what the network calls them.
-        overwrite: whether an output that exists is replaced.
+        source: a file, whose format is recognised by its content, or the name of published weights.
+        output: the file to write, whose format is that of its suffix: `.weights.h5`, `.npy`, `.caffemodel`,
+            `.safetensors`, `.npz`, `.net`. None is `weights/<name of the source>.weights.h5`; for RUN/model.weights.h5
+            the name is RUN.
+        architecture: the network, with any number of classes; see `checkpoints.checkpoint.read_checkpoint`.
+        labels: a text file with the name of each class on a line, for classes other than those of ImageNet.
+        renamed: new names of layers by their names in the source.
+        overwrite: whether an existing output is replaced.
 
     Returns:
-        The file written, and what is in it.
+        The file that was written, and its contents.
 
     Raises:
-        CheckpointError: the source is no checkpoint, or does not fit; the message says where.
-        ValueError: the output ends in no known suffix, or there is no such network.
+        CheckpointError: the source is not a checkpoint, or does not match the network; the message states where.
+        ValueError: the output has an unknown suffix, or there is no such network.
         FileExistsError: the output exists.
-        WeightsNotFoundError: there is no such source.
-        OSError: a file cannot be read or written. An older output stays as it was.
+        WeightsNotFoundError: the source does not exist.
+        OSError: a file cannot be read or written. An existing output is unchanged.
     """
     path = find_weights(source)
     output = Path("weights", f"{output_stem(path)}.weights.h5") if output is None else Path(output)
-    module = output_format(output)
+    stores_weights_only = output_format(output) in WEIGHTS_ONLY
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     require_absent(output, overwrite)
@@ -62,50 +61,46 @@ def convert(
     if labels is not None:
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
-    if module in WEIGHTS_ONLY:
+    if stores_weights_only:
         note = f"{output.name} stores weights only: state network, class names and preprocessing again when it is read."
-        checkpoint = dataclasses.replace(checkpoint, notes=(*checkpoint.notes, note))
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
     return output, checkpoint
 
 
 def describe_checkpoint(source: str | os.PathLike, architecture: str | Architecture | None = None) -> str:
-    """Format, network, classes, preprocessing and layers of a file, as lines of text."""
+    """Return file, network, classes, preprocessing and layers of a checkpoint as lines of text."""
     path = find_weights(source)
     checkpoint = read_checkpoint(path, architecture)
-    net, preprocessing = checkpoint.spec.architecture, checkpoint.spec.preprocessing
-    names = [label for _, label in checkpoint.spec.classes]
-    few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    facts = {
-        "file": f"{path}, {path.stat().st_size:,} bytes",
-        "sha256": sha256(path),
-        "network": f"{net.name}, {net.source}",
-        "classes": f"{len(names)}: {few}" if names else f"none, it lacks {', '.join(checkpoint.missing)}",
-        "pictures": preprocessing.summary() if preprocessing else "preprocessing unknown",
-    }
-    lines = [f"{name:<9} {value}" for name, value in facts.items()]
-    return "\n".join([*lines, *(f"note      {note}" for note in checkpoint.notes), "", parameters_table(checkpoint)])
+    spec, names = checkpoint.spec, [label for _, label in checkpoint.spec.classes]
+    first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    facts = [
+        ("file", f"{path}, {path.stat().st_size:,} bytes"),
+        ("sha256", sha256(path)),
+        ("network", f"{spec.architecture.name}, {spec.architecture.source}"),
+        ("classes", f"{len(names)}: {first}" if names else f"none, it lacks {', '.join(checkpoint.missing)}"),
+        ("pictures", spec.preprocessing.summary() if spec.preprocessing else "preprocessing unknown"),
+        *(("note", note) for note in checkpoint.notes),
+    ]
+    lines = "\n".join(f"{name:<9} {value}" for name, value in facts)
+    return f"{lines}\n\n{parameters_table(checkpoint)}"
 
 
 def parameters_table(checkpoint: Checkpoint) -> str:
-    """Layers, shapes and parameters, as lines of text."""
-    rows = [("layer", "kernel", "bias", "parameters")]
-    for name, arrays in checkpoint.parameters.items():
-        kernel, bias = ("×".join(map(str, array.shape)) for array in arrays)
-        rows.append((name, kernel, bias, f"{sum(array.size for array in arrays):,}"))
-    total = sum(math.prod(array.shape) for arrays in checkpoint.parameters.values() for array in arrays)
-    rows.append(("total", "", "", f"{total:,}"))
-    return format_table(rows, right=(3,))
+    """Return layers, shapes and numbers of parameters as lines of text."""
+    rows, total = [("layer", "kernel", "bias", "parameters")], 0
+    for name, (kernel, bias) in checkpoint.parameters.items():
+        shapes = ("×".join(map(str, array.shape)) for array in (kernel, bias))
+        rows.append((name, *shapes, f"{kernel.size + bias.size:,}"))
+        total += kernel.size + bias.size
+    return format_table([*rows, ("total", "", "", f"{total:,}")], right=(3,))
 
 
 def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     """Return the checkpoint with the class names of a text file."""
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
-    labels = read_class_names(file)
-    count = checkpoint.spec.architecture.classes
+    labels, count = read_class_names(file), checkpoint.spec.architecture.classes
     if len(labels) != count:
-        raise CheckpointError(
-            f"{file}: expected {count} lines, one for each class of the weights; received {len(labels)}."
-        )
-    spec = dataclasses.replace(checkpoint.spec, classes=classes_from_labels(labels))
-    return dataclasses.replace(checkpoint, spec=spec)
+        expected = f"expected {count} lines, one for each class of the weights"
+        raise CheckpointError(f"{file}: {expected}; received {len(labels)}.")
+    return replace(checkpoint, spec=replace(checkpoint.spec, classes=classes_from_labels(labels)))

@@ -1,42 +1,40 @@
-"""Weights against the numbers that others published for them, and known mistakes by name."""
+"""Outputs of published weights for known pictures, as their sources print them."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tfalexnet.images.decode import Picture, PictureError, decode
 from tfalexnet.images.preprocessing import ILSVRC_MEAN_BGR, Preprocessing
 
-Probabilities = Mapping[int, float]
-"""Some entries of the softmax, by the place of their class in it."""
+Probabilities = Mapping[int, float]  # Some entries of the softmax, by the index of their class.
 
-# Four digits are printed to 5e-5, three to 5e-4. The rest is room for what is not the network: decoders
-# of JPEG differ by up to 3 grey levels, and so do rounded resizers. The nearest known mistake of a
-# picture that can tell is off by .04.
+# Sources print four digits (± 5e-5) or three (± 5e-4). The rest of the tolerances is for differences outside the
+# network: decoders of JPEG differ by up to 3 grey levels, and so do resizers that round. The nearest known mistake that
+# a picture distinguishes differs by 0.04.
 FOUR_DIGITS = 5e-4
 THREE_DIGITS = 2e-3
 
-# Deep Compression prunes, rounds and trains anew: as many pictures are right as with BVLC's weights
-# (57.07 % and 57.1 %), but not with the same probabilities. Nobody published those; this is room for them.
+# Deep Compression prunes, rounds and trains further: as many pictures are right as with BVLC's weights (57.07 % and
+# 57.1 %), but with other probabilities. Nobody published those; this is the tolerance for them.
 ROUGHLY = 0.15
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What somebody published of one picture.
+    """Published outputs for one picture.
 
     Attributes:
         picture: its file's name without the suffix.
-        weights: the architecture whose published weights gave the numbers.
+        weights: the architecture with whose published weights they were computed.
         protocol: from the picture to the input, (height, width, channels), float32.
         expected: the published probabilities.
-        tolerance: how far off an equal network may be in each.
-        source: who published it.
-        recipe: the mutant of the architecture that gave the numbers; None is the architecture itself.
-        mistakes: what was published for networks with a known mistake, of the same classes.
+        tolerance: largest difference of each probability for an equal network.
+        source: the publication.
+        recipe: the mutant of the architecture with which they were computed; None is the architecture itself.
+        mistakes: published outputs of networks with a known mistake, for the same classes.
     """
 
     picture: str
@@ -49,29 +47,28 @@ class Fingerprint:
     mistakes: Mapping[str, Probabilities] = field(default_factory=dict)
 
     def agrees(self, received: Probabilities, expected: Probabilities, roughly: bool = False) -> bool:
-        """Whether received probabilities are these, within the tolerance.
+        """Return whether the probabilities are equal within the tolerance.
 
-        Roughly: the best class is the same, and its probability within `ROUGHLY`.
+        With `roughly`: whether the best class is the same, and its probability equal within `ROUGHLY`.
         """
         if roughly:
-            best = max(expected, key=expected.__getitem__)
-            return max(received, key=received.__getitem__) == best and abs(received[best] - expected[best]) <= ROUGHLY
+            best = max(expected, key=expected.get)
+            return max(received, key=received.get) == best and abs(received[best] - expected[best]) <= ROUGHLY
         return all(abs(received[index] - score) <= self.tolerance for index, score in expected.items())
 
 
 def _minus_own_mean(picture: Picture) -> np.ndarray:
-    """tf_alexnet's input: RGB minus the mean of all its numbers."""
+    """Return the input of tf_alexnet: RGB minus the mean of all numbers of the picture."""
     pixels = np.asarray(decode(picture).convert("RGB"), np.float32)
     if pixels.shape != (227, 227, 3):
-        raise PictureError(
-            os.fspath(picture), f"expected 227×227 pixels, as published; received {pixels.shape[1]}×{pixels.shape[0]}"
-        )
+        size = f"{pixels.shape[1]}×{pixels.shape[0]}"
+        raise PictureError(os.fspath(picture), f"expected 227×227 pixels, as published; received {size}")
     return pixels - pixels.mean()
 
 
-# OpenCV's resize straight to 227×227; Caffe's Transformer resizes alike, with the exact mean.
+# OpenCV resizes to 227×227 without a crop. Caffe's Transformer resizes in the same way, with the exact mean.
 KRATZERT = Preprocessing("squash", 227, 227, antialias=False, channels="BGR", mean=(104.0, 117.0, 124.0))
-CAFFE_NOTEBOOK = dataclasses.replace(KRATZERT, mean=ILSVRC_MEAN_BGR)
+CAFFE_NOTEBOOK = replace(KRATZERT, mean=ILSVRC_MEAN_BGR)
 
 
 def _kratzert(picture: str, index: int, right: float, pool_first: float, undivided: float) -> Fingerprint:
@@ -91,7 +88,7 @@ def _tf_alexnet(picture: str, expected: Probabilities) -> Fingerprint:
     return Fingerprint(picture, "bvlc_alexnet", _minus_own_mean, expected, THREE_DIGITS, source, recipe="conv1 SAME")
 
 
-# Numbers as printed by their sources; classes by index, since names are not unique.
+# Classes by index: their names are not unique.
 PUBLISHED = (
     _kratzert("sealion", 150, 0.9834, pool_first=0.9392, undivided=0.3423),
     _kratzert("llama", 355, 0.9984, pool_first=0.8966, undivided=0.3659),

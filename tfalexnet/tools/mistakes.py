@@ -2,51 +2,46 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tfalexnet.checkpoints.formats.orientation import flatten_chw, flatten_hwc
-from tfalexnet.networks.spec import Architecture, Conv, Dense, Layer, Norm, Parameters, Pool
+from tfalexnet.checkpoints.match import reorder_first_dense
+from tfalexnet.networks.spec import Architecture, Layer, Norm, Parameters, Pool
 
-Layout = Callable[[np.ndarray, Layer, Architecture], np.ndarray]  # Returns the kernel itself for other layers.
+# Layers may be missing; arrays that a layout does not change are returned as the same objects.
+Layout = Callable[[Architecture, Parameters], Parameters]
 Mutant = Callable[[Architecture, Parameters], tuple[Architecture, Parameters]]
 
 
-def _reverse_channels(kernel: np.ndarray, row: Layer, net: Architecture) -> np.ndarray:
-    return kernel[:, :, ::-1] if isinstance(row, Conv) and row is net.weighted[0] else kernel
+def _of_kernels(change: Callable[[np.ndarray], np.ndarray]) -> Layout:
+    return lambda _, parameters: {name: (change(kernel), bias) for name, (kernel, bias) in parameters.items()}
 
 
-def _reorder_rows(reorder: Callable, kernel: np.ndarray, row: Layer, net: Architecture) -> np.ndarray:
-    return reorder(kernel, net.flattened) if row is first_dense(net) else kernel
+def _of_rows(reorder: Callable) -> Layout:
+    return lambda net, parameters: reorder_first_dense(parameters, net, reorder, "CHW")
 
 
-def _exchange_sides(kernel: np.ndarray, row: Layer, _: Architecture) -> np.ndarray:
-    return kernel.swapaxes(0, 1) if isinstance(row, Conv) else kernel
-
-
-def _rotate(kernel: np.ndarray, row: Layer, _: Architecture) -> np.ndarray:
-    return kernel[::-1, ::-1] if isinstance(row, Conv) else kernel
-
-
-def _transpose_square(kernel: np.ndarray, row: Layer, _: Architecture) -> np.ndarray:
-    return kernel.T if isinstance(row, Dense) and kernel.shape[0] == kernel.shape[1] else kernel
+def _reverse_channels(net: Architecture, parameters: Parameters) -> Parameters:
+    """Reverse the channels of the first kernel, which has the same effect as reversing those of the input."""
+    first = net.weighted[0].name
+    if first not in parameters:
+        return parameters
+    kernel, bias = parameters[first]
+    return parameters | {first: (kernel[:, :, ::-1], bias)}
 
 
 LAYOUTS: dict[str, Layout] = {
     "the input channels reversed (RGB for BGR)": _reverse_channels,
-    "the rows of the first dense kernel read as channel, height, width": partial(_reorder_rows, flatten_hwc),
-    "the rows of the first dense kernel put back to channel, height, width": partial(_reorder_rows, flatten_chw),
-    "height and width of the kernels exchanged": _exchange_sides,
-    "the kernels turned by 180° (convolution for correlation)": _rotate,
-    "square dense kernels transposed": _transpose_square,
+    "the rows of the first dense kernel read as channel, height, width": _of_rows(flatten_hwc),
+    "the rows of the first dense kernel put back to channel, height, width": _of_rows(flatten_chw),
+    "height and width of the kernels exchanged": _of_kernels(lambda k: k.swapaxes(0, 1) if k.ndim == 4 else k),
+    "the kernels turned by 180° (convolution for correlation)": _of_kernels(
+        lambda k: k[::-1, ::-1] if k.ndim == 4 else k
+    ),
+    "square dense kernels transposed": _of_kernels(lambda k: k.T if k.ndim == 2 and k.shape[0] == k.shape[1] else k),
 }
-
-
-def first_dense(net: Architecture) -> Dense:
-    """Return the first fully connected layer."""
-    return next(row for row in net.layers if isinstance(row, Dense))
 
 
 def _exchange_layers(net: Architecture, first: type, second: type) -> Architecture:
@@ -62,7 +57,7 @@ def _norms(net: Architecture) -> list[Norm]:
     return [row for row in net.layers if isinstance(row, Norm)]
 
 
-def _conv1(net: Architecture) -> tuple[Layer, ...]:
+def _conv1(net: Architecture) -> Sequence[Layer]:
     return net.weighted[:1]
 
 
@@ -74,15 +69,8 @@ def _of_network(change: Callable[..., Architecture], *arguments: Any, **fields: 
     return lambda net, parameters: (change(net, *arguments, **fields), parameters)
 
 
-def _of_kernels(layout: Layout) -> Mutant:
-    """Return a mutant of the weights: reversed channels of the input equal those of the first kernel."""
-
-    def mutant(net: Architecture, parameters: Parameters) -> tuple[Architecture, Parameters]:
-        return net, {
-            row.name: (layout(parameters[row.name][0], row, net), parameters[row.name][1]) for row in net.weighted
-        }
-
-    return mutant
+def _of_weights(layout: Layout) -> Mutant:
+    return lambda net, parameters: (net, layout(net, parameters))
 
 
 # The name is the state that a mutant produces; a network in this state is returned unchanged. A mutant that yields the
@@ -94,5 +82,5 @@ MUTANTS: dict[str, Mutant] = {
     "alpha divided": _of_network(_change, _norms, divide_alpha=True),
     "conv1 SAME": _of_network(_change, _conv1, padding="same"),
     "conv1 VALID": _of_network(_change, _conv1, padding="valid"),
-    **{name: _of_kernels(layout) for name, layout in LAYOUTS.items()},
+    **{name: _of_weights(layout) for name, layout in LAYOUTS.items()},
 }

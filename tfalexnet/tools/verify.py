@@ -20,7 +20,7 @@ from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
 from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Fingerprint, Probabilities
-from tfalexnet.tools.mistakes import MUTANTS, Mutant, first_dense
+from tfalexnet.tools.mistakes import MUTANTS, Mutant
 
 CODEBOOK = 256  # Most different values of a compressed kernel: 8 bits. Deep Compression's fc6 has 16.
 LISTED = 5  # Names of pictures in a note.
@@ -176,7 +176,8 @@ def verify(
         raise ValueError(f"Expected an architecture with kernels as those of {stated.name}. Received: {net.name}")
     runner = Runner(ARCHITECTURES | {own[0].weights: net}, checkpoint.parameters)
     notes = [*checkpoint.notes]
-    compressed = _is_compressed(checkpoint)
+    first_dense = next(kernel for kernel, _ in checkpoint.parameters.values() if kernel.ndim == 2)
+    compressed = 1 < np.unique(first_dense[:16]).size <= CODEBOOK  # Other kernels hardly repeat a value.
     if compressed:
         notes.append(
             "These weights are compressed: what is published of the originals holds roughly, "
@@ -186,9 +187,8 @@ def verify(
     if any(row.wrong for row in rows):
         rows = _diagnose(rows, runner)
         notes.append(_verdict(rows))
-    others = []
-    if not any(row.right for row in rows):
-        others = [row.fingerprint for row in _compare(foreign, files, runner, compressed=False) if row.right]
+    others = [] if any(row.right for row in rows) else _compare(foreign, files, runner, compressed=False)
+    others = [row.fingerprint for row in others if row.right]
     notes += [f"{f.picture}: as published for {f.weights}. These are its weights; read them as that." for f in others]
     notes += _file_notes(files, {fingerprint.picture for fingerprint in (*own, *others)})
     return Report(os.fspath(path if weights is None else weights), tuple(rows), tuple(notes))
@@ -202,9 +202,8 @@ def report_table(report: Report) -> str:
         name, verdict = row.fingerprint.picture, str(row)
         sources.setdefault(row.fingerprint.source, []).append(name)
         for index, score in row.fingerprint.expected.items():
-            numbers = ("", "")
-            if row.received is not None:
-                numbers = f"{row.received[index]:.4f}", f"{row.received[index] - score:+.4f}"
+            received = row.received and row.received[index]
+            numbers = ("", "") if received is None else (f"{received:.4f}", f"{received - score:+.4f}")
             label = imagenet_classes()[index].label.split(",")[0]
             lines.append((name, f"{index} {label}", f"{score:.4f}", *numbers, verdict))
             name = verdict = ""  # Once for each picture.
@@ -272,12 +271,6 @@ def _compare(
         mistakes = [name for name, scores in fingerprint.mistakes.items() if fingerprint.agrees(received, scores)]
         rows[index] = replace(rows[index], received=received, mistakes=tuple(mistakes))
     return rows
-
-
-def _is_compressed(checkpoint: Checkpoint) -> bool:
-    """Return whether the first fully connected kernel has few values; other kernels hardly repeat one."""
-    kernel, _ = checkpoint.parameters[first_dense(checkpoint.spec.architecture).name]
-    return 1 < np.unique(kernel[:16]).size <= CODEBOOK
 
 
 def _diagnose(rows: Sequence[Row], runner: Runner) -> list[Row]:
