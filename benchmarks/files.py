@@ -18,7 +18,7 @@ PICTURES, PHOTOS = "pictures.npy", "photos"  # Preprocessed, (count, 227, 227, 3
 
 
 def random_parameters() -> Parameters:
-    """He-scaled kernels; a classifier small enough that its softmax does not saturate."""
+    """Return kernels with the deviation of He, and a classifier so small that the softmax does not saturate."""
     generator = np.random.default_rng(2012)
     parameters = {}
     for name, (kernel, bias) in NET.parameter_shapes().items():
@@ -31,7 +31,7 @@ def random_parameters() -> Parameters:
 
 
 def write_torch(parameters: Parameters, folder: Path) -> None:
-    """A state dictionary: kernels (out, in, h, w) and (out, in), fc6 reading channel first."""
+    """Write a state dict: kernels (out, in, height, width) and (out, in), the rows of fc6 in the order C, H, W."""
     import torch
 
     state = {}
@@ -45,7 +45,7 @@ def write_torch(parameters: Parameters, folder: Path) -> None:
 
 
 def write(folder: Path) -> dict[str, Callable]:
-    """All of them that the installed libraries allow; for a `Worker`, to which it leaves no task."""
+    """Write all files that the installed libraries allow. A `Worker` calls it; there are no tasks."""
     import tfalexnet
     from tfalexnet.exporters.export import export
 
@@ -54,7 +54,7 @@ def write(folder: Path) -> dict[str, Callable]:
     tfalexnet.convert(folder / NPY, folder / H5)
     for file, make in {
         TORCH: lambda: write_torch(parameters, folder),
-        # Of a node for each layer; torch.onnx takes normalisation apart, which OpenVINO then runs far slower.
+        # One node for each layer; torch.onnx splits normalisation into several, which OpenVINO computes far slower.
         ONNX: lambda: export(folder / H5, folder / ONNX, "onnx"),
         LITERT: lambda: export(folder / H5, folder / LITERT, "litert"),
         XML: lambda: export(folder / H5, folder / XML, "openvino"),
@@ -67,7 +67,7 @@ def write(folder: Path) -> dict[str, Callable]:
 
 
 def write_photos(folder: Path, count: int) -> None:
-    """JPEGs of 500×375, quality 90: noise at five scales, the finer the fainter, as in photos."""
+    """Write JPEGs of 500×375, quality 90: noise at five scales, with less contrast at finer scales, as in photos."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for number in range(count):

@@ -1,4 +1,4 @@
-"""A folder of JPEGs to labels, beside PyTorch with Pillow and its DataLoader, and beside what limits it."""
+"""Speed from a folder of JPEGs to labels, compared with PyTorch, Pillow and DataLoader, and with its own parts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from workers import CORES, NotMeasured, Tasks, Worker
 
 from tfalexnet.images.preprocessing import BVLC
 
-PRECISIONS = {"float32": 2, "bfloat16": 4}  # How many times as fast as PyTorch in float32 labelling must be.
-AGREEING = 0.99  # Of labels in float32: of random weights the best two classes can be as near as the last digit.
+PRECISIONS = {"float32": 2, "bfloat16": 4}  # The goals, as multiples of the speed of PyTorch in float32.
+AGREEING = 0.99  # Share of equal labels in float32: with random weights the best two classes may be almost equal.
 
 
 class Photos:
-    """A data set of PyTorch: each picture preprocessed as by BVLC, whose resizing Pillow does not have."""
+    """A data set of PyTorch with the preprocessing of BVLC; Pillow does not have its resizing."""
 
     def __init__(self, files: list[Path]) -> None:
         import torch
@@ -42,21 +42,21 @@ class Photos:
 
         with Image.open(self.files[index]) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float()
-        whole = torch.nn.functional.interpolate(pixels, size=(BVLC.size, BVLC.size), mode="bilinear")[0]
+        resized = torch.nn.functional.interpolate(pixels, size=(BVLC.size, BVLC.size), mode="bilinear")[0]
         edge = (BVLC.size - BVLC.crop) // 2
-        return whole[:, edge : edge + BVLC.crop, edge : edge + BVLC.crop].flip(0) - self.mean
+        return resized[:, edge : edge + BVLC.crop, edge : edge + BVLC.crop].flip(0) - self.mean
 
 
 def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
-    """Tasks of this package: all of it, and its two parts alone, as many at a time as when they run together."""
-    from tfalexnet.inference.pipeline import AT_ONCE
+    """Return tasks of this package: all of it, and each of its two parts with the threads that it has there."""
+    from tfalexnet.inference.pipeline import COMPUTED_AT_ONCE
     from tfalexnet.inference.predict import iter_predictions
     from tfalexnet.runtimes.network import BATCH_SIZE, load_network
 
     files, weights = sorted((folder / PHOTOS).iterdir()), folder / file
     network = load_network(weights, precision=precision)
     first = [BVLC(file) for file in files[: 4 * BATCH_SIZE]]
-    batches = [np.array(taken) for taken in _batched(first, BATCH_SIZE)]
+    batches = [np.array(batch) for batch in _batched(first, BATCH_SIZE)]
     steps = -(-len(files) // BATCH_SIZE)
 
     def labels() -> list[int]:
@@ -68,14 +68,14 @@ def ours(folder: Path, precision: str, file: str = H5) -> Tasks:
                 pass
 
     def computing() -> None:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(COMPUTED_AT_ONCE) as pool:
             list(pool.map(network, itertools.islice(itertools.cycle(batches), steps)))
 
     return {"labels": labels, "all": _timed(labels), "preparing": _timed(preparing), "network": _timed(computing)}
 
 
 def theirs(folder: Path, precision: str) -> Tasks:
-    """Tasks of PyTorch: processes, as many as cores, read and prepare ahead of the network."""
+    """Return tasks of PyTorch: one process for each core reads and prepares ahead of the network."""
     import torch
     from peers import torch_module
 
@@ -85,11 +85,11 @@ def theirs(folder: Path, precision: str) -> Tasks:
 
     @torch.inference_mode()
     def labels() -> list[int]:
-        found = []
+        classes = []
         for batch in loader:
             inputs = batch.to(getattr(torch, precision), memory_format=torch.channels_last)
-            found += module(inputs).argmax(1).tolist()
-        return found
+            classes += module(inputs).argmax(1).tolist()
+        return classes
 
     return {"labels": labels, "all": _timed(labels)}
 
@@ -98,12 +98,12 @@ OURS = {"tfalexnet": ours, "tfalexnet from its .xml": functools.partial(ours, fi
 
 
 def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, list[Figure]]:
-    """Lines for people and figures with bounds.
+    """Return the report, and figures with bounds.
 
     Args:
         folder: with the files of `files.write` and `files.write_photos`.
-        count: how many photos these are.
-        rounds: of each timing.
+        count: number of photos.
+        rounds: rounds of each timing.
         pause: seconds before each turn.
     """
     notes, labels, turns = [], {}, {}
@@ -113,16 +113,18 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 try:
                     worker = stack.enter_context(Worker(make, folder, precision))
                     labels[package, precision] = np.array(worker("labels"))
-                except NotMeasured as why:
-                    notes.append(f"{package}, {precision}: not measured: {why}.")
+                except NotMeasured as reason:
+                    notes.append(f"{package}, {precision}: not measured: {reason}.")
                     continue
                 for task in ("all", *(("preparing", "network") if package in OURS else ())):
                     turns[f"{package} {precision} {task}"] = lambda w=worker, t=task: w(t)
         seconds = paired(turns, rounds, pause)
     exact = labels["tfalexnet", "float32"]
-    agreeing = {key: (found == exact).mean() for key, found in labels.items()}
+    agreeing = {key: (classes == exact).mean() for key, classes in labels.items()}
     if agreeing.get(("PyTorch", "float32"), 1) < AGREEING:
-        raise SystemExit(f"Labels of a folder agree for {agreeing['PyTorch', 'float32']:.1%} of it; nothing counts.")
+        raise SystemExit(
+            f"Labels of a folder agree for {agreeing['PyTorch', 'float32']:.1%} of it; the times are not valid."
+        )
     rows, figures = [], []
     for package, precision in labels:
         name = f"{package} {precision}"
@@ -143,11 +145,11 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 text = f"folder to labels, {package}, {precision}, × PyTorch in {other}"
                 figures.append(Figure(text, value, at_least=least))
         parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
-        share = statistics.median(max(preparing, network) / whole for whole, preparing, network in parts)
-        figures.append(Figure(f"share of what its slower part alone allows, {package}, {precision}", share, 0.7))
-        share = statistics.median((preparing + network) / whole for whole, preparing, network in parts)
-        figures.append(Figure(f"share of what both parts on the same cores can give, {package}, {precision}", share))
-    heads = [f"{count} JPEGs, pictures/s", "to labels", "preparing alone", "network alone", "same label as float32"]
+        share = statistics.median(max(preparing, network) / total for total, preparing, network in parts)
+        figures.append(Figure(f"share of the speed of the slower part, {package}, {precision}", share, 0.7))
+        share = statistics.median((preparing + network) / total for total, preparing, network in parts)
+        figures.append(Figure(f"share of the speed of both parts in turn, {package}, {precision}", share))
+    heads = [f"{count} JPEGs, pictures/s", "to labels", "preparing only", "network only", "same label as float32"]
     return "\n\n".join([report.table(heads, rows), *notes]), figures
 
 

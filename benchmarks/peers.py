@@ -1,4 +1,4 @@
-"""Every implementation of bvlc_alexnet that is compared, each as its own documentation would have it run."""
+"""The implementations of bvlc_alexnet that are compared, each used as its documentation recommends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tfalexnet.networks import spec
 from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 
 Network = tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray]]
-"""What brings pictures, (batch, 227, 227, 3), into the layout that the implementation likes best, which is
-not timed; and what gives their probabilities, which is."""
+"""Two functions: from pictures, (batch, 227, 227, 3), to the layout in which the implementation is fastest (not timed),
+and from these to probabilities (timed)."""
 
 
 class Peer(NamedTuple):
-    """An implementation: of what precision, of which package, and what makes it from files for a batch size."""
+    """An implementation: its precision, its package, and the function that builds it from files for a batch size."""
 
     precision: str
     package: str
@@ -42,7 +42,7 @@ def this_package(folder: Path, _: int, precision: str = "float32", file: str = H
 
 
 def plain_tensorflow(folder: Path, _: int) -> Network:
-    """The operations of the tf_alexnet script, conv1 VALID, under one tf.function."""
+    """The operations of the tf_alexnet script in one tf.function, with conv1 padded VALID."""
     import tensorflow as tf
 
     weights = _variables(folder)
@@ -78,12 +78,12 @@ def _variables(folder: Path) -> dict:
 
 @functools.cache
 def torch_module(folder: Path, precision: str):
-    """Channels last, which is PyTorch's faster layout on a CPU."""
+    """Return the network channels last, which is the faster layout of PyTorch on a CPU."""
     import torch
     from torch import nn
 
     class Norm(nn.LocalResponseNorm):
-        """In float32, since PyTorch has none in bfloat16."""
+        """Computes in float32, since PyTorch has no normalisation in bfloat16."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x.float()).to(x.dtype)
@@ -118,7 +118,7 @@ def pytorch(folder: Path, _: int, precision: str = "float32", compiled: bool = F
     if compiled:
         import torch._inductor.config
 
-        torch._inductor.config.freezing = True  # Weights laid out when it compiles, as for oneDNN.
+        torch._inductor.config.freezing = True  # The weights get the layout of oneDNN at compile time.
         module = torch.compile(module, dynamic=False)
 
     def prepare(x: np.ndarray) -> torch.Tensor:
@@ -137,16 +137,16 @@ def onnx_runtime(folder: Path, _: int) -> Network:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = CORES
     session = onnxruntime.InferenceSession(folder / ONNX, options, ["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    return channels_first, lambda x: session.run(None, {taken.name: x})[0]
+    (inputs,) = session.get_inputs()
+    return channels_first, lambda x: session.run(None, {inputs.name: x})[0]
 
 
 def openvino(folder: Path, batch: int, precision: str = "f32") -> Network:
     import openvino
 
     model = openvino.Core().read_model(folder / ONNX)
-    model.reshape([batch, 3, 227, 227])  # Of known shapes it makes faster kernels.
-    # On processors with bfloat16 it would take that unasked.
+    model.reshape([batch, 3, 227, 227])  # Fixed shapes give faster kernels.
+    # Without the hint, OpenVINO computes in bfloat16 on processors that have it.
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": CORES, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.compile_model(model, "CPU", options)
     return channels_first, lambda x: compiled(x)[0]
@@ -168,7 +168,7 @@ def opencv(folder: Path, _: int) -> Network:
 def litert(folder: Path, batch: int) -> Network:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(folder / LITERT), num_threads=CORES)  # With XNNPACK, unasked.
+    interpreter = Interpreter(str(folder / LITERT), num_threads=CORES)  # Uses XNNPACK by default.
     [into], [out] = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.resize_tensor_input(into["index"], [batch, 227, 227, 3])
     interpreter.allocate_tensors()
@@ -186,7 +186,7 @@ def channels_first(x: np.ndarray) -> np.ndarray:
 
 
 OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16"}
-# Answered by OpenVINO; TensorFlow is not imported.
+# OpenVINO computes; TensorFlow is not imported.
 EXPORTED = {precision: name.replace("tfalexnet", "tfalexnet from its .xml") for precision, name in OURS.items()}
 PEERS = {
     "tfalexnet": Peer("float32", "tfalexnet", this_package),

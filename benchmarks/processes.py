@@ -17,8 +17,8 @@ from report import Figure
 from rounds import paired, ratio
 from workers import NotMeasured, Tasks, Worker
 
-CONVERT = "import sys, tensorflow; from tfalexnet import convert; convert(sys.argv[1], sys.argv[2], overwrite=True)"
-CONVERT_ALONE = "import sys; from tfalexnet import convert; convert(sys.argv[1], sys.argv[2], overwrite=True)"
+CONVERT = "import sys; from tfalexnet import convert; convert(sys.argv[1], sys.argv[2], overwrite=True)"
+CONVERT_WITH_TENSORFLOW = f"import tensorflow; {CONVERT}"
 IMPORT_AND_READ = "import tensorflow, pathlib, sys; pathlib.Path(sys.argv[1]).read_bytes()"
 IMPORT = """
 import time
@@ -29,12 +29,12 @@ assert "tensorflow" not in sys.modules
 """
 LOOP = """
 import pathlib, re, sys, tfalexnet
-from tfalexnet.runtimes import tensorflow as frozen
-sizes, traced, freeze = [], [], frozen.freeze
-def counted(*given):
-    network = freeze(*given)
+from tfalexnet.runtimes import tensorflow as engine
+sizes, traced, freeze = [], [], engine.freeze
+def count_calls(*arguments):
+    network = freeze(*arguments)
     return lambda x: traced.append(x) or network(x)
-frozen.freeze = counted
+engine.freeze = count_calls
 for call in range(1000):
     tfalexnet.predict(sys.argv[2], weights=sys.argv[1])
     if call in (99, 999):
@@ -47,7 +47,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 
 def python(code: str, *arguments: object) -> tuple[float, float, str]:
-    """Seconds, peak memory in MB and last line of Python code in a process of its own."""
+    """Return seconds, peak memory in MB, and the last line that Python code prints, in a process of its own."""
     start = time.perf_counter()
     run = subprocess.run(
         # Not ru_maxrss, which a child inherits from the process that started it.
@@ -62,7 +62,7 @@ def python(code: str, *arguments: object) -> tuple[float, float, str]:
 
 
 def cold_start(folder: Path, rounds: int) -> list[Figure]:
-    """The first answer from the shell beside what no program with TensorFlow can save."""
+    """Measure the first answer from the shell, and the import of TensorFlow with one read of the weights."""
     photo = min((folder / PHOTOS).iterdir())
 
     def first_answer(file: str) -> float:
@@ -81,36 +81,36 @@ def cold_start(folder: Path, rounds: int) -> list[Figure]:
 
 
 def memory(folder: Path) -> list[Figure]:
-    """The most that a process holds at batch 32, and what stays of it at batch 1."""
-    found, peaks = [], {}
+    """Measure the peak memory of a process at batch 32, and its memory after calls at batch 1."""
+    figures, peaks = [], {}
     for name in (*OURS.values(), *EXPORTED.values(), "PyTorch", "PyTorch, bfloat16"):
         with contextlib.suppress(NotMeasured):
             peaks[name] = _after(folder, name, 32, "VmHWM")
-            found.append(Figure(f"peak memory at batch 32, {name}, MB", peaks[name]))
+            figures.append(Figure(f"peak memory at batch 32, {name}, MB", peaks[name]))
     for name in (OURS["float32"], EXPORTED["float32"]):
         if {name, "PyTorch"} <= set(peaks):
             text = f"peak memory at batch 32, {name}, × PyTorch's"
-            found.append(Figure(text, peaks[name] / peaks["PyTorch"], at_most=1.5))
+            figures.append(Figure(text, peaks[name] / peaks["PyTorch"], at_most=1.5))
     with Worker(bare) as worker:
         imported = worker.memory("RssAnon")
     held = (_after(folder, "tfalexnet", 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
-    # Without mapped libraries. One copy, and what was compiled, is below two; a second copy would not be.
-    return [*found, Figure("memory kept at batch 1 beyond that of the imports, × the weights", held, at_most=2)]
+    # Mapped libraries are not counted. One copy and the compiled code are less than two; two copies are more.
+    return [*figures, Figure("memory kept at batch 1 beyond that of the imports, × the weights", held, at_most=2)]
 
 
 def _after(folder: Path, name: str, batch: int, field: str) -> float:
-    """Memory of an implementation after three turns in a process of its own, the median of three processes."""
-    found = []
+    """Return the memory of an implementation after three turns in a process; the median of three processes."""
+    sizes = []
     for _ in range(3):
         with Worker(speed.tasks, name, folder, (batch,)) as worker:
             for _ in range(3):
                 worker("seconds", batch)
-            found.append(worker.memory(field))
-    return statistics.median(found)
+            sizes.append(worker.memory(field))
+    return statistics.median(sizes)
 
 
 def bare() -> Tasks:
-    """Imports alone, for a worker to hold."""
+    """Import TensorFlow and Keras; return no task."""
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
@@ -118,26 +118,27 @@ def bare() -> Tasks:
 
 
 def conversion(folder: Path, rounds: int) -> list[Figure]:
-    """`tfalexnet.convert`, and importing the package."""
+    """Measure `tfalexnet.convert`, with and without TensorFlow, and the import of the package."""
     npy, h5 = folder / NPY, folder / "again.weights.h5"
     size = npy.stat().st_size / 1e6
     imported = python("import tensorflow")[1]
-    together, alone = ([python(code, npy, h5)[:2] for _ in range(rounds)] for code in (CONVERT, CONVERT_ALONE))
-    beyond = (max(peak for _, peak in together) - imported) / size
+    codes = CONVERT_WITH_TENSORFLOW, CONVERT
+    with_tensorflow, plain = ([python(code, npy, h5)[:2] for _ in range(rounds)] for code in codes)
+    beyond = (max(peak for _, peak in with_tensorflow) - imported) / size
     importing = statistics.median(float(python(IMPORT)[2]) for _ in range(rounds))
     return [
-        Figure("conversion of 244 MB, TensorFlow imported too, s", max(s for s, _ in together), at_most=15),
+        Figure("conversion of 244 MB, TensorFlow imported too, s", max(s for s, _ in with_tensorflow), at_most=15),
         Figure("conversion, memory beyond a bare `import tensorflow`, × the file", beyond, at_most=2.2),
-        Figure("conversion from the shell, s", max(s for s, _ in alone)),
-        Figure("conversion from the shell, peak memory, × the file", max(peak for _, peak in alone) / size),
+        Figure("conversion from the shell, s", max(s for s, _ in plain)),
+        Figure("conversion from the shell, peak memory, × the file", max(peak for _, peak in plain) / size),
         Figure("`import tfalexnet`, without TensorFlow, s", importing, at_most=0.3),
     ]
 
 
 def leaks(folder: Path) -> list[Figure]:
-    """A thousand predictions in one process; a picture that stayed each time would be 550 MB."""
+    """Measure a thousand predictions in one process; one picture leaked in each would be 550 MB."""
     growth, retracings = python(LOOP, folder / H5, min((folder / PHOTOS).iterdir()))[2].split()
     return [
-        Figure("growth over 900 predictions in a loop, MB (below 0: given back)", float(growth), at_most=5),
+        Figure("growth over 900 predictions in a loop, MB (below 0: released)", float(growth), at_most=5),
         Figure("retracings in 1000 predictions", int(retracings), at_most=0),
     ]

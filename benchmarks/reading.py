@@ -1,13 +1,13 @@
-"""Time and memory to read 244 MB of weights in every format, beside numpy.load and torch.load.
+"""Time and memory to read 244 MB of weights in every format, compared with numpy.load and torch.load.
 
     python benchmarks/reading.py
 
-Two minutes on two cores with nothing else running; prints a table. Random weights of bvlc_alexnet's
-shapes, and of one_weird_trick's for PyTorch, are written in each format and read by a process of its
-own, from the page cache. The result are contiguous float32 arrays, every number of which has been
-looked at; a file that is mapped where it lies counts as its result. Time is from the call to the result,
-without imports, the median of --rounds; memory is the peak of the process beyond its imports and its
-result, as a multiple of the numbers' 244 MB. Peer: pip install torch.
+It takes two minutes on two idle cores and prints a table. Random weights of the shapes of bvlc_alexnet, for
+PyTorch of one_weird_trick, are written in each format. A process for each reads the file from the page cache.
+The result is contiguous float32 arrays, whose numbers are all read once; a mapped file counts as the result.
+Time is from the call to the result, without imports, the median of --rounds. Memory is the peak of the
+process beyond its imports and its result, as a multiple of the 244 MB of the numbers. `pip install torch`
+adds torch.load.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.networks.spec import Parameters
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
+flags.DEFINE_integer("rounds", 3, "Number of processes for each time.", lower_bound=1)
 
-SECONDS, MEMORY = 3, 1.3  # The project's bounds for each format.
+SECONDS, MEMORY = 3, 1.3  # The goals for each format.
 
-# What Deep Compression keeps of each layer: S. Han et al., "Learning both Weights and Connections for
-# Efficient Neural Networks", NIPS 2015, table 4.
-KEPT = {"conv1": 0.84, "conv2": 0.38, "conv3": 0.35, "conv4": 0.37, "conv5": 0.37, "fc6": 0.09, "fc7": 0.09}
-KEPT |= {"fc8": 0.25}
+# Share of the weights that Deep Compression keeps in each layer: S. Han et al., "Learning both Weights and Connections
+# for Efficient Neural Networks", NIPS 2015, table 4.
+REMAINING = {"conv1": 0.84, "conv2": 0.38, "conv3": 0.35, "conv4": 0.37, "conv5": 0.37, "fc6": 0.09, "fc7": 0.09}
+REMAINING |= {"fc8": 0.25}
 
-# File, reader, what it imports, and its arrays one after the other.
+# File, reader, its imports, and an expression for its arrays.
 OURS = (
     "tfalexnet",
     "from tfalexnet.checkpoints.checkpoint import read_checkpoint",
@@ -77,25 +77,25 @@ def random_parameters(net: Architecture) -> Parameters:
 
 
 def compressed(parameters: Parameters) -> Parameters:
-    """As Deep Compression leaves them: few numbers but 0, and those of few values."""
+    """Return weights like those of Deep Compression: mostly 0, and few different values."""
     generator = np.random.default_rng(2012)
-    found = {}
+    weights = {}
     for name, (kernel, bias) in parameters.items():
         codes = generator.integers(1, 256 if kernel.ndim == 4 else 16, kernel.shape, np.uint8)
-        codes *= generator.random(kernel.shape, np.float32) < KEPT[name]
-        found[name] = codes * np.float32(0.001), bias
-    return found
+        codes *= generator.random(kernel.shape, np.float32) < REMAINING[name]
+        weights[name] = codes * np.float32(0.001), bias
+    return weights
 
 
 def write(folder: Path) -> None:
-    """Every file, by the package itself but for PyTorch's."""
+    """Write a file in every format, with PyTorch for its own and with the package for the others."""
     net = ARCHITECTURES["bvlc_alexnet"]
     parameters = random_parameters(net)
     for suffix, module in FORMATS.items():
         if hasattr(module, "write"):
-            kept = compressed(parameters) if suffix == ".net" else parameters
+            weights = compressed(parameters) if suffix == ".net" else parameters
             spec = ModelSpec(net, PREPROCESSING[net.name], ())
-            write_checkpoint(folder / f"{net.name}{suffix}", Checkpoint(kept, spec))
+            write_checkpoint(folder / f"{net.name}{suffix}", Checkpoint(weights, spec))
     try:
         import torch
     except ImportError:
@@ -108,7 +108,7 @@ def write(folder: Path) -> None:
 
 
 def measured(path: Path, imports: str, arrays: str) -> tuple[float, float]:
-    """Seconds, and memory beyond the result in its own size: medians of processes."""
+    """Return seconds, and memory beyond the result as a multiple of it: medians of processes."""
     code = READ.format(imports=imports, arrays=arrays)
     outputs = []
     for _ in range(FLAGS.rounds):
@@ -121,7 +121,7 @@ def measured(path: Path, imports: str, arrays: str) -> tuple[float, float]:
 
 def main(_: list[str]) -> None:
     lines = [
-        f"| file | MB | read by | s (must be < {SECONDS}) | memory beyond the result, × (must be < {MEMORY}) |",
+        f"| file | MB | read by | s (goal < {SECONDS}) | memory beyond the result, × (goal < {MEMORY}) |",
         "|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as name:

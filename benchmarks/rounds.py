@@ -1,4 +1,4 @@
-"""Seconds of several things in turn, round by round, and their ratios pair by pair."""
+"""Times of implementations in turn, round by round, and their ratios pair by pair."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Seconds = dict[str, list[float]]
 
 
 def paired(turns: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0) -> Seconds:
-    """What each turn returns, its seconds, in every round, after a round to warm up.
+    """Return the seconds that each turn returns in every round, after a round to warm up.
 
-    The order is drawn anew in every round, and `pause` is slept before each turn, in seconds: threads of
-    the library before it spin for a while, on the same cores, waiting for more.
+    The order is random in every round. `pause` is the time between two turns, in seconds: the threads of the
+    previous library spin for a while on the same cores and wait for work.
     """
     seconds: Seconds = {name: [] for name in turns}
     order = list(turns)
@@ -22,12 +22,12 @@ def paired(turns: Mapping[str, Callable[[], float]], rounds: int, pause: float =
         random.shuffle(order)
         for name in order:
             time.sleep(pause)
-            found = turns[name]()
+            elapsed = turns[name]()
             if round_:
-                seconds[name].append(found)
+                seconds[name].append(elapsed)
     return seconds
 
 
 def ratio(seconds: Seconds, slower: str, faster: str) -> float:
-    """How many times as fast one is as the other: the median of the rounds' own ratios."""
+    """Return the speed of `faster` relative to `slower`: the median of the ratios of the rounds."""
     return statistics.median(a / b for a, b in zip(seconds[slower], seconds[faster], strict=True))

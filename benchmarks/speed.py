@@ -1,4 +1,4 @@
-"""The network alone: whether all implementations agree, and how fast each is, one picture or 32 at a time."""
+"""The network without preprocessing: agreement of all implementations, and their speed at batch 1 and 32."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from report import Figure
 from rounds import Seconds, paired, ratio
 from workers import NotMeasured, Tasks, Worker
 
-CALLS = {1: 5, 32: 1}  # Calls of a turn, by pictures a call.
-CLOSE = 1e-5  # How far a probability in float32 may be from that of the original script.
+CALLS = {1: 5, 32: 1}  # Calls per turn, by batch.
+CLOSE = 1e-5  # Largest difference of a probability in float32 from that of the original script.
 REFERENCE = "TensorFlow as in tf_alexnet"
 
 
 class Speed(NamedTuple):
-    """Lines for people, figures with bounds, and seconds a batch of this package by (precision, batch)."""
+    """The report, figures with bounds, and seconds per batch of this package by (precision, batch)."""
 
     text: str
     figures: list[Figure]
@@ -31,7 +31,7 @@ class Speed(NamedTuple):
 
 
 def tasks(name: str, folder: Path, batches: tuple[int, ...] = tuple(CALLS)) -> Tasks:
-    """What a worker does with one implementation."""
+    """Return the tasks of a worker with one implementation."""
     networks = {batch: PEERS[name].make(folder, batch) for batch in batches}
     pictures = np.load(folder / PICTURES, mmap_mode="r")
     inputs = {batch: prepare(pictures[:batch]) for batch, (prepare, _) in networks.items()}
@@ -43,7 +43,7 @@ def tasks(name: str, folder: Path, batches: tuple[int, ...] = tuple(CALLS)) -> T
 
     def seconds(batch: int) -> float:
         _, network = networks[batch]
-        network(inputs[batch])  # Wakes its threads.
+        network(inputs[batch])  # Wakes the threads.
         start = time.perf_counter()
         for _ in range(CALLS[batch]):
             network(inputs[batch])
@@ -53,12 +53,12 @@ def tasks(name: str, folder: Path, batches: tuple[int, ...] = tuple(CALLS)) -> T
 
 
 def measured(folder: Path, count: int, rounds: int, pause: float) -> Speed:
-    """All of it; nothing is timed unless all answers in float32 agree.
+    """Measure all implementations; nothing is timed unless all probabilities in float32 agree.
 
     Args:
         folder: with the files of `files.write` and `count` pictures.
         count: a multiple of 32.
-        rounds: of each timing.
+        rounds: rounds of each timing.
         pause: seconds before each turn.
     """
     with ExitStack() as stack:
@@ -68,8 +68,8 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> Speed:
                 worker = stack.enter_context(Worker(tasks, name, folder))
                 answers[name] = {batch: worker("answers", batch, batch) for batch in CALLS}
                 workers[name] = worker
-            except NotMeasured as why:
-                missing.append(f"- {name}: not measured: {why}")
+            except NotMeasured as reason:
+                missing.append(f"- {name}: not measured: {reason}")
                 print(missing[-1], flush=True)
         _check(answers)
         agreement = _agreement(workers, count)
@@ -85,23 +85,23 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> Speed:
 
 
 def _check(answers: dict[str, dict[int, np.ndarray]]) -> None:
-    for name, found in answers.items():
-        for batch, probabilities in found.items():
+    for name, by_batch in answers.items():
+        for batch, probabilities in by_batch.items():
             difference = np.abs(probabilities - answers[REFERENCE][batch]).max()
             if PEERS[name].precision == "float32" and not difference <= CLOSE:
                 raise SystemExit(f"{name}, batch {batch}, differs by {difference} in a probability; nothing was timed.")
 
 
 def _agreement(workers: dict[str, Worker], count: int) -> str:
-    """How far the answers in bfloat16 are from those of this package in float32."""
+    """Return a table of the answers in bfloat16 against those of this package in float32."""
     exact = workers[OURS["float32"]]("answers", 32, count)
     best, rows = exact.argmax(1), []
     for name, worker in workers.items():
         if PEERS[name].precision == "bfloat16":
-            found = worker("answers", 32, count)
-            five = np.argsort(-found, 1)[:, :5]
+            answers = worker("answers", 32, count)
+            five = np.argsort(-answers, 1)[:, :5]
             shares = (five[:, 0] == best).mean(), (five == best[:, None]).any(1).mean()
-            rows.append([name, *(f"{share:.1%}" for share in shares), f"{np.abs(found - exact).max():.1g}"])
+            rows.append([name, *(f"{share:.1%}" for share in shares), f"{np.abs(answers - exact).max():.1g}"])
     heads = [
         f"{count} pictures of {len(set(best))} best classes",
         "best class as in float32",
@@ -115,8 +115,8 @@ def _table(times: dict[int, Seconds]) -> str:
     for name in times[1]:
         peer = PEERS[name]
         cells = [name, metadata.version(peer.package)]
-        for seconds, figure in ((times[1], lambda s: 1000 * s), (times[32], lambda s: 32 / s)):
-            cells.append(f"{figure(statistics.median(seconds[name])):.1f}")
+        for seconds, convert in ((times[1], lambda s: 1000 * s), (times[32], lambda s: 32 / s)):
+            cells.append(f"{convert(statistics.median(seconds[name])):.1f}")
             cells.append(f"{ratio(seconds, name, OURS[peer.precision]):.2f}")
         rows.append(cells)
     return report.table(["", "version", "1 at a time, ms", "×", "32 at a time, pictures/s", "×"], rows)
@@ -125,14 +125,14 @@ def _table(times: dict[int, Seconds]) -> str:
 def _figures(times: dict[int, Seconds]) -> list[Figure]:
     own = {*OURS.values(), *EXPORTED.values()}
     peers = [name for name in times[1] if PEERS[name].precision == "float32" and name not in own]
-    found = []
+    figures = []
     for batch, bounds in {32: (1.6, 2.7), 1: (1.15, 1.15)}.items():
         seconds = times[batch]
         fastest = min(peers, key=lambda name: ratio(seconds, name, OURS["float32"]))
         for precision, bound, theirs in zip(OURS, bounds, (fastest, "OpenVINO, bfloat16"), strict=True):
-            found += [
+            figures += [
                 Figure(f"batch {batch}, {ours}, × {theirs}", ratio(seconds, theirs, ours), at_least=least)
                 for ours, least in ((OURS[precision], bound), (EXPORTED[precision], None))
                 if {ours, theirs} <= set(seconds)
             ]
-    return found
+    return figures

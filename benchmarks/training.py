@@ -1,11 +1,11 @@
-"""Pictures a second of a training step beside PyTorch's, and of the input pipeline alone.
+"""Speed of a training step compared with PyTorch, and of the input pipeline.
 
     pip install torch
     python benchmarks/training.py PHOTOS
 
-bvlc_alexnet with momentum and decay on the same random pictures, implementations in turn, round by round;
-a ratio is the median of the rounds' own. PHOTOS is a folder of class folders; its pictures are read, cropped,
-mirrored and coloured as for training. Nothing else may run on the machine meanwhile.
+bvlc_alexnet with momentum and decay is trained on the same random pictures, implementations in turn, round by
+round; a ratio is the median of the ratios of the rounds. PHOTOS is a folder with a folder for each class; its
+pictures are read, cropped, mirrored and changed in colour as for training. Run nothing else at the same time.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ from tfalexnet.training.run_folder import RunFolder
 from tfalexnet.training.trainer import train
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("rounds", 5, "Rounds of each.", lower_bound=1)
-flags.DEFINE_integer("steps", 3, "Steps a round.", lower_bound=1)
-flags.DEFINE_list("batches", ["32", "128"], "Pictures a step.")
+flags.DEFINE_integer("rounds", 5, "Rounds of each timing.", lower_bound=1)
+flags.DEFINE_integer("steps", 3, "Steps per round.", lower_bound=1)
+flags.DEFINE_list("batches", ["32", "128"], "Pictures per step.")
 
 
 def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
@@ -50,7 +50,7 @@ def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[
 
 
 def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
-    """The same network as a PyTorch user would write it, channels last, which is faster on a CPU."""
+    """Return a step of the same network in plain PyTorch, channels last, which is faster on a CPU."""
     layers: list[torch.nn.Module] = []
     channels = 3
     for row in BVLC_ALEXNET.layers:
@@ -89,30 +89,30 @@ def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
 
 
 def seconds(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(FLAGS.steps):
         step()
-    return (time.perf_counter() - began) / FLAGS.steps
+    return (time.perf_counter() - start) / FLAGS.steps
 
 
 def pipeline(folder: str) -> float:
-    """Pictures a second of reading and augmentation."""
+    """Return the pictures per second that are read and augmented."""
     labelled, _ = data.read(folder)
     batches = data.batches(labelled, data.PREPARED["bvlc_alexnet"], 32, "paper")
-    began = None
+    start = None
     count = 0
     for inputs, _, _ in batches:
-        if began is None:
-            began = time.perf_counter()  # The first batch waits for the threads.
+        if start is None:
+            start = time.perf_counter()  # The first batch waits for the threads.
             continue
         count += len(inputs)
         if count >= 3000:
             break
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - start)
 
 
 def memory() -> list[float]:
-    """MB of this process after each of 20 epochs of a small training."""
+    """Return MB of this process after each of 20 epochs of a small training."""
     generator = np.random.default_rng(0)
     digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
     recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
@@ -126,13 +126,13 @@ def memory() -> list[float]:
 
 
 def resident() -> float:
-    """MB that this process holds, of Linux."""
+    """Return the resident MB of this process; requires Linux."""
     return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 
 
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
-        raise app.UsageError("expected one argument, a folder of class folders")
+        raise app.UsageError("expected one argument, a folder with a folder for each class")
     generator = np.random.default_rng(0)
     print(f"{FLAGS.rounds} rounds, TensorFlow {tf.__version__}, Keras {keras.__version__}, PyTorch {torch.__version__}")
     print("\n| batch | | pictures/s | × PyTorch float32 |\n|---|---|---|---|")
@@ -151,9 +151,9 @@ def main(argv: list[str]) -> None:
         for _ in range(FLAGS.rounds):
             for name, step in steps.items():
                 times[name].append(seconds(step))
-        for name, own in times.items():
-            ratio = statistics.median(a / b for a, b in zip(times["PyTorch float32"], own, strict=True))
-            speed = batch / statistics.median(own)
+        for name, measured in times.items():
+            ratio = statistics.median(a / b for a, b in zip(times["PyTorch float32"], measured, strict=True))
+            speed = batch / statistics.median(measured)
             fastest = max(fastest, speed)
             print(f"| {batch} | {name} | {speed:.1f} | {ratio:.2f} |")
         sys.stdout.flush()
@@ -161,7 +161,7 @@ def main(argv: list[str]) -> None:
     sizes = memory()
     print(f"\nMemory after epochs 2 and 20 of a training: {sizes[1]:.0f} and {sizes[-1]:.0f} MB.")
     speed = pipeline(argv[1])
-    print(f"\nThe input pipeline alone: {speed:.0f} pictures/s, {speed / fastest:.1f} × the fastest training.")
+    print(f"\nThe input pipeline: {speed:.0f} pictures/s, {speed / fastest:.1f} × the fastest training.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A process for each implementation, so that none disturbs another's threads, memory or libraries."""
+"""A process for each implementation, so that none disturbs the threads, memory or libraries of another."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Tasks = dict[str, Callable[..., Any]]
 
 
 class NotMeasured(Exception):
-    """Why an implementation is left out."""
+    """The reason why an implementation is not measured."""
 
 
 class Worker:
-    """A process that holds the tasks that `make` returns, and waits asleep until one is called by name.
+    """A process that holds the tasks that `make` returns, and sleeps until one is called by name.
 
     Raises:
-        NotMeasured: `make`, or a task later, raised something or ended its process.
+        NotMeasured: `make`, or later a task, raised an error or ended the process.
     """
 
     def __init__(self, make: Callable[..., Tasks], *arguments: Any) -> None:
@@ -49,7 +49,7 @@ class Worker:
         self.close()
 
     def memory(self, field: str) -> float:
-        """MB: "RssAnon" is what the process itself wrote, "VmHWM" the most that it ever held."""
+        """Return MB: "RssAnon" is memory that the process wrote, "VmHWM" the largest resident size so far."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 1e3
 
@@ -85,6 +85,6 @@ def _serve(pipe: Connection, make: Callable[..., Tasks], arguments: tuple) -> No
             pipe.send((False, f"{type(error).__name__}: {first}"))
         try:
             task, arguments = pipe.recv()
-        except EOFError:  # Nobody wants anything more.
+        except EOFError:  # The parent has closed the pipe.
             return
         function = tasks[task]

@@ -1,10 +1,10 @@
-"""Convert bvlc_alexnet.npy and check that nothing changed on the way.
+"""Convert bvlc_alexnet.npy and check that no number changed.
 
     python examples/convert_and_check.py bvlc_alexnet.npy --pictures PHOTOS
 
-Ten seconds on two cores. The converted file holds the numbers of the .npy to the last bit. With a folder of
-pictures whose answers are published (`tfalexnet verify` says which) it shows those beside the answers of
-your file.
+It takes ten seconds on two cores. The converted file has the same numbers as the .npy, to the bit. With
+--pictures, a folder of pictures whose answers are published (see docs/checks.md), it prints the published
+answers and those of your file.
 """
 
 from absl import app, flags

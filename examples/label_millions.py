@@ -3,15 +3,15 @@
     python examples/label_millions.py PHOTOS --output labels
     python examples/label_millions.py '/shared/photos/**/*.jpg' --output /shared/labels --address auto
 
-Needs `pip install 'tfalexnet[ray]'`, on a cluster in every machine's environment. Two workers on two cores
-take fifteen seconds to start. PHOTOS is a folder or a quoted pattern, on a disk that all machines see
-under the same path: only names go through Ray. (For a bucket, let `ray.data.read_binary_files(…,
-include_paths=True)` take the place of `names`, and give the bytes to `inference.run`.) The labels are
-parquet files in the columns of `tfalexnet predict --output labels.parquet`, in no order.
+It requires `pip install 'tfalexnet[ray]'`, on a cluster in the environment of every machine. Two workers on
+two cores start in fifteen seconds. PHOTOS is a folder or a quoted pattern, on a disk that all machines see
+under the same path: Ray transfers only the names. (For a bucket, use `ray.data.read_binary_files(…,
+include_paths=True)` in place of `names`, and give the bytes to `run_network`.) The labels are Parquet files
+with the columns of `tfalexnet predict --output labels.parquet`, in no particular order.
 
-A worker that is lost is started again, and does again what it had not handed over. Ray asks for half of
-a worker's CPUs only, so that the workers of a lost machine find room on those that are left, and so does
-the writing. On one machine that nobody takes away, `tfalexnet predict --output` does the same without Ray.
+A worker that is lost is started again, and repeats the photos whose labels it has not returned. Ray reserves
+only half of the CPUs of a worker, so that the workers of a lost machine, and the task that writes, can run on
+the remaining machines. On one reliable machine `tfalexnet predict --output` does the same without Ray.
 """
 
 import math
@@ -36,17 +36,17 @@ from tfalexnet.runtimes.network import load_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Folder for the labels, new or empty.", required=True)
-flags.DEFINE_string("weights", None, "A known name or a file on this machine; the workers get a copy.")
-flags.DEFINE_integer("top", 5, "How many classes.", lower_bound=1)
-flags.DEFINE_enum("precision", "float32", PRECISIONS, "What products are computed in.")
-flags.DEFINE_integer("workers", None, "How many; one for each machine if not given.", lower_bound=1)
-flags.DEFINE_string("address", None, "Of a cluster, or auto; without, Ray is started on this machine alone.")
+flags.DEFINE_string("weights", None, "A name of `tfalexnet list`, or a file on this machine; the workers get a copy.")
+flags.DEFINE_integer("top", 5, "Number of classes.", lower_bound=1)
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the products.")
+flags.DEFINE_integer("workers", None, "Number of workers. [default: one for each machine]", lower_bound=1)
+flags.DEFINE_string("address", None, "Address of a cluster, or auto. [default: Ray is started on this machine]")
 
-BLOCK = 1024  # Photos that a worker is given at once, and so the most that a lost one costs.
+BLOCK = 1024  # Photos per task; at most so many are repeated after a worker is lost.
 
 
 class Labeller:
-    """A network in a worker that waits for names of photos."""
+    """A network in a worker, called with names of photos."""
 
     def __init__(self, name: str, content: ray.ObjectRef, top: int, precision: str, cpus: int) -> None:
         import tensorflow as tf
@@ -70,7 +70,7 @@ class Labeller:
 
 
 def shares(workers: int | None) -> tuple[int, int]:
-    """How many workers, and the CPUs that each may use."""
+    """Return the number of workers, and the CPUs that each uses."""
     machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     machines = [cpus for cpus in machines if cpus]
     workers = workers or len(machines)
@@ -80,12 +80,12 @@ def shares(workers: int | None) -> tuple[int, int]:
 def label(files: list[str], path: Path, output: str) -> None:
     workers, cpus = shares(FLAGS.workers)
     size = min(BLOCK, math.ceil(len(files) / (4 * workers)))
-    # As bytes: names of files need not be UTF-8, strings of Arrow must.
+    # As bytes: file names may be other than UTF-8, strings of Arrow may not.
     names = [
         pyarrow.table({"file": [os.fsencode(file) for file in files[start : start + size]]})
         for start in range(0, len(files), size)
     ]
-    # Ray Data itself starts actors again, and gives them their tasks again, as often as it takes.
+    # Ray Data restarts actors and repeats their tasks without a limit.
     ray.data.from_arrow(names).map_batches(
         Labeller,
         batch_format="pyarrow",
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
             raise FileExistsError(f"Expected {output} to be new or empty. Name another folder, or empty it.")
         files = expand_sources(Path.cwd() / source for source in argv[1:])
         path = find_weights(FLAGS.weights)
-        read_spec(path)  # Here, before the workers stumble over it one after the other.
+        read_spec(path)  # A damaged file ends the job here and not in every worker.
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     ray.init(address=FLAGS.address)

@@ -3,8 +3,8 @@
     python examples/label_photo.py examples/chelsea.png
     python examples/label_photo.py PHOTO --weights bvlc_alexnet
 
-Five seconds on two cores, nearly all of them TensorFlow's import. With the shipped model, which knows
-ten classes, the first line says cat.
+It takes five seconds on two cores, most of them for the import of TensorFlow. The shipped model has ten
+classes; the first line of its answer is cat.
 """
 
 from absl import app, flags
@@ -12,7 +12,7 @@ from absl import app, flags
 import tfalexnet
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("weights", "cifar10", "A known name or a file.")
+flags.DEFINE_string("weights", "cifar10", "A name of `tfalexnet list`, or a file.")
 
 
 def main(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmarks compute beside timing: sections of a report, counts of work, workers, ratios."""
+"""The benchmarks without their timing: sections of a report, counts of work, workers, ratios."""
 
 import sys
 from pathlib import Path
@@ -15,19 +15,19 @@ import workers
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 
-def test_only_the_section_of_its_own_is_replaced():
+def test_a_section_is_replaced_and_the_others_stay():
     before = "# Results\n\nOld words.\n\n## Inference\n\nold\n\n### Part\n\nold\n\n## Reading\n\nkept\n"
-    after = report.replaced(before, "Results", "Inference", "new")
+    after = report.replace_section(before, "Results", "Inference", "new")
     assert after == "# Results\n\n## Inference\n\nnew\n\n## Reading\n\nkept\n"
-    assert report.replaced(after, "Results", "Inference", "new") == after
-    assert report.replaced("", "Results", "Inference", "new") == "# Results\n\n## Inference\n\nnew\n"
-    assert "## Inference of training\n\nkept" in report.replaced(
+    assert report.replace_section(after, "Results", "Inference", "new") == after
+    assert report.replace_section("", "Results", "Inference", "new") == "# Results\n\n## Inference\n\nnew\n"
+    assert "## Inference of training\n\nkept" in report.replace_section(
         "## Inference of training\n\nkept", "Results", "Inference", "new"
     )
 
 
 @pytest.mark.parametrize(
-    ("value", "bounds", "words"),
+    ("value", "bounds", "cells"),
     [
         (1.7, {"at_least": 1.6}, ["≥ 1.6", "yes"]),
         (1.5, {"at_least": 1.6}, ["≥ 1.6", "**no**"]),
@@ -37,8 +37,8 @@ def test_only_the_section_of_its_own_is_replaced():
         (float("nan"), {"at_most": 1.3}, ["≤ 1.3", "**no**"]),
     ],
 )
-def test_a_figure_says_whether_its_bound_is_reached(value, bounds, words):
-    assert report.Figure("x", value, **bounds).cells()[2:] == words
+def test_a_figure_states_whether_its_bound_is_met(value, bounds, cells):
+    assert report.Figure("x", value, **bounds).cells()[2:] == cells
 
 
 def test_work_and_weights_are_those_published():
@@ -50,13 +50,13 @@ def test_work_and_weights_are_those_published():
     assert sum(size for _, size in roofline.layers("bfloat16")) == (60_965_224 + classifier) * 2
 
 
-def test_a_batch_takes_at_least_what_each_layer_needs():
-    reading = roofline.at_best("float32", 1, bandwidth=1e9, multiplied=float("inf"))
+def test_a_batch_takes_at_least_the_time_of_each_layer():
+    reading = roofline.shortest_time("float32", 1, bandwidth=1e9, multiplied=float("inf"))
     assert reading == pytest.approx(0.243860896)
-    multiplying = roofline.at_best("float32", 32, bandwidth=float("inf"), multiplied=1e9)
+    multiplying = roofline.shortest_time("float32", 32, bandwidth=float("inf"), multiplied=1e9)
     assert multiplying == pytest.approx(32 * 0.724406816)
     # Convolutions multiply, fully connected layers read.
-    both = roofline.at_best("float32", 32, 1e8, 1e9)
+    both = roofline.shortest_time("float32", 32, 1e8, 1e9)
     assert max(10 * reading, multiplying) < both < 10 * reading + multiplying
 
 
@@ -67,24 +67,24 @@ def test_rounds_are_counted_without_the_first_and_compared_in_pairs():
     assert rounds.ratio(seconds, "slow", "fast") == 3
 
 
-def made(kind: str) -> workers.Tasks:
-    """For a process that has only its standard library."""
+def make_tasks(kind: str) -> workers.Tasks:
+    """For a process that has only the standard library."""
     if kind == "lacking":
         import there_is_no_such_package  # noqa: F401
     return {"double": lambda x: 2 * x, "end": lambda: sys.exit(3), "fail": lambda: 1 / 0}
 
 
-def test_a_worker_answers_or_says_why_not():
-    with workers.Worker(made, "whole") as worker:
+def test_a_worker_answers_or_states_the_reason():
+    with workers.Worker(make_tasks, "complete") as worker:
         assert worker("double", 21) == 42
         assert worker.memory("VmHWM") >= worker.memory("RssAnon") > 1
         with pytest.raises(workers.NotMeasured, match="ZeroDivisionError: division by zero"):
             worker("fail")
-        assert worker("double", 2) == 4  # It goes on.
+        assert worker("double", 2) == 4  # It continues.
         with pytest.raises(workers.NotMeasured, match="ended with code 3"):
             worker("end")
 
 
 def test_a_missing_package_is_named():
     with pytest.raises(workers.NotMeasured, match="pip install there_is_no_such_package"):
-        workers.Worker(made, "lacking")
+        workers.Worker(make_tasks, "lacking")
