@@ -38,5 +38,5 @@ def command(**arguments: Any) -> int:
     for unreadable in report["unreadable"]:
         print_error(f"{unreadable['file']}: {unreadable['reason']}")
     print(report_table(report))
-    print(f"Full report: {output}")
+    print(f"Full report: {arguments['output']}")
     return 1 if report["unreadable"] else 0
