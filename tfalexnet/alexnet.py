@@ -55,13 +55,7 @@ def AlexNet(
     net = get_architecture(architecture)
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
         raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "Expected Keras' image_data_format to be 'channels_last', the order of all weights files. "
-            "Received: 'channels_first'. Call keras.config.set_image_data_format('channels_last')."
-        )
+    _check_options(dropout)
     options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
         return _build(net if classes is None else net.with_classes(classes), devices, include_top, options)
@@ -93,6 +87,7 @@ def model_of_checkpoint(
         include_top: as for `AlexNet`.
         **options: `classifier_activation` and `dropout`.
     """
+    _check_options(options.get("dropout"))
     parameters, net = checkpoint.parameters, checkpoint.spec.architecture
     if include_top and checkpoint.missing and classes is None:
         raise CheckpointError(
@@ -112,6 +107,17 @@ def model_of_checkpoint(
     model = _build(net, devices, include_top, options)
     set_parameters(model, parameters)
     return model
+
+
+def _check_options(dropout: float | None) -> None:
+    """Raise `ValueError` if the rate of the dropout layers or Keras' order of axes cannot be used."""
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "Expected Keras' image_data_format to be 'channels_last', the order of all weights files. "
+            "Received: 'channels_first'. Call keras.config.set_image_data_format('channels_last')."
+        )
 
 
 def _build(net: Architecture, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:

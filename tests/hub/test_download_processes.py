@@ -28,7 +28,7 @@ def test_two_processes_download_once(server, path):
     with start_python(DOWNLOAD, url, path, BODY_DIGEST.hexadecimal) as first:
         assert started.wait(20)
         with start_python(DOWNLOAD, url, path, BODY_DIGEST.hexadecimal) as second:
-            assert second.stderr.readline() == f"tfalexnet: waiting for another process that is getting {path}\n"
+            assert second.stderr.readline() == f"tfalexnet: waiting for another process that is writing {path}\n"
             proceed.set()
             assert second.stderr.read() == first.stderr.read() == ""
     assert first.returncode == second.returncode == 0

@@ -114,7 +114,7 @@ def test_the_output_among_the_pictures_is_not_labelled(photos, rows):
         interrupt(40, "photos/**/*", output, overwrite=True)
         assert label("photos/**/*", output, "cifar10", overwrite=True).files == COUNT
         assert_same(read_rows(output), rows)
-    with pytest.raises(ValueError, match=r"pictures beside the output. Received: only photos/labels\.csv"):
+    with pytest.raises(ValueError, match=r"at least one picture. The only file is the output, photos/labels\.csv"):
         label("photos/*.csv", output, "cifar10", overwrite=True)
 
 

@@ -86,8 +86,8 @@ def read_checkpoint(
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
         named = architecture_from_json(stated) or match.named_architecture(contents, path)
+        written_for = stated["architecture"]
     net = requested or named or match.guess_architecture(contents)
-    written_for = stated["architecture"]
     origin = f"It was written for {written_for}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
@@ -137,10 +137,11 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, **attribut
     if module is deep_compression:
         checkpoint.require_complete("A .net must hold them; the source")
     spec = checkpoint.spec
-    text = json.dumps(spec.to_json(), ensure_ascii=False).encode()
     parameters = match.reorder_first_dense(checkpoint.parameters, spec.architecture, flatten_chw, module.FLATTEN)
     attributes = {"architecture": spec.architecture.name} | attributes
-    extras = {SPEC: np.frombuffer(text, np.uint8)}
+    extras = {}
+    if module not in WEIGHTS_ONLY:
+        extras[SPEC] = np.frombuffer(json.dumps(spec.to_json(), ensure_ascii=False).encode(), np.uint8)
     module.write(path, formats.Contents(parameters, attributes, extras, module.FLATTEN))
 
 

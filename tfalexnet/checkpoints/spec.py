@@ -112,6 +112,8 @@ def _classes_from_json(fields: Mapping[str, Any]) -> tuple[Class, ...]:
     """Return the classes of a spec's JSON, none where it has no labels."""
     labels, wnids = fields["labels"], fields["wnids"]
     wnids = [None] * len(labels) if wnids is None else wnids
+    if not isinstance(labels, list) or not isinstance(wnids, list):
+        raise ValueError("expected lists of labels and WordNet ids")
     if not len(labels) == len(wnids) <= MAX_CLASSES:
         raise ValueError(f"expected a WordNet id, or null, for each of at most {MAX_CLASSES} labels")
     for text in (*labels, *(wnid for wnid in wnids if wnid is not None)):
@@ -152,7 +154,7 @@ def published_preprocessing(name: str) -> Preprocessing | None:
     # Levels 0–255 minus the mean picture of the 50,000 training pictures, (32, 32, 3), R, G, B.
     source = resources.files("tfalexnet.checkpoints") / "cifar10_mean.npz"
     with resources.as_file(source) as path, np.load(path) as file:
-        return Preprocessing("squash", 32, 32, antialias=True, channels="RGB", mean=file["mean"])
+        return Preprocessing("shorter side", 32, 32, antialias=True, channels="RGB", mean=file["mean"])
 
 
 def matching_preprocessing(architecture: Architecture) -> Preprocessing | None:

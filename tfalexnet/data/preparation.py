@@ -1,14 +1,18 @@
-"""The preprocessing of training pictures for each network.
+"""The preprocessing of training pictures for each network."""
 
-Importing this module reads a mean picture from disk.
-"""
+from typing import Any
 
 from tfalexnet.checkpoints.spec import default_preprocessing, published_preprocessing
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture
 
-PREPARED: dict[str, Preprocessing] = {name: published_preprocessing(name) for name in ARCHITECTURES}
+
+def __getattr__(name: str) -> Any:
+    """Return `PREPARED`, the preprocessing of each network by name; one of them is read from disk."""
+    if name != "PREPARED":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return {architecture: published_preprocessing(architecture) for architecture in ARCHITECTURES}
 
 
 def prepared(architecture: str | Architecture) -> Preprocessing:

@@ -17,9 +17,9 @@ from tfalexnet.evaluation.ground_truth import GroundTruth, Ids, label_by_folder,
 from tfalexnet.evaluation.report import VIEWS, Answer, summarize_answers
 from tfalexnet.hub.cache import default_weights, find_weights, identify_published
 from tfalexnet.images.folders import require_folder
-from tfalexnet.inference.pipeline import Outputs, run_network
+from tfalexnet.inference.pipeline import Outputs, check_positive, run_network
 from tfalexnet.inference.resume import Entry, Journal, explain_write_errors, job_header
-from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts, require_absent, sha256
+from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts, require_absent
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
 
@@ -99,8 +99,7 @@ def evaluate(
 def _check_arguments(crops: int, batch: int, output: str | os.PathLike | None, overwrite: bool) -> None:
     if crops not in VIEWS:
         raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
-    if not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"Expected `batch` to be a positive integer. Received: batch={batch!r}")
+    check_positive(batch=batch)
     if output is not None:
         if Path(output).is_dir():
             raise IsADirectoryError(f"{os.fspath(output)}: expected a file for the report; received a folder.")
@@ -150,7 +149,7 @@ def _describe(network: Network, crops: int) -> dict[str, Any]:
     return {
         "known": published and published.name,
         "file": path.name,
-        "sha256": sha256(path),
+        "sha256": network.sha256,
         "architecture": spec.architecture.name,
         "protocol": {
             "words": spec.preprocessing.summary(VIEWS[crops].format(spec.preprocessing.crop)),

@@ -257,7 +257,9 @@ def _open_url(url: str, start: int) -> http.client.HTTPResponse | HTTPError:
 
 def _content_range(response: http.client.HTTPResponse | HTTPError) -> tuple[int | None, int | None]:
     """Return where in the file an answer starts, and the length of the file; None for what it does not state."""
-    if response.status not in (206, 416):
+    if response.status == 416:
+        return None, None
+    if response.status != 206:
         return 0, response.length
     match = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", "").strip())
     if match is None:

@@ -15,6 +15,7 @@ from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, raise_errors, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, explain_write_errors, job_header
 from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
+from tfalexnet.io.locks import file_lock
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, load_network
 
@@ -70,7 +71,8 @@ def extract_features(
     The file has a float32 dataset for each layer, a row for each picture; `files`, their paths below the folder;
     `unreadable/files` and `unreadable/reasons`. Attributes state the weights, their digest, the network and the
     preprocessing. Until all pictures are done, the rows are in `<output>.rows.part`, and the journal of the job in
-    `<output>.part`; after an interruption the same call continues there.
+    `<output>.part`; after an interruption the same call continues there. While the HDF5 file is written, the disk holds
+    the rows twice.
 
     Args:
         folder: searched with all folders below it.
@@ -98,25 +100,26 @@ def extract_features(
     row = np.dtype([(name, np.float32, shape) for name, shape in network.output_shapes().items()])
     header = job_header(network, files, architecture=network.spec.architecture.name, layers=", ".join(network.layers))
     part, rows_part = (output.with_name(f"{output.name}{suffix}") for suffix in (PART, f".rows{PART}"))
-    stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
-    remove_stale_parts(output)
-    journal = Journal(part, header, files, max_readable=stored)
-    if rows_part.exists():
-        os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)
-    with appending(rows_part) as append_row:
+    with file_lock(output):  # A second process would store its rows among these.
+        stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
+        remove_stale_parts(output)
+        journal = Journal(part, header, files, max_readable=stored)
+        if rows_part.exists():
+            os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)
+        with appending(rows_part) as append_row:
 
-        def store(outputs: Outputs) -> Entry:
-            append_row(b"".join(values.tobytes() for values in outputs))
-            return {}
+            def store(outputs: Outputs) -> Entry:
+                append_row(b"".join(values.tobytes() for values in outputs))
+                return {}
 
-        remaining = [folder / file for file in files[journal.count :]]
-        journal.record(run_network(network, remaining, batch=batch), store, folder, {folder})
-    if journal.unreadable < len(files):
-        entries = list(journal)
-        with explain_write_errors(part):
-            _write_hdf5(output, header, entries, np.memmap(rows_part, row, "r"))
-    for file in (part, rows_part):
-        file.unlink()
+            remaining = [folder / file for file in files[journal.count :]]
+            journal.record(run_network(network, remaining, batch=batch), store, folder, {folder})
+        if journal.unreadable < len(files):
+            entries = list(journal)
+            with explain_write_errors(part):
+                _write_hdf5(output, header, entries, np.memmap(rows_part, row, "r"))
+        for file in (part, rows_part):
+            file.unlink()
     if journal.unreadable == len(files):
         raise ValueError(f"Expected pictures in {folder}. Received {len(files)} files, none of which can be read.")
     return [PictureError(entry["file"], entry["error"]) for entry in entries if "error" in entry]

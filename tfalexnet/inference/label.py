@@ -77,7 +77,7 @@ def label(
     sources = _as_list(sources)
     files = [file for file in expand_sources(sources) if not _is_one_of((output, part), file)]
     if not files:
-        raise ValueError(f"Expected pictures beside the output. Received: only {output}")
+        raise ValueError(f"Expected at least one picture. The only file is the output, {output}")
     network = load_network(find_weights(weights), precision=precision)
     classes = network.spec.classes
     top = min(top, len(classes))

@@ -10,7 +10,7 @@ from typing import Any
 
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
-from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts, sha256
+from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
 
@@ -137,7 +137,7 @@ def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[s
     """Return the header of a job: the weights, how they compute, the list of files, and further `details`."""
     return {
         "weights": network.path.name,
-        "weights_sha256": sha256(network.path),
+        "weights_sha256": network.sha256,
         "preprocessing": network.spec.preprocessing.to_dict(),
         "precision": network.precision,
         "files": len(files),

@@ -25,7 +25,7 @@ def file_lock(path: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = _try_lock(lock)
     if file is None:
-        print_error(f"waiting for another process that is getting {path}")
+        print_error(f"waiting for another process that is writing {path}")
     while file is None:
         time.sleep(POLL)
         file = _try_lock(lock)

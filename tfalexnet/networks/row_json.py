@@ -10,7 +10,10 @@ LARGEST_SIZE = 1 << 16  # Bound of each integer: pixels a side, channels, filter
 LONGEST_TEXT = 200
 MOST_LAYERS = 256
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear", "elu", "gelu", "leaky_relu", "relu6", "selu", "silu", "softplus")
+ACTIVATIONS = (  # Keras' elementwise activations.
+    *("relu", "tanh", "sigmoid", "linear", "elu", "gelu", "leaky_relu", "relu6", "selu", "silu", "swish", "softplus"),
+    *("softsign", "exponential", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "celu", "mish", "log_sigmoid"),
+)
 INITIALIZERS = (
     *("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"),
     *("orthogonal", "random_normal", "random_uniform", "truncated_normal", "ones", "zeros"),

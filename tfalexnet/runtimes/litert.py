@@ -9,6 +9,7 @@ import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
+from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
@@ -21,8 +22,9 @@ def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = Tru
 
     Raises:
         CheckpointError: the file is damaged, or another program wrote it.
-        ValueError: `layers` are not the probabilities.
+        ValueError: a package is not installed, or `layers` are not the probabilities.
     """
+    require_packages("export", *PACKAGES)
     from ai_edge_litert.interpreter import Interpreter
 
     with reading(path, "a network that tfalexnet exported for LiteRT"):

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.io.packages import require_packages
+from tfalexnet.io.files import sha256
 from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 
@@ -62,6 +62,11 @@ class Network:
         steps = [self._step(inputs[start : start + batch], batch) for start in range(0, len(inputs) or 1, batch)]
         return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*steps, strict=True)]
 
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file."""
+        return sha256(self.path)
+
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each layer's output for one picture."""
         inputs = np.zeros((1, *self.spec.architecture.input_shape), np.float32)
@@ -105,7 +110,6 @@ def _load(
     path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
 ) -> Network:
     engine = import_module(f"tfalexnet.runtimes.{recognise_engine(path)}")
-    require_packages("export", *engine.PACKAGES)
     spec, precision, function = engine.load(path, layers, precision, compiled)
     if spec.preprocessing is None:
         name = spec.architecture.name

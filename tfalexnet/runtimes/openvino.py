@@ -11,6 +11,7 @@ import numpy as np
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.network import Loaded, require_probabilities
 
 PACKAGES = ("openvino",)
@@ -28,8 +29,9 @@ def load(
 
     Raises:
         CheckpointError: a file is damaged or missing, or another program wrote it.
-        ValueError: `layers` are not the probabilities.
+        ValueError: a package is not installed, or `layers` are not the probabilities.
     """
+    require_packages("export", *PACKAGES)
     with reading(path, "a network that tfalexnet exported for OpenVINO"):
         weights = path.with_suffix(".bin")
         if not weights.is_file():

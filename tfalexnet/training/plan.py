@@ -15,8 +15,11 @@ import tensorflow as tf
 from tfalexnet import __version__
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.data.batching import Labelled, Skipped, batches, colours_of, prepared
+from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
+from tfalexnet.data.batching import batches
+from tfalexnet.data.colours import colours_of
+from tfalexnet.data.datasets import Labelled
+from tfalexnet.data.skipped import Skipped
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import classes_from_labels, numbered_classes
 from tfalexnet.io.files import sha256
@@ -141,7 +144,7 @@ class Plan:
         self._check_arguments()
         classes, checkpoint, recipe = self.training.classes, self.start.checkpoint, self.recipe
         net = self.start.architecture.with_classes(len(classes))
-        preprocessing = (checkpoint and checkpoint.spec.preprocessing) or prepared(net)
+        preprocessing = (checkpoint and checkpoint.spec.preprocessing) or default_preprocessing(net)
         self.spec = ModelSpec(net, preprocessing, classes_from_labels(classes))
         self.spec.to_json()  # Raises if a model file cannot state the network.
         self.has_classifier = self._has_classifier()
