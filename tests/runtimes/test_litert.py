@@ -15,6 +15,7 @@ from support.pictures import noise
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.exporters.export import export
+from tfalexnet.runtimes import network
 from tfalexnet.runtimes.litert import load
 from tfalexnet.runtimes.network import load_network, recognise_engine
 
@@ -75,6 +76,7 @@ def test_only_files_for_litert_are_recognised(tflite, tmp_path):
 
 
 def test_a_missing_package_is_named(tflite, monkeypatch):
+    network._load.cache_clear()  # Which may hold the file from another test.
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(ValueError, match=r"the package ai_edge_litert\. .*pip install 'tfalexnet\[export\]'$"):
         load_network(tflite)

@@ -19,6 +19,7 @@ from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.exporters import openvino as exporter
 from tfalexnet.exporters.export import export
 from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.runtimes import network
 from tfalexnet.runtimes.network import load_network, recognise_engine
 from tfalexnet.runtimes.openvino import load
 
@@ -143,6 +144,7 @@ def test_only_files_for_openvino_are_recognised(xml, tmp_path):
 
 
 def test_a_missing_package_is_named(xml, monkeypatch):
+    network._load.cache_clear()  # Which may hold the file from another test.
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ValueError, match=r"the package openvino\. .*pip install 'tfalexnet\[export\]'$"):
         load_network(xml)

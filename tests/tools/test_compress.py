@@ -8,7 +8,6 @@ from support.nets import random_parameters, small
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.hub.cache import locate_weights
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.tools.compress import ROUNDS, cluster, compress, compression_table, prune
@@ -85,13 +84,14 @@ def test_the_change_of_the_outputs(tmp_path, photo):
     assert strong.loss.largest > 0.2
     noise = compress("cifar10", tmp_path / "y.net")
     assert noise.loss.pictures == 32 and "pictures of noise" in compression_table(noise)
+    assert noise.after < 0.35 * noise.before  # With a mean picture.
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_cifar10_keeps_its_error(tmp_path, data):
     from tfalexnet.evaluation.evaluate import evaluate
 
     output = compress("cifar10", tmp_path / "cifar10.net").output
-    assert output.stat().st_size < 0.35 * locate_weights("cifar10").stat().st_size
     report = evaluate(data / "cifar10" / "test", output)
     assert report["top1_error"] == pytest.approx(16.91, abs=0.5)

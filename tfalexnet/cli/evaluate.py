@@ -29,12 +29,12 @@ from tfalexnet.io.terminal import print_error
     "--output", "The report. The same command resumes an interrupted evaluation.", default=Path("evaluation.json")
 )
 @overwrite_option
-def command(output: Path, **arguments: Any) -> int:
+def command(**arguments: Any) -> int:
     """Measure top-1 and top-5 error on labelled pictures."""
     from tfalexnet.evaluation.evaluate import evaluate
     from tfalexnet.evaluation.report import report_table
 
-    report = evaluate(output=output, **arguments)
+    report = evaluate(**arguments)
     for unreadable in report["unreadable"]:
         print_error(f"{unreadable['file']}: {unreadable['reason']}")
     print(report_table(report))
