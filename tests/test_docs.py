@@ -13,7 +13,12 @@ from support import ROOT
 from support.command import parse
 
 import tfalexnet
+from tfalexnet.checkpoints.checkpoint import FORMATS
 from tfalexnet.cli.main import COMMANDS, cli
+from tfalexnet.exporters.export import EXPORTERS
+from tfalexnet.hub.registry import REGISTRY
+from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.training.recipes import RECIPES
 
 PACKAGE = ROOT / "tfalexnet"
 PAGES = sorted(
@@ -114,6 +119,26 @@ def test_the_figure_of_the_filters_is_what_its_snippet_draws(tmp_path, monkeypat
     exec(snippet, {})
     with Image.open("conv1.png") as drawn, Image.open(ROOT / "docs" / "images" / "cifar10_conv1.png") as committed:
         assert np.array_equal(drawn, committed)
+
+
+LISTS = {
+    "docs/networks.md": ARCHITECTURES,
+    "docs/weights.md": REGISTRY,
+    "weights/README.md": REGISTRY,
+    "docs/formats.md": FORMATS,
+    "docs/training.md": RECIPES,
+}
+
+
+@pytest.mark.parametrize("page", LISTS)
+def test_a_page_lists_every_name(page):
+    codes = INLINE.findall(read(page))
+    assert [name for name in LISTS[page] if name not in codes] == []
+
+
+def test_the_page_on_export_has_a_command_for_every_format():
+    formats = {parse(*words)["format"] for words in commands("docs/export.md") if words[0] == "export"}
+    assert formats == set(EXPORTERS)
 
 
 def test_every_public_name_is_in_the_reference():
