@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import h5py
 import numpy as np
@@ -214,3 +215,10 @@ def test_answers_that_are_not_finite_are_refused(tmp_path):
     message = r"huge\.weights\.h5: expected finite .*a picture with NaN or infinity in"
     with pytest.raises(CheckpointError, match=message):
         predict_one(tmp_path / "huge.weights.h5")
+
+
+def test_an_unreadable_picture_leaves_no_threads(photo, tmp_path):
+    before = threading.active_count()
+    with pytest.raises(PictureError) as raised:  # Keeps the error and all that its traceback refers to.
+        tfalexnet.predict([photo, tmp_path / "none.png", *[photo] * 200], "cifar10")
+    assert threading.active_count() == before and raised.value.__traceback__ is not None

@@ -12,7 +12,7 @@ import numpy as np
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
-from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, raise_errors, run_network
+from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, require_readable, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, explain_write_errors, job_header
 from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.io.locks import file_lock
@@ -50,7 +50,7 @@ def features(
     """
     pictures, is_sequence = as_sequence(images)
     network = load_network(find_weights(weights), _layer_names(layers), precision)
-    rows = list(raise_errors(run_network(network, pictures)))
+    rows = require_readable(run_network(network, pictures))
     if not rows:
         return {name: np.empty((0, *shape), np.float32) for name, shape in network.output_shapes().items()}
     stacked = dict(zip(network.layers, map(np.stack, zip(*rows, strict=True)), strict=True))

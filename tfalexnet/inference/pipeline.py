@@ -1,9 +1,10 @@
 """Run pictures through a network: threads prepare the next batches while others compute."""
 
 import collections
+import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -86,12 +87,19 @@ def run_network(
             pool.shutdown(cancel_futures=True)
 
 
-def raise_errors(results: Iterable[Any]) -> Iterator[Any]:
-    """Yield results; raise the first that is a `PictureError`."""
-    for result in results:
-        if isinstance(result, PictureError):
-            raise result
-        yield result
+def require_readable(results: Generator[Any, None, None]) -> list[Any]:
+    """Return all results, or raise the first that is a `PictureError`.
+
+    The generator is closed here, in the thread that made it: the garbage collector may run in a thread that is just
+    starting, where waiting for the threads of `run_network` never ends.
+    """
+    collected = []
+    with contextlib.closing(results):
+        for result in results:
+            if isinstance(result, PictureError):
+                raise result
+            collected.append(result)
+    return collected
 
 
 def _prepare(preprocessing: Preprocessing, picture: Picture, crops: int, view: np.ndarray) -> PictureError | None:

@@ -15,7 +15,7 @@ from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import Class, imagenet_classes
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
-from tfalexnet.inference.pipeline import as_sequence, check_positive, raise_errors, run_network
+from tfalexnet.inference.pipeline import as_sequence, check_positive, require_readable, run_network
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
 
@@ -51,7 +51,7 @@ def predict(
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or an output is not finite.
     """
     pictures, is_sequence = as_sequence(image)
-    predictions = list(raise_errors(iter_predictions(pictures, weights, top, precision)))
+    predictions = require_readable(iter_predictions(pictures, weights, top, precision))
     return predictions if is_sequence else predictions[0]
 
 
