@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.worker_tasks import make_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -65,13 +66,6 @@ def test_rounds_are_counted_without_the_first_and_compared_in_pairs():
     seconds = rounds.paired({"slow": lambda: next(slow), "fast": lambda: next(fast)}, 3)
     assert seconds == {"slow": [2, 4, 9], "fast": [1, 1, 3]}
     assert rounds.ratio(seconds, "slow", "fast") == 3
-
-
-def make_tasks(kind: str) -> workers.Tasks:
-    """For a process that has only the standard library."""
-    if kind == "lacking":
-        import there_is_no_such_package  # noqa: F401
-    return {"double": lambda x: 2 * x, "end": lambda: sys.exit(3), "fail": lambda: 1 / 0}
 
 
 def test_a_worker_answers_or_states_the_reason():

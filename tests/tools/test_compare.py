@@ -185,7 +185,7 @@ def test_the_layout_of_a_caffemodel_is_no_difference(write, parameters, tmp_path
     )
     assert all(row.identical for row in comparison.rows)
     assert any("cifar10_18pct is used, the first whose shapes match" in note for note in comparison.notes)
-    assert comparison.differences[0] == "Preprocessing: antialias False in A, True in B."
+    assert comparison.differences[0] == "Preprocessing: resize squash in A, shorter side in B."
     assert not comparison.same and "Note: b.caffemodel" in comparison_table(comparison)
 
 
