@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from support import ROOT
 from support.nets import random_parameters, write_npy
+from support.small_npy import PARAMETERS
 from support.weights import cifar_checkpoint
 
 from tfalexnet.checkpoints.checkpoint import write_checkpoint
@@ -56,3 +57,17 @@ def weights_file(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_checkpoint("net.weights.h5", cifar_checkpoint())
     return Path("net.weights.h5")
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch) -> Path:
+    """The test's own folder, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def small_npy(in_tmp_path) -> str:
+    """The file of `support.small_npy` in the working folder."""
+    write_npy(in_tmp_path / "net.npy", PARAMETERS)
+    return "net.npy"

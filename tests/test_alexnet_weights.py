@@ -3,26 +3,16 @@
 import numpy as np
 import pytest
 from support.nets import random_parameters, small, write_npy
+from support.small_npy import LAST, NET, PARAMETERS
 
 from tfalexnet import AlexNet, CheckpointError, convert
-from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
-
-NET = small(BVLC_ALEXNET)
-PARAMETERS = random_parameters(NET)
-LAST = NET.classifier.name
+from tfalexnet.networks.catalog import ARCHITECTURES
 
 
-@pytest.fixture
-def npy(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_npy("net.npy", PARAMETERS)
-    return "net.npy"
-
-
-def test_keras_and_alexnet_read_the_file(npy):
-    output, checkpoint = convert(npy, architecture=NET)
+def test_keras_and_alexnet_read_the_file(small_npy):
+    output, checkpoint = convert(small_npy, architecture=NET)
     assert str(output) == "weights/net.weights.h5"
-    loaded, converted, direct = AlexNet(NET), AlexNet(NET, weights=output), AlexNet(NET, weights=npy)
+    loaded, converted, direct = AlexNet(NET), AlexNet(NET, weights=output), AlexNet(NET, weights=small_npy)
     loaded.load_weights(output)
     for name, arrays in PARAMETERS.items():
         for model in (loaded, converted, direct):
@@ -31,8 +21,8 @@ def test_keras_and_alexnet_read_the_file(npy):
     assert checkpoint.spec.architecture == NET
 
 
-def test_one_file_serves_two_devices(npy):
-    output, _ = convert(npy, architecture=NET)
+def test_one_file_serves_two_devices(small_npy):
+    output, _ = convert(small_npy, architecture=NET)
     picture = np.random.default_rng(0).normal(0, 60, (1, 227, 227, 3)).astype("float32")
     one = AlexNet(NET, weights=output)
     two = AlexNet(NET, weights=output, devices=("/CPU:0", "/CPU:1"))
@@ -48,9 +38,9 @@ def test_any_number_of_classes(classes, tmp_path):
     assert AlexNet(NET, weights=output).output_shape == (None, classes)
 
 
-def test_another_number_of_classes_gets_a_fresh_classifier(npy):
+def test_another_number_of_classes_gets_a_fresh_classifier(small_npy):
     with pytest.warns(UserWarning, match="fc8 of 'net.npy' has 10 classes; for 17 it gets new weights"):
-        model = AlexNet(NET, weights=npy, classes=17)
+        model = AlexNet(NET, weights=small_npy, classes=17)
     for name, arrays in PARAMETERS.items():
         if name != LAST:
             for actual, expected in zip(model.get_layer(name).get_weights(), arrays, strict=True):
@@ -59,8 +49,8 @@ def test_another_number_of_classes_gets_a_fresh_classifier(npy):
     assert kernel.shape == (64, 17) and 0 < kernel.std() < 1 and not bias.any()
 
 
-def test_weights_of_another_network_of_the_same_shapes_are_warned_of(npy):
-    output, _ = convert(npy, architecture=NET)
+def test_weights_of_another_network_of_the_same_shapes_are_warned_of(small_npy):
+    output, _ = convert(small_npy, architecture=NET)
     caffenet = small(ARCHITECTURES["bvlc_caffenet"])
     with pytest.warns(UserWarning, match="is read as bvlc_caffenet. It was written for bvlc_alexnet"):
         AlexNet(caffenet, weights=output)

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.files import touch
 
 from tfalexnet.evaluation.ground_truth import label_by_folder, read_ground_truth
 from tfalexnet.images.classes import classes_from_labels, ilsvrc_ids, imagenet_classes
@@ -17,15 +18,7 @@ CAFFE = [65, 970, 230, 809, 516, 57, 334, 415, 674, 332]
 FAR = 20_000  # A number of a validation picture after those whose classes are known.
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def touch(*names):
-    for name in names:
-        os.makedirs(os.path.dirname(f"set/{name}"), exist_ok=True)
-        open(f"set/{name}", "w").close()
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def write(lines, file="truth.txt"):

@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, features
+from support.files import touch
 
 from tfalexnet.images.folders import check_folder_present, list_pictures, subfolders
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def touch(*names):
-    for name in names:
-        os.makedirs(os.path.dirname(f"set/{name}"), exist_ok=True)
-        open(f"set/{name}", "w").close()
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 def names(paths):

@@ -9,35 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import ROOT
-from support.nets import random_parameters, small, write_npy
+from support.nets import random_parameters, write_npy
+from support.small_npy import LAST, NET, PARAMETERS
 
 from tfalexnet import CheckpointError, convert
 from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_spec
 from tfalexnet.checkpoints.formats import keras_h5
-from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
+from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.tools.convert import describe_checkpoint, parameters_table
 
-NET = small(BVLC_ALEXNET)
-PARAMETERS = random_parameters(NET)
-LAST = NET.classifier.name
 
-
-@pytest.fixture
-def npy(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_npy("net.npy", PARAMETERS)
-    return "net.npy"
-
-
-def test_outputs_are_named_after_sources_and_not_overwritten(npy):
+def test_outputs_are_named_after_sources_and_not_overwritten(small_npy):
     names = {"run.1.npy": "run.1", "run.2.npy": "run.2", ".hidden.npy": ".hidden", "plain": "plain"}
     for name, stem in names.items():
-        Path(name).write_bytes(Path(npy).read_bytes())
+        Path(name).write_bytes(Path(small_npy).read_bytes())
         assert convert(name, architecture=NET)[0] == Path("weights", f"{stem}.weights.h5")
-    convert(npy, "net.npz", NET)
-    convert(npy, architecture=NET)
+    convert(small_npy, "net.npz", NET)
+    convert(small_npy, architecture=NET)
     before = Path("weights/net.weights.h5").read_bytes()
-    for source in (npy, "net.npz"):
+    for source in (small_npy, "net.npz"):
         with pytest.raises(FileExistsError, match=r"net\.weights\.h5 to be new. It exists"):
             convert(source, architecture=NET)
     assert Path("weights/net.weights.h5").read_bytes() == before
@@ -47,27 +37,28 @@ def test_outputs_are_named_after_sources_and_not_overwritten(npy):
         convert("net.npz", "net.npz", NET, overwrite=True)
 
 
-def test_a_note_states_what_a_format_does_not_store(npy):
-    output, checkpoint = convert(npy, "x.caffemodel", NET)
+def test_a_note_states_what_a_format_does_not_store(small_npy):
+    output, checkpoint = convert(small_npy, "x.caffemodel", NET)
     assert (
         "x.caffemodel stores weights only: state network, class names and preprocessing again when it is read"
         in checkpoint.notes[-1]
     )
-    output, checkpoint = convert(npy, "x.npz", NET)
+    output, checkpoint = convert(small_npy, "x.npz", NET)
     assert not checkpoint.notes
-    assert "bvlc_alexnet" in describe_checkpoint(npy, NET) and "squashed to 256×256" in describe_checkpoint(output, NET)
+    assert "bvlc_alexnet" in describe_checkpoint(small_npy, NET)
+    assert "squashed to 256×256" in describe_checkpoint(output, NET)
 
 
-def test_attributes_state_the_source(npy):
-    output, _ = convert(npy, architecture=NET)
+def test_attributes_state_the_source(small_npy):
+    output, _ = convert(small_npy, architecture=NET)
     attributes = keras_h5.read(output).attributes
     assert attributes["source"] == "net.npy"
-    assert attributes["source_sha256"] == hashlib.sha256(Path(npy).read_bytes()).hexdigest()
+    assert attributes["source_sha256"] == hashlib.sha256(Path(small_npy).read_bytes()).hexdigest()
     assert attributes["architecture"] == "bvlc_alexnet" and read_spec(output).architecture.classes == 10
 
 
-def test_the_table_and_its_total(npy):
-    _, checkpoint = convert(npy, architecture=NET)
+def test_the_table_and_its_total(small_npy):
+    _, checkpoint = convert(small_npy, architecture=NET)
     lines = parameters_table(checkpoint).splitlines()
     assert lines[1].split() == ["conv1", "11×11×3×12", "12", "4,368"]
     assert lines[-1].split() == ["total", f"{sum(a.size for pair in PARAMETERS.values() for a in pair):,}"]
@@ -80,18 +71,18 @@ def test_a_classifier_of_another_name_is_recognised(tmp_path):
     assert list(checkpoint.parameters) == list(PARAMETERS)
 
 
-def test_class_names_of_a_text_file(npy, tmp_path):
+def test_class_names_of_a_text_file(small_npy, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {i}" for i in range(10)), encoding="utf-8-sig")
-    output, _ = convert(npy, architecture=NET, labels=labels)
+    output, _ = convert(small_npy, architecture=NET, labels=labels)
     classes = read_spec(output).classes
     assert classes[0] == (None, "thing 0") and classes[3] == (None, "thing 3")
     labels.write_text("one\ntwo")
     with pytest.raises(CheckpointError, match=r"labels.txt: expected 10 lines.*received 2"):
-        convert(npy, "other.weights.h5", NET, labels)
+        convert(small_npy, "other.weights.h5", NET, labels)
     labels.write_bytes("Löwe".encode("latin-1"))
     with pytest.raises(ValueError, match=r"labels.txt: expected text in UTF-8"):
-        convert(npy, "other.weights.h5", NET, labels)
+        convert(small_npy, "other.weights.h5", NET, labels)
     write_npy("headless.npy", without(LAST))
     with pytest.raises(CheckpointError, match=r"with a classifier for the labels"):
         convert("headless.npy", "other.weights.h5", NET, labels)
@@ -150,22 +141,21 @@ def test_not_a_checkpoint(content, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_an_output_with_an_unknown_suffix(npy):
+def test_an_output_with_an_unknown_suffix(small_npy):
     with pytest.raises(ValueError, match=r"ends in one of .weights.h5.*Received: out.h5"):
-        convert(npy, "out.h5", NET)
+        convert(small_npy, "out.h5", NET)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_full_disk_leaves_the_old_file(npy):
-    output, _ = convert(npy, architecture=NET)
+def test_a_full_disk_leaves_the_old_file(small_npy):
+    output, _ = convert(small_npy, architecture=NET)
     before = output.read_bytes()
     code = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from support.nets import small; from tfalexnet import convert\n"
-        "from tfalexnet.networks.catalog import BVLC_ALEXNET\n"
-        "try: convert('net.npy', architecture=small(BVLC_ALEXNET), overwrite=True)\n"
+        "from support.small_npy import NET; from tfalexnet import convert\n"
+        "try: convert('net.npy', architecture=NET, overwrite=True)\n"
         "except OSError: sys.exit(7)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
