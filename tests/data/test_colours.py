@@ -6,7 +6,7 @@ from PIL import Image
 
 from tfalexnet import data
 from tfalexnet.data.colours import IMAGENET_COLOURS, principal_colours
-from tfalexnet.data.datasets import Labelled
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.images.preprocessing import Preprocessing
 
 

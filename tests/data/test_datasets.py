@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfalexnet.data.datasets import MOST_NUMBERS, Labelled, from_arrays, read, rename_classes
+from tfalexnet.data.datasets import read
+from tfalexnet.data.labelled import MOST_NUMBERS, from_arrays
 
 PIXELS = np.zeros((3, 4, 4), np.uint8)
 
@@ -80,36 +81,6 @@ def test_folders_named_by_numbers_are_sorted_by_number(numbers, tmp_path):
 
 def test_folders_are_sorted_by_name_unless_all_names_are_numbers(tmp_path):
     assert read(make(tmp_path, ("10", "2", "a")))[0].classes == ("10", "2", "a")
-
-
-RENAMINGS = {
-    "another order": (("a", "b", "c"), ("c", "a", "b"), (1, 2, 0)),
-    "numbers in another order": (("0", "1", "2"), ("2", "0", "1"), (1, 2, 0)),
-    "for numbers": (("0", "1", "2"), ("x", "y", "z"), (0, 1, 2)),
-    "for more numbers": (("0", "1", "2"), ("x", "y", "z", "w"), (0, 1, 2)),
-    "for other numbers": (("1", "5", "9"), ("x", "y", "z"), (0, 1, 2)),
-    "fewer": (("0", "1", "2"), ("x", "y"), "Expected the classes 0, 1, 2 .*or 3 names.*Received: x, y"),
-    "more than other numbers": (("1", "5", "9"), ("w", "x", "y", "z"), "classes 1, 5, 9 .*or 3 names.*Received: w"),
-    "others": (
-        ("a", "b", "c"),
-        ("a", "b", "d"),
-        r"classes a, b, c \(3\) in any order. Received: a, b, d \(3\); missing: c; unknown: d$",
-    ),
-    "too few": (("a", "b", "c"), ("a", "b"), "; missing: c; unknown: none"),
-    "twice": (("0", "1", "2"), ("x", "y", "x"), "another name for each class. Received more than once: x"),
-}
-
-
-@pytest.mark.parametrize("name", RENAMINGS)
-def test_classes_are_reordered_or_renamed(name):
-    classes, names, expected = RENAMINGS[name]
-    data = Labelled(PIXELS, np.arange(3), classes)
-    if isinstance(expected, str):
-        with pytest.raises(ValueError, match=expected):
-            rename_classes(data, names)
-    else:
-        renamed = rename_classes(data, names)
-        assert renamed.classes == names and renamed.labels.tolist() == list(expected)
 
 
 def test_names_of_classes_are_read_from_a_file(folder, tmp_path):
@@ -228,7 +199,15 @@ REFUSED = {
     # A million, so that a reader without the limit fails here and does not fill the memory.
     "a stray number": (arrays(y=[0, 1, 10**6]), "x.npz: Expected classes numbered from 0 to 999. Received: 1000000"),
     "a stray number of a list": (listed("a.png 0\nb.png 1000000"), "train.txt: .*from 0 to 999. Received: 1000000"),
-    "more classes in validation": (arrays(x_test=PIXELS, y_test=[0, 1, 3]), "numbered from 0 to 2. Received: 3"),
+    "more classes in validation": (arrays(x_test=PIXELS, y_test=[0, 1, 3]), "those of training; received 3, of which"),
+    "the folder above": (
+        lambda f: (f / "train").rename(f / "x" / "photos") and f / "x" if (f / "x").mkdir() is None else None,
+        "received only photos. Give .*/x/photos, if its folders are the classes",
+    ),
+    "parts of other names": (
+        lambda f: (f / "train").rename(f / "training_set") and (f / "val").rename(f / "test_set") and f,
+        "received parts of a data set: test_set, training_set. Name the parts train and val, or give .*/training_set",
+    ),
     "half of validation": (arrays(x_test=PIXELS), "x_test and y_test or neither; received x_train, y_train, x_test"),
     "other arrays": (lambda f: save(f / "x.npz", a=np.zeros(3)), "expected arrays x_train and y_train.*received a"),
     "objects": (arrays(y=np.array([0, 1, "2"], object)), "x.npz: expected an .npz of plain arrays; .*Object arrays"),
@@ -261,6 +240,46 @@ def test_a_list_may_have_more_classes_than_pictures(tmp_path):
     assert len(wide.classes) == 6000 and MOST_NUMBERS == 1000
 
 
-def test_labels_beyond_int64_are_refused():
-    with pytest.raises(ValueError, match="numbered from 0 to 2. Received: 9223372036854775809"):
-        from_arrays(PIXELS, np.array([0, 1, 2**63 + 1], np.uint64), classes=("a", "b", "c"))
+PARTS = {
+    "case of folders": ("Train", "VAL", ()),
+    "test": ("train", "Test", ()),
+    "first of two": ("train", "validation", ("test",)),
+    "none of a known name": ("train", None, ("dev",)),
+}
+
+
+@pytest.mark.parametrize("form", ["folders", "lists", "arrays"])
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_are_found_in_any_case_and_others_reported(name, form, tmp_path, recwarn):
+    training, validation, others = PARTS[name]
+    source = make(tmp_path / "pictures", "ab", 4) if form == "lists" else tmp_path
+    arrays = {}
+    for count, part in zip((4, 3, 2), filter(None, (training, validation, *others)), strict=False):
+        if form == "folders":
+            make(tmp_path / part, "ab", count)
+        elif form == "lists":
+            lines = [f"{name}/{i}.png {name}" for name in "ab" for i in range(count)]
+            write(source / f"{part}.txt", "\n".join(lines))
+        else:
+            arrays |= {f"X_{part}": np.zeros((2 * count, 4, 4), "u1"), f"y_{part}": np.repeat([0, 1], count)}
+    if arrays:
+        source = save(tmp_path / "d.npz", **arrays)
+    parts = read(source)
+    assert tuple(map(len, parts)) == ((8, 6) if validation else (6, 2))
+    notes = [str(warning.message) for warning in recwarn]
+    assert len(notes) == len(others)
+    if others:
+        used = validation or "a tenth of the training pictures"
+        assert notes == [f"{source}: validation uses {used}; not used: {others[0]}"]
+
+
+def test_folders_of_metadata_are_no_class(tmp_path):
+    (make(tmp_path, "ab") / "__MACOSX").mkdir()
+    assert read(tmp_path)[0].classes == ("a", "b")
+
+
+def test_numbers_from_1_have_no_class_0(tmp_path):
+    path = save(tmp_path / "d.npz", x_train=np.zeros((6, 4, 4), "u1"), y_train=[1, 1, 2, 2, 3, 3])
+    training, validation = read(path)
+    assert training.classes == validation.classes == ("1", "2", "3")
+    assert training.labels.tolist() == validation.labels.tolist() == [0, 1, 2]

@@ -41,7 +41,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
     type=NAME_OR_PATH,
     help="A folder with one folder per class, or with such folders train and val, or with lists train.txt and "
     "val.txt; an .npz file; or mnist, fashion_mnist, cifar10, cifar100. Pictures in val, valid, validation or test "
-    "(in an .npz: x_test) are used for validation, else a tenth of each class.",
+    "(in an .npz: x_val and so on) are used for validation, else a tenth of each class.",
 )
 @file_option("--output", "Folder for everything the training writes.", required=True, metavar="RUN")
 @click.option(

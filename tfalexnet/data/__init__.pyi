@@ -3,9 +3,9 @@ from .batching import batches as batches
 from .batching import from_folder as from_folder
 from .colours import COLOURS as COLOURS
 from .colours import colours_of as colours_of
-from .datasets import Labelled as Labelled
-from .datasets import from_arrays as from_arrays
 from .datasets import read as read
+from .labelled import Labelled as Labelled
+from .labelled import from_arrays as from_arrays
 from .preparation import PREPARED as PREPARED
 from .preparation import prepared as prepared
 from .skipped import Skipped as Skipped

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfalexnet.data.augmentation import AUGMENTATIONS
 from tfalexnet.data.colours import IMAGENET_COLOURS, colours_of
-from tfalexnet.data.datasets import Labelled, read
+from tfalexnet.data.datasets import read
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.preparation import prepared
 from tfalexnet.data.skipped import Skipped
 from tfalexnet.images.decode import PictureError

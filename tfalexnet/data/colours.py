@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from tfalexnet.data.datasets import Labelled
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 

@@ -74,8 +74,9 @@ def _is_missing(folder: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    """Return the folders in a folder, sorted, without hidden ones and those of metadata in archives of macOS."""
+    children = (child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in children if child.name != "__MACOSX")
 
 
 def pictures_below(folder: Path) -> list[Path]:

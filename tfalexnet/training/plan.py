@@ -18,7 +18,7 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.data.batching import batches
 from tfalexnet.data.colours import colours_of
-from tfalexnet.data.datasets import Labelled
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.skipped import Skipped
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import classes_from_labels, numbered_classes

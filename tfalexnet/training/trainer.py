@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfalexnet.alexnet import AlexNet, model_of_checkpoint
 from tfalexnet.checkpoints.checkpoint import Checkpoint
-from tfalexnet.data.datasets import Labelled
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.skipped import Skipped
 from tfalexnet.io.terminal import print_error
 from tfalexnet.networks.build import get_parameters
