@@ -1,15 +1,14 @@
 """The command `train`: the call of the trainer, choices of flags, wrong arguments, and interruption."""
 
 import json
+import signal
 
-import click
 import pytest
 from support.command import run
 from support.runs import NET, write_archive, write_weights
 
 from tfalexnet import alexnet, data, training
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
-from tfalexnet.cli.train import command
 from tfalexnet.training import plan, trainer
 from tfalexnet.training.loop import Stopped
 
@@ -33,30 +32,17 @@ def test_weights_with_a_table_of_their_own_are_read_once_and_trained(tmp_path, m
     assert read_checkpoint(tmp_path / "run" / "model.weights.h5").spec.architecture == NET.with_classes(3)
 
 
-def test_an_interrupted_training_prints_how_to_resume(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_prints_how_to_resume(number, status, tmp_path, monkeypatch, capsys):
     def stop(*_):
-        raise Stopped("stopped in epoch 1; all is saved in run")
+        raise Stopped("stopped in epoch 1; all is saved in run", number)
 
-    write_archive(tmp_path / "d.npz", 8)
+    write_archive(tmp_path / "d.npz", 80)
     monkeypatch.setattr(trainer, "train", stop)
     result = run(capsys, "train", "d.npz", "--architecture", "mnist_28", "--output", "run", cwd=tmp_path)
-    assert result.returncode == 130
+    assert result.returncode == status
     resume = "tfalexnet train d.npz --architecture mnist_28 --output run"
     assert result.stderr == f"tfalexnet: stopped in epoch 1; all is saved in run. To resume: {resume}\n"
-
-
-CHOICES = {
-    "recipe": ("source", *training.RECIPES),
-    "augment": tuple(data.AUGMENTATIONS),
-    "colours": tuple(data.COLOURS),
-    "precision": plan.POLICIES,
-}
-
-
-@pytest.mark.parametrize("name", CHOICES)
-def test_choices_of_flags_are_those_of_the_functions(name):
-    (flag,) = (parameter for parameter in command.params if parameter.name == name)
-    assert isinstance(flag.type, click.Choice) and tuple(flag.type.choices) == CHOICES[name]
 
 
 WRONG = {
@@ -76,7 +62,7 @@ WRONG = {
     "weights": (["--weights", "cifar10"], 1, "does not fit mnist_28"),
     "run": (["--batch-size", "8", "--output", "other"], 1, "Expected other to be the folder of a training, or empty"),
     "another run": (["--batch-size", "8", "--output", "run"], 1, "It is that of another: "),
-    "devices": (["--devices", "/GPU:0,/GPU:1"], 1, "devices"),
+    "devices": (["--batch-size", "8", "--devices", "/GPU:0,/GPU:1"], 1, "devices"),
     "classes": (["--classes", "names.txt"], 1, "Expected the classes"),
 }
 

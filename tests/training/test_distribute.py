@@ -13,7 +13,8 @@ from tfalexnet import data, training
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.training.distribute import get_strategy
 from tfalexnet.training.loop import Stopped
-from tfalexnet.training.plan import Options, Plan, Start
+from tfalexnet.training.options import Options
+from tfalexnet.training.plan import Plan, Start
 from tfalexnet.training.trainer import build_model
 
 
@@ -33,7 +34,7 @@ def test_two_replicas_reach_the_weights_of_one(two_replicas, tmp_path):
 def test_each_replica_draws_its_own_dropout_masks_reproducibly(two_replicas):
     def masks(count: int) -> np.ndarray:
         """Return the units that replicas keep in `count` steps of a new model: (steps, replicas, units)."""
-        plan = Plan(bars(16), bars(16), RECIPE, Options(dropout=0.2), two_replicas, Start(NET))
+        plan = Plan(bars(16), bars(16), RECIPE, Options(dropout=0.2), Start(NET), two_replicas)
         model = build_model(plan)
         layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
 
@@ -78,7 +79,7 @@ def test_replicas_are_strict_with_a_warning(two_replicas, tmp_path):
     write_folders(tmp_path / "d", 12)
     with pytest.warns(UserWarning, match="a picture that cannot be read ends the training, as with --strict"):
         plan = Plan(
-            *data.read(tmp_path / "d"), dataclasses.replace(RECIPE, batch=4), Options(), two_replicas, Start(NET)
+            *data.read(tmp_path / "d"), dataclasses.replace(RECIPE, batch=4), Options(), Start(NET), two_replicas
         )
     assert plan.skipped.strict
 

@@ -10,8 +10,11 @@ import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, POSITIVE, file_option
 from tfalexnet.io.terminal import print_error
+from tfalexnet.training.options import CLASS_WEIGHTS, COLOUR_NAMES, POLICIES, STRATEGIES, Options
 from tfalexnet.training.recipe_table import recipes_table
-from tfalexnet.training.recipes import AUGMENTATION_NAMES, RECIPES, recipe
+from tfalexnet.training.recipes import AUGMENTATION_NAMES, RECIPE_NAMES, recipe
+
+DEFAULTS = Options()
 
 
 def check_positive(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
@@ -53,10 +56,15 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
     "--weights", metavar="W", type=NAME_OR_PATH, help="Initial weights, name or file. [default: random weights]"
 )
 @file_option("--classes", "Names of the classes in their order, one per line.")
+@click.option(
+    "--new-classifier",
+    is_flag=True,
+    help="Replace the last layer of --weights, which else is kept if its classes are those of DATA.",
+)
 @click.option("--freeze-until", metavar="L", help="First layer that is trained, such as fc6 or fc8.")
 @click.option(
     "--recipe",
-    type=click.Choice(("source", *RECIPES)),
+    type=click.Choice(RECIPE_NAMES),
     help="See below. [default: fine-tune with --weights, else that of the architecture's source]",
 )
 @click.option("--epochs", type=POSITIVE, metavar="N", help="[default: the recipe's]")
@@ -65,20 +73,29 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option("--augment", type=click.Choice(AUGMENTATION_NAMES), help="[default: the recipe's]")
 @click.option(
     "--colours",
-    type=click.Choice(("imagenet", "own")),
-    default="imagenet",
+    type=click.Choice(COLOUR_NAMES),
+    default=DEFAULTS.colours,
     help="Colour statistics for --augment paper: those of ImageNet, or those of DATA.",
 )
 @click.option("--dropout", type=float, metavar="P", help="Rate of all dropout layers. [default: as published]")
-@click.option("--precision", type=click.Choice(("float32", "mixed_bfloat16")), default="float32")
-@click.option("--seed", type=int, default=2012, metavar="N")
+@click.option(
+    "--class-weights",
+    type=click.Choice(CLASS_WEIGHTS),
+    help="Give each class the same weight in the loss, however many pictures it has.",
+)
+@click.option(
+    "--early-stopping",
+    type=POSITIVE,
+    metavar="N",
+    help="Stop after N epochs without a lower validation error. [default: no early stop]",
+)
+@click.option("--precision", type=click.Choice(POLICIES), default=DEFAULTS.precision)
+@click.option("--seed", type=int, default=DEFAULTS.seed, metavar="N")
 @click.option(
     "--devices", callback=parse_devices, metavar="D,D", help="Devices of the two towers, such as /GPU:0,/GPU:1."
 )
 @click.option(
-    "--strategy",
-    type=click.Choice(("mirrored", "multi-worker")),
-    help="Split batches between devices, or between machines (TF_CONFIG).",
+    "--strategy", type=click.Choice(STRATEGIES), help="Split batches between devices, or between machines (TF_CONFIG)."
 )
 @click.option("--deterministic", is_flag=True, help="Bit-identical weights in every run; slower.")
 @click.option(
@@ -87,7 +104,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option(
     "--log-interval",
     type=POSITIVE,
-    default=10,
+    default=DEFAULTS.log_interval,
     metavar="N",
     help="Steps between two readings of the loss and of stop requests.",
 )
@@ -95,7 +112,7 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
     "--checkpoint-minutes",
     type=float,
     callback=check_positive,
-    default=5.0,
+    default=DEFAULTS.checkpoint_minutes,
     metavar="M",
     help="Time between two checkpoints; one more follows each epoch.",
 )
@@ -103,24 +120,30 @@ def parse_devices(_: click.Context, __: click.Parameter, value: str | None) -> t
 def command(command_line: str, **flags: Any) -> int:
     """Train on your own pictures; interrupted runs can be resumed."""
     from tfalexnet.data.datasets import read
+    from tfalexnet.networks.catalog import get_architecture
+    from tfalexnet.training.plan import Plan, read_start
+
+    # What can be checked without TensorFlow, whose import takes seconds, is checked first; weights may be downloaded.
+    options = Options(**{field.name: flags[field.name] for field in dataclasses.fields(Options)})
+    if flags["architecture"] is not None:
+        get_architecture(flags["architecture"])
+    training, validation = read(flags["data"], flags["classes"])
+    start = read_start(flags["architecture"], flags["weights"])
+    changes = {name: flags[name] for name in ("epochs", "learning_rate", "augment")} | {"batch": flags["batch_size"]}
+    chosen = recipe(flags["recipe"], start.architecture.name, flags["weights"] is not None, **changes)
+    plan = Plan(training, validation, chosen, options, start)
+
     from tfalexnet.training.distribute import get_strategy
     from tfalexnet.training.loop import Stopped
-    from tfalexnet.training.plan import Options, read_start
     from tfalexnet.training.trainer import train
 
-    start = read_start(flags["architecture"], flags["weights"])
-    architecture = start.architecture
-    changes = {name: flags[name] for name in ("epochs", "learning_rate", "augment")} | {"batch": flags["batch_size"]}
-    chosen = recipe(flags["recipe"], architecture.name, flags["weights"] is not None, **changes)
-    options = Options(**{field.name: flags[field.name] for field in dataclasses.fields(Options)})
-    training, validation = read(flags["data"], flags["classes"])
     path = Path(flags["data"])
     origin = {"data": str(path.resolve() if path.exists() else path), "command": command_line}
     strategy = get_strategy(flags["strategy"])
     try:
-        model = train(training, validation, architecture, chosen, flags["output"], options, strategy, origin, start)
+        model = train(plan, flags["output"], strategy, origin)
     except Stopped as stopped:
         print_error(f"{stopped}. To resume: {command_line}")
-        return 130
+        return 128 + stopped.signal
     print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
     return 0

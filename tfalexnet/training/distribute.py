@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfalexnet.training.options import STRATEGIES
+
 JOBS = ("chief", "worker")  # The jobs of a cluster that train.
 DELAY = 3.0  # Seconds until a file of one worker is visible to the others.
 
@@ -21,8 +23,8 @@ def get_strategy(name: str | None) -> tf.distribute.Strategy | None:
     """Return a strategy by name, None for None.
 
     Args:
-        name: "mirrored" splits a batch between the GPUs of this machine, "multi-worker" between the machines of
-            TF_CONFIG.
+        name: of `STRATEGIES`; "mirrored" splits a batch between the GPUs of this machine, "multi-worker" between the
+            machines of TF_CONFIG.
 
     Raises:
         ValueError: TF_CONFIG names no machines.
@@ -31,8 +33,8 @@ def get_strategy(name: str | None) -> tf.distribute.Strategy | None:
         return None
     if name == "multi-worker":
         _check_cluster(os.environ.get("TF_CONFIG", ""))
-    kinds = {"mirrored": tf.distribute.MirroredStrategy, "multi-worker": tf.distribute.MultiWorkerMirroredStrategy}
-    strategy = kinds[name]()
+    kinds = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    strategy = kinds[STRATEGIES.index(name)]()
     if strategy.num_replicas_in_sync == 1:
         warnings.warn(f"--strategy {name} has one device to train on, and changes nothing.", stacklevel=2)
     return strategy

@@ -27,7 +27,15 @@ TOP5_CLASSES = 6  # With fewer classes the top-5 error is always 0.
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that was asked to stop, and has saved its state."""
+    """A training that was asked to stop, and has saved its state.
+
+    Attributes:
+        signal: SIGINT or SIGTERM, which asked; SIGINT if another worker received it.
+    """
+
+    def __init__(self, message: str, signal: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class Trainer:
@@ -147,7 +155,8 @@ class Trainer:
         if stop:
             sum_over_workers(self.plan.strategy, 0)  # All wait until the first worker has saved.
             saved = "all is saved" if self.run.writes else "as all workers do; the first one has saved all"
-            raise Stopped(f"stopped in epoch {self.state.epoch + 1}; {saved} in {self.run.folder}")
+            message = f"stopped in epoch {self.state.epoch + 1}; {saved} in {self.run.folder}"
+            raise Stopped(message, *self.stop_signals[:1])
 
     def _add_results(self, pending: list[tuple[tf.Tensor, ...]]) -> None:
         """Add the results of steps to the sums, and clear the list; raise `TrainingError` on a loss of NaN or inf."""

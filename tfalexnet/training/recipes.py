@@ -174,6 +174,7 @@ FINE_TUNE = Recipe(
 )
 
 RECIPES = {"paper": PAPER, "caffe": CAFFE, "fine-tune": FINE_TUNE}
+RECIPE_NAMES = ("source", *RECIPES)  # "source" is that of the network, in `SOURCES`.
 
 # Networks whose pretrained weights FINE_TUNE's rate destroys. cifar10_18pct takes levels up to 255, unscaled; from the
 # shipped weights, with fc4 alone trained, 1e-3 raised 18 % of errors to 49 %; 1e-5 kept 17-19 %.

@@ -16,11 +16,14 @@ from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.figures.curves import curve
 from tfalexnet.io.files import PART, atomic_write
 from tfalexnet.training.events import EVENTS
+from tfalexnet.training.options import Options
 
 # The files of a run, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
 # Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
-MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict"}
+MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict", "options.early_stopping"}
+# Options that are missing in the description of an older version have their defaults.
+DEFAULTS = {f"options.{name}": value for name, value in dataclasses.asdict(Options()).items()}
 # The flags of entries, where the flag is not --<name of the option>.
 FLAGS = {
     "architecture": "--architecture",
@@ -224,7 +227,7 @@ def _differences(before: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Return the differences between two flat descriptions, in the terms of the command line."""
     lines = {}  # A dict, as several entries may have the same line.
     for name in before | current:
-        old, new, group = before.get(name), current.get(name), name.split(".")[0]
+        old, new, group = before.get(name, DEFAULTS.get(name)), current.get(name), name.split(".")[0]
         if old == new or {name, group} & MAY_CHANGE:
             continue
         if group in OPAQUE:

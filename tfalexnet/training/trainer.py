@@ -1,5 +1,6 @@
 """`train`: pictures, a network and a recipe to a model file, in a run that can be resumed."""
 
+import dataclasses
 import os
 import traceback
 import warnings
@@ -13,31 +14,24 @@ import tensorflow as tf
 
 from tfalexnet.alexnet import AlexNet, model_of_checkpoint
 from tfalexnet.checkpoints.checkpoint import Checkpoint
-from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.skipped import Skipped
 from tfalexnet.io.terminal import print_error
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.networks.devices import resolve_devices
-from tfalexnet.networks.spec import Architecture
 from tfalexnet.training.distribute import folder_is_shared, independent_dropout, is_chief
 from tfalexnet.training.loop import Trainer
-from tfalexnet.training.plan import Options, Plan, Start, read_start
-from tfalexnet.training.recipes import STRETCHED, Recipe
+from tfalexnet.training.plan import Plan
+from tfalexnet.training.recipes import STRETCHED
 from tfalexnet.training.run_folder import RunFolder, TrainingError, TrainingState
 
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
 def train(
-    training: Labelled,
-    validation: Labelled,
-    architecture: Architecture,
-    recipe: Recipe,
+    plan: Plan,
     output: str | os.PathLike,
-    options: Options | None = None,
     strategy: tf.distribute.Strategy | None = None,
     origin: Mapping[str, Any] | None = None,
-    start: Start | None = None,
 ) -> Path:
     """Train, or resume a training, and write a model that `tfalexnet.predict` reads.
 
@@ -48,16 +42,11 @@ def train(
     first step.
 
     Args:
-        training: the pictures that weights are learnt from.
-        validation: the pictures on which the error is measured after each epoch.
-        architecture: the network, which gets as many classes as the pictures have.
-        recipe: the hyperparameters.
+        plan: pictures, network, recipe and options.
         output: the folder; the same for all workers.
-        options: how the recipe is carried out; None for the defaults.
         strategy: distributes each batch over devices or machines.
         origin: further entries of `run.json`, such as the path of the pictures; they may differ when a
             run is resumed.
-        start: from `read_start`; None reads it from `architecture` and `options.weights`.
 
     Returns:
         The path of the model.
@@ -68,13 +57,12 @@ def train(
         Stopped: Ctrl-C or SIGTERM, here or at another worker; the state is saved.
         OSError: a file cannot be read or written.
     """
-    options = options or Options()
+    options, recipe = plan.options, plan.recipe
     if options.devices:
         resolve_devices(options.devices)  # Before anything else uses TensorFlow.
     origin = {"strategy": strategy and type(strategy).__name__} | dict(origin or {})
     strategy = strategy or tf.distribute.get_strategy()
-    start = start or read_start(architecture, options.weights)
-    plan = Plan(training, validation, recipe, options, strategy, start)
+    plan = dataclasses.replace(plan, strategy=strategy)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = RunFolder(Path(output), is_chief(strategy))
@@ -93,19 +81,22 @@ def train(
                 f"Expected at least the {state.epoch} epochs that are done in {run.folder}. Received: {recipe.epochs}"
             )
         run.claim(description)
+        if not state.step:
+            for note in plan.notes:
+                warnings.warn(note, stacklevel=2)
         if run.writes:
             _print_summary(plan, state, planned, run.folder)
         try:
             Trainer(plan, model, run, state).train()
         finally:
-            for line in plan.skipped.report(len(training) + len(validation)).splitlines():
+            for line in plan.skipped.report(len(plan.training) + len(plan.validation)).splitlines():
                 print_error(line)
     return run.finish(Checkpoint(get_parameters(model), plan.spec), state)
 
 
 def build_model(plan: Plan) -> keras.Model:
     """Return the network with its initial weights and its optimizer, created in the scope of the strategy."""
-    net, options, checkpoint = plan.spec.architecture, plan.options, plan.start.checkpoint
+    net, options, checkpoint = plan.spec.architecture, plan.options, plan.initial
     settings = {"devices": options.devices, "classifier_activation": None, "dropout": options.dropout}
     keras.utils.set_random_seed(options.seed)
     policy = keras.config.dtype_policy()
@@ -115,10 +106,10 @@ def build_model(plan: Plan) -> keras.Model:
             if checkpoint is None:
                 model = AlexNet(net, **settings)
             else:
-                for note in checkpoint.notes:
-                    warnings.warn(note, stacklevel=3)
-                model = model_of_checkpoint(checkpoint, os.fspath(options.weights), net.classes, **settings)
-            _freeze(model, net, options.freeze_until)
+                model = model_of_checkpoint(checkpoint, plan.start.weights, net.classes, **settings)
+            if options.freeze_until is not None:
+                for layer in model.layers[: model.layers.index(model.get_layer(options.freeze_until))]:
+                    layer.trainable = False
             plan.recipe.compile(model)
             model.optimizer.build(model.trainable_variables)
     finally:
@@ -126,17 +117,6 @@ def build_model(plan: Plan) -> keras.Model:
     if plan.replicas > 1:
         independent_dropout(model)
     return model
-
-
-def _freeze(model: keras.Model, net: Architecture, until: str | None) -> None:
-    """Exclude the layers before `until` from training."""
-    if until is None:
-        return
-    weighted = [row.name for row in net.weighted]
-    if until not in weighted:
-        raise ValueError(f"Expected `freeze_until` to be one of {', '.join(weighted)}. Received: {until!r}")
-    for layer in model.layers[: model.layers.index(model.get_layer(until))]:
-        layer.trainable = False
 
 
 def _print_summary(plan: Plan, state: TrainingState, planned: int | None, folder: Path) -> None:
