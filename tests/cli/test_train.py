@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 from support.command import run
@@ -43,6 +45,38 @@ def test_an_interrupted_training_prints_how_to_resume(number, status, tmp_path, 
     assert result.returncode == status
     resume = "tfalexnet train d.npz --architecture mnist_28 --output run"
     assert result.stderr == f"tfalexnet: stopped in epoch 1; all is saved in run. To resume: {resume}\n"
+
+
+CHEAP = {  # What a mistake is answered with; none of them takes TensorFlow.
+    "none": "no such file",
+    "empty": "expected a folder of pictures for each class; received none",
+    "*.jpg": "no such file",
+    "d.npz --weights none.npy": "none.npy",
+    "d.npz --architecture vgg": "Expected `architecture` to be one of",
+    "d.npz --classes none.txt": "none.txt",
+    "d.npz --seed -1": "Expected `seed`",
+    "d.npz --epochs 0": "Invalid value for '--epochs'",
+    "d.npz --batch-size 999": "Expected a batch of 1 to",
+    "d.npz --freeze-until fc9 --weights own.weights.h5 --batch-size 4": "Expected `freeze_until` to be one of conv1",
+    "d.npz --new-classifier --batch-size 4": "Expected `weights` with `new_classifier`",
+}
+
+
+def test_mistakes_are_answered_without_tensorflow(tmp_path):
+    write_archive(tmp_path / "d.npz", 40)
+    write_weights(tmp_path / "own.weights.h5")
+    (tmp_path / "empty").mkdir()
+    code = (
+        "import sys\nfrom tfalexnet.cli.main import run\n"
+        "for line in sys.argv[1:]:\n"
+        "    assert run(['train', *line.split(), '--output', 'run']) in (1, 2)\n"
+        "    assert not {'tensorflow', 'keras'} & set(sys.modules), line\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code, *CHEAP], capture_output=True, cwd=tmp_path, encoding="utf-8")
+    assert child.returncode == 0, child.stderr
+    for message in CHEAP.values():
+        assert message in child.stderr
+    assert not (tmp_path / "run").exists()
 
 
 WRONG = {

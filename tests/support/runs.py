@@ -99,15 +99,15 @@ def assert_same_checkpoints(first: Path, second: Path) -> None:
         np.testing.assert_array_equal(array, two[name])
 
 
-def interrupt_at(function: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send Ctrl-C at the `count`-th call of the "training" or "validation" step."""
+def interrupt_at(function: str, count: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+    """Send a signal, Ctrl-C's by default, at the `count`-th call of the "training" or "validation" step."""
     make_step_functions, calls = loop.make_step_functions, []
 
     def interrupting(step):
         def called(*batch):
             calls.append(1)
             if len(calls) == count:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return step(*batch)
 
         return called

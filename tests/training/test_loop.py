@@ -2,7 +2,9 @@
 
 import dataclasses
 import gc
+import os
 import shutil
+import signal
 import traceback
 
 import numpy as np
@@ -20,6 +22,7 @@ from support.runs import (
 )
 
 from tfalexnet import data
+from tfalexnet.alexnet import AlexNet
 from tfalexnet.training import loop
 from tfalexnet.training.loop import Stopped
 from tfalexnet.training.run_folder import TrainingError
@@ -80,6 +83,46 @@ def test_unreadable_pictures_are_reported_at_once_and_at_the_end(tmp_path, capsy
     with pytest.raises(ValueError, match=r"a/3\.png: not a picture"):
         train(tmp_path / "strict", 1, recipe, pictures=parts, strict=True)
     assert capsys.readouterr().err == ""
+
+
+def test_a_resumed_run_knows_the_pictures_that_could_not_be_read(tmp_path, capsys):
+    write_folders(tmp_path / "d", 12)
+    (tmp_path / "d" / "a" / "3.png").write_text("no picture")
+    recipe, parts = dataclasses.replace(RECIPE, batch=4), data.read(tmp_path / "d")
+    name = tmp_path / "d" / "a" / "3.png"
+    sizes = [len(part) - (name in part.pictures) for part in parts]
+    train(tmp_path / "run", 1, recipe, pictures=parts)
+    assert "mnist_28: 22 pictures of 2 classes, 2 for validation" in capsys.readouterr().out
+    train(tmp_path / "run", 2, recipe, pictures=parts)
+    output = capsys.readouterr()
+    assert f"mnist_28: {sizes[0]} pictures of 2 classes, {sizes[1]} for validation" in output.out
+    assert output.err.count("left out") == 1 and "1 of 24 files could not be read" in output.err
+
+
+def test_class_weights_are_factors_of_the_gradient_of_a_picture():
+    model = AlexNet(NET, classes=3, classifier_activation=None, dropout=0.0)
+    dataclasses.replace(RECIPE, optimizer="momentum", decay=0.0, learning_rate=0.1).compile(model)
+    model.optimizer.build(model.trainable_variables)
+    inputs, before = np.zeros((1, *NET.input_shape), "f4"), model.get_weights()  # All classes are equally probable.
+    changes = []
+    for weights in (None, np.float32([1, 3, 0])):
+        step, _ = loop.make_step_functions(model, 1, tf.distribute.get_strategy(), weights)
+        for label in (0, 1, 2):
+            model.set_weights(before)
+            step(inputs, tf.constant([label], tf.int64))
+            changes.append(model.get_weights()[-1] - before[-1])
+    for plain, weighted, factor in zip(changes[:3], changes[3:], (1, 3, 0), strict=True):
+        np.testing.assert_allclose(weighted, factor * plain, rtol=1e-5, atol=1e-7)
+        assert np.abs(plain).max() > 0.01
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_knows_the_signal(number, tmp_path, monkeypatch):
+    interrupt_at("training", 1, monkeypatch, number)
+    with pytest.raises(Stopped) as stopped:
+        train(tmp_path / "run", 1)
+    assert stopped.value.signal == number
 
 
 def test_an_error_in_a_picture_leaves_no_iterator_whose_threads_block_the_exit(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from support.command import run_process
 from support.runs import assert_same_checkpoints, read_log, train, write_archive
 
 from tfalexnet.training.loop import Trainer
-from tfalexnet.training.run_folder import RunFolder
+from tfalexnet.training.run_folder import RunFolder, TrainingState
 
 
 def describe(**changed):
@@ -69,6 +69,30 @@ def test_a_run_without_a_checkpoint_leaves_the_folder_to_another(tmp_path):
         with pytest.raises(ValueError, match="--batch-size was 64, is 32"):
             folder.check(describe(recipe={"batch": 32}))
         (tmp_path / name).unlink()
+
+
+def test_options_that_an_older_version_did_not_have_are_the_defaults(run):
+    description = json.loads((run / "run.json").read_text())
+    for name in ("new_classifier", "class_weights", "early_stopping"):
+        del description["options"][name]
+    (run / "run.json").write_text(json.dumps(description))
+    train(run, 1, early_stopping=3)
+    (run / "run.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="--class-weights was not given, is balanced"):
+        train(run, 1, class_weights="balanced")
+
+
+ERRORS = {"none": ((), 0), "the last": ((5, 4, 3), 0), "the first of two": ((5, 3, 3, 4), 2), "the first": ((1, 2), 1)}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_epochs_without_a_lower_error_are_counted(name):
+    errors, waited = ERRORS[name]
+    state = TrainingState(len(errors), history=[{"validation_error": error} for error in errors])
+    assert state.best_epoch == len(errors) - waited
+    for patience, expected in ((None, False), (waited, True), (waited + 1, False)):
+        if patience != 0:
+            assert state.is_stopped_early(patience) == expected
 
 
 DAMAGED = {"cut": '{"epochs": 1', "a list": "[]", "other bytes": "\xff", "a number of classes": '{"classes": 5}'}

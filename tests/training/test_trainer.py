@@ -11,7 +11,8 @@ from support.runs import NET, RECIPE, assert_same_checkpoints, bars, read_log, t
 import tfalexnet
 from tfalexnet import data
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
-from tfalexnet.training import run_folder, trainer
+from tfalexnet.networks.build import get_parameters
+from tfalexnet.training import loop, run_folder, trainer
 from tfalexnet.training.options import Options
 from tfalexnet.training.plan import Plan, Start
 from tfalexnet.training.run_folder import TrainingError
@@ -53,6 +54,46 @@ def test_more_epochs_train_further_and_the_same_number_does_nothing(one_epoch, t
     train(run, 2)
     assert f"Resuming epoch 2 at picture 0, in {run}" in capsys.readouterr().out
     assert_same_checkpoints(run, two_epochs)
+
+
+def test_the_model_of_the_best_epoch_is_kept_and_training_stops_early(tmp_path, capsys, monkeypatch):
+    errors, parameters = iter((50.0, 40.0, 45.0, 40.0, 30.0)), []
+
+    def validate(trainer):
+        parameters.append(get_parameters(trainer.model))
+        return {"validation_loss": 1.0, "validation_error": next(errors)}
+
+    monkeypatch.setattr(loop.Trainer, "_validate", validate)
+    model = train(tmp_path / "run", 9, early_stopping=2)
+    assert len(read_log(tmp_path / "run")) == 4
+    best = tmp_path / "run" / "best.weights.h5"
+    assert f"Epoch 2 has the lowest validation error, 40.0 %: {best}" in capsys.readouterr().out
+    for path, expected in ((best, parameters[1]), (model, parameters[3])):
+        for layer, arrays in read_checkpoint(path).parameters.items():
+            np.testing.assert_array_equal(arrays[0], expected[layer][0])
+    train(tmp_path / "run", 9, early_stopping=2)
+    assert "Stopped early already, after epoch 4; the best was 2, " in capsys.readouterr().out
+    train(tmp_path / "run", 5, early_stopping=3)
+    assert len(read_log(tmp_path / "run")) == 5 and "lowest" not in capsys.readouterr().out
+
+
+def test_notes_on_initial_weights_are_not_repeated_on_resuming(tmp_path, recwarn):
+    write_weights(tmp_path / "old.weights.h5")
+    train(tmp_path / "run", 1, weights=tmp_path / "old.weights.h5")
+    assert any("gets new weights" in str(warning.message) for warning in recwarn.list)
+    recwarn.clear()
+    train(tmp_path / "run", 2, weights=tmp_path / "old.weights.h5")
+    assert not any("gets new weights" in str(warning.message) for warning in recwarn.list)
+
+
+def test_a_new_classifier_does_not_have_the_old_weights(two_epochs, tmp_path, capsys):
+    weights = two_epochs / "model.weights.h5"
+    with pytest.warns(UserWarning, match="fc3 of .* gets new weights for 3 classes"):
+        model = train(tmp_path / "run", 1, weights=weights, new_classifier=True, freeze_until="fc3", seed=7)
+    assert "before training" not in capsys.readouterr().out
+    old, new = read_checkpoint(weights).parameters, read_checkpoint(model).parameters
+    np.testing.assert_array_equal(old["fc2"][0], new["fc2"][0])
+    assert np.abs(old["fc3"][0] - new["fc3"][0]).mean() > 0.1
 
 
 def test_fewer_epochs_than_are_done_are_an_error(two_epochs):

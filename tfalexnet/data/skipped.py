@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
 
@@ -47,6 +48,15 @@ class Skipped:
             return ""
         self.reported = True
         return _line(*next(iter(self.reasons.items())))
+
+    def restore(self, reasons: dict[str, str]) -> None:
+        """Add the files of an interrupted run, for `report` and `readable`."""
+        self.reasons.update(reasons)
+        self.reported |= bool(reasons)
+
+    def readable(self, data: Labelled) -> int:
+        """Return the number of pictures that are not known to be unreadable."""
+        return len(data) - sum(str(picture) in self.reasons for picture in data.pictures if self.reasons)
 
     def report(self, files: int) -> str:
         """Return the number of unreadable files, of `files` in all, and the first of them by name.

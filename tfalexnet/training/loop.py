@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfalexnet.checkpoints.checkpoint import Checkpoint
 from tfalexnet.data.batching import batches
 from tfalexnet.io.progress import Progress
 from tfalexnet.networks.build import get_parameters
@@ -50,7 +51,7 @@ class Trainer:
 
     def __init__(self, plan: Plan, model: keras.Model, run: RunFolder, state: TrainingState) -> None:
         self.plan, self.model, self.run, self.state = plan, model, run, state
-        self.step, self.measure = make_step_functions(model, plan.recipe.batch, plan.strategy)
+        self.step, self.measure = make_step_functions(model, plan.recipe.batch, plan.strategy, plan.class_weights)
         self.events = EventWriter(run.folder, run.writes)
         self.saved = time.monotonic()  # Time of the last checkpoint.
         self.stop_signals: list[int] = []
@@ -65,11 +66,12 @@ class Trainer:
         with _collect_stop_signals(self.stop_signals):
             if self.plan.has_classifier and not state.step:
                 self.run.report("before training", self._validate())
-            while state.epoch < epochs:
+            while state.epoch < epochs and not state.is_stopped_early(self.plan.options.early_stopping):
                 self._train_epoch()
                 row = self._training_metrics() | self._validate()
                 state.end_epoch(row)
-                self._save()
+                is_best = state.best_epoch == state.epoch
+                self._save(Checkpoint(get_parameters(self.model), self.plan.spec) if is_best else None)
                 self._write_events(row)
                 self.run.report(f"epoch {state.epoch}/{epochs}", row)
 
@@ -143,8 +145,9 @@ class Trainer:
         stop_now = worker_count(self.plan.strategy) == 1 and bool(self.stop_signals)
         return stop_now or count % self.plan.options.log_interval == 0
 
-    def _save(self) -> None:
-        self.run.save(self.model, self.state)
+    def _save(self, best: Checkpoint | None = None) -> None:
+        self.state.unreadable = dict(self.plan.skipped.reasons)
+        self.run.save(self.model, self.state, best)
         self.saved = time.monotonic()
 
     def _save_or_stop(self) -> None:
@@ -188,8 +191,10 @@ class Trainer:
         return f"epoch {state.epoch + 1}{metrics}"
 
 
-def make_step_functions(model: keras.Model, batch: int, strategy: tf.distribute.Strategy) -> tuple[Callable, Callable]:
-    """Return a training step and the evaluation of a batch.
+def make_step_functions(
+    model: keras.Model, batch: int, strategy: tf.distribute.Strategy, class_weights: np.ndarray | None = None
+) -> tuple[Callable, Callable]:
+    """Return a training step and the evaluation of a batch; `class_weights` are factors of the loss in training.
 
     Returns:
         Two functions of inputs and labels. The first updates the weights, with the batch distributed over the
@@ -202,6 +207,8 @@ def make_step_functions(model: keras.Model, batch: int, strategy: tf.distribute.
         with tf.GradientTape() as tape:
             logits = model(inputs, training=True)
             losses = cross_entropy(labels, logits)
+            if class_weights is not None:
+                losses *= tf.gather(class_weights, labels)
             decay = tf.add_n(model.losses) if model.losses else 0.0
             # Every replica adds its share of the mean over the whole batch.
             loss = tf.reduce_sum(losses) / batch + decay / strategy.num_replicas_in_sync

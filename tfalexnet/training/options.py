@@ -54,11 +54,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, valid, expected in (
             ("precision", self.precision in POLICIES, f"one of {', '.join(POLICIES)}"),
-            (
-                "class_weights",
-                self.class_weights in (None, *CLASS_WEIGHTS),
-                f"one of {', '.join(CLASS_WEIGHTS)} or None",
-            ),
+            ("class_weights", self.class_weights in (None, *CLASS_WEIGHTS), "'balanced' or None"),
             ("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "at least 1, or None"),
             ("seed", 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
             ("log_interval", self.log_interval >= 1, "at least 1"),

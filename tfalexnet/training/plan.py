@@ -134,6 +134,15 @@ class Plan:
         """Steps of an epoch."""
         return len(self.training) // self.recipe.batch
 
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """The factor of each class in the loss, float32 (classes,); None for 1. Classes without pictures have 0."""
+        if self.options.class_weights is None:
+            return None
+        counts = np.bincount(self.training.labels, minlength=len(self.training.classes))
+        mean = len(self.training) / np.count_nonzero(counts)
+        return np.divide(mean, counts, out=np.zeros(len(counts)), where=counts > 0).astype(np.float32)
+
     def describe(self) -> dict[str, Any]:
         """Return all that is needed to repeat the run, as JSON."""
         import keras

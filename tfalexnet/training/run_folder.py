@@ -19,7 +19,8 @@ from tfalexnet.training.events import EVENTS
 from tfalexnet.training.options import Options
 
 # The files of a run, besides TensorBoard's logs.
-DESCRIPTION, CHECKPOINT, LOG, MODEL, CURVE = "run.json", "checkpoint.npz", "log.csv", "model.weights.h5", "curve.png"
+DESCRIPTION, CHECKPOINT, LOG, CURVE = "run.json", "checkpoint.npz", "log.csv", "curve.png"
+MODEL, BEST = "model.weights.h5", "best.weights.h5"  # After the last epoch; after that of the lowest validation error.
 # Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict", "options.early_stopping"}
 # Options that are missing in the description of an older version have their defaults.
@@ -58,6 +59,7 @@ class TrainingState:
         loss, wrong, seen: sums over the pictures of the current epoch: losses, top-1 errors, pictures.
         seconds: time of training, in all.
         history: a row of metrics for each complete epoch.
+        unreadable: the files that could not be read, with the reasons.
     """
 
     epoch: int = 0
@@ -68,11 +70,21 @@ class TrainingState:
     seen: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[float]:
         """Validation error by epoch, in percent."""
         return [row["validation_error"] for row in self.history]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, with the lowest validation error; the first of several, and 0 without a history."""
+        return min(range(len(self.history)), key=self.errors.__getitem__, default=-1) + 1
+
+    def is_stopped_early(self, patience: int | None) -> bool:
+        """Return whether the validation error has not been lower for `patience` epochs; None for no early stop."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Append the metrics of the current epoch to the history, and start the next epoch."""
@@ -159,8 +171,14 @@ class RunFolder:
             variable.assign(arrays[name])
         return state
 
-    def save(self, model: keras.Model, state: TrainingState) -> None:
+    def save(self, model: keras.Model, state: TrainingState, best: Checkpoint | None = None) -> None:
         """Write the checkpoint, completely or not at all, and the log.
+
+        Args:
+            model: with the variables to save.
+            state: the progress.
+            best: the model, if its validation error is the lowest so far. It is written before the checkpoint: after
+                a kill between them the epoch is repeated.
 
         Raises:
             TrainingError: a weight is not finite.
@@ -170,6 +188,8 @@ class RunFolder:
         arrays = {name: np.array(variable) for name, variable in _variables_by_name(model).items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):  # A ReLU can hide it from the loss.
             raise self.divergence("weights that are not finite", state)
+        if best is not None:
+            write_checkpoint(self.folder / BEST, best, source="tfalexnet train")
         fields = dataclasses.asdict(state)
         fields["place"] = fields.pop("position")
         with atomic_write(self.folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
@@ -197,6 +217,10 @@ class RunFolder:
         if self.writes:
             self._write_log(state)  # A kill between checkpoint and log may have prevented it.
             write_checkpoint(path, checkpoint, source="tfalexnet train")
+            best = state.best_epoch
+            if best != state.epoch and (self.folder / BEST).exists():
+                error = state.errors[best - 1]
+                print(f"Epoch {best} has the lowest validation error, {error:.1f} %: {self.folder / BEST}")
             try:
                 curve(state.history, checkpoint.spec.architecture.name, self.folder / CURVE)
             except ModuleNotFoundError as error:

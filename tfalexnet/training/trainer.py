@@ -36,7 +36,8 @@ def train(
     """Train, or resume a training, and write a model that `tfalexnet.predict` reads.
 
     The folder holds `run.json` (what is trained, with what), `checkpoint.npz`, `log.csv`, TensorBoard's
-    logs in `tensorboard`, and at the end `curve.png` and `model.weights.h5`. Called again with the same
+    logs in `tensorboard`, `best.weights.h5` (the model after the epoch with the lowest validation error), and at
+    the end `curve.png` and `model.weights.h5`. Called again with the same
     arguments it resumes from the checkpoint, and reaches the same weights as without a stop; with more
     epochs it trains further. Initial weights with a classifier for the classes are evaluated before the
     first step.
@@ -81,6 +82,7 @@ def train(
                 f"Expected at least the {state.epoch} epochs that are done in {run.folder}. Received: {recipe.epochs}"
             )
         run.claim(description)
+        plan.skipped.restore(state.unreadable)
         if not state.step:
             for note in plan.notes:
                 warnings.warn(note, stacklevel=2)
@@ -122,13 +124,16 @@ def build_model(plan: Plan) -> keras.Model:
 def _print_summary(plan: Plan, state: TrainingState, planned: int | None, folder: Path) -> None:
     """Print what is trained and where it resumes; `planned` is the number of epochs that the run was begun with."""
     recipe, net = plan.recipe, plan.spec.architecture
+    training, validation = map(plan.skipped.readable, (plan.training, plan.validation))
     print(
-        f"{net.name}: {len(plan.training):,} pictures of {net.classes} classes, {len(plan.validation):,} for "
-        f"validation; epochs: {recipe.epochs:,}, steps per epoch: {plan.steps:,}, batch: {recipe.batch:,}, "
-        f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+        f"{net.name}: {training:,} pictures of {net.classes} classes, {validation:,} for validation; epochs: "
+        f"{recipe.epochs:,}, steps per epoch: {plan.steps:,}, batch: {recipe.batch:,}, {recipe.optimizer}, learning "
+        f"rate {recipe.learning_rate:g}"
     )
     if state.epoch == recipe.epochs:
         print(f"All epochs are done already, {folder}")
+    elif state.is_stopped_early(plan.options.early_stopping):
+        print(f"Stopped early already, after epoch {state.epoch}; the best was {state.best_epoch}, {folder}")
     elif state.step:
         print(f"Resuming epoch {state.epoch + 1} at picture {state.position:,}, in {folder}")
         if recipe.schedule in STRETCHED and planned not in (None, recipe.epochs):
