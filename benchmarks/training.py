@@ -29,8 +29,6 @@ from tfalexnet.alexnet import AlexNet
 from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28
 from tfalexnet.networks.spec import Conv, Dense, Dropout, Flatten, Norm, Pool
 from tfalexnet.training.loop import make_step_functions
-from tfalexnet.training.options import Options
-from tfalexnet.training.plan import Plan, Start
 from tfalexnet.training.run_folder import RunFolder
 from tfalexnet.training.trainer import train
 
@@ -122,7 +120,7 @@ def memory() -> list[float]:
     report = RunFolder.report
     RunFolder.report = lambda *_: sizes.append(resident())
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
-        train(Plan(digits, digits, recipe, Options(), Start(MNIST_28)), Path(folder, "run"))
+        train(digits, digits, MNIST_28, recipe, Path(folder, "run"))
     RunFolder.report = report
     return sizes
 

@@ -273,6 +273,15 @@ def test_parts_are_found_in_any_case_and_others_reported(name, form, tmp_path, r
         assert notes == [f"{source}: validation uses {used}; not used: {others[0]}"]
 
 
+def test_pictures_of_all_classes_that_are_not_read_are_counted_once(tmp_path):
+    for name in "ab":
+        write(make(tmp_path, name) / name / "x.jxl", "")
+    (tmp_path / "a" / "more").symlink_to(tmp_path / "b")
+    with pytest.warns(UserWarning, match=r"left out .jxl \(2\), links to folders \(1\), which are not read") as notes:
+        assert len(read(tmp_path)[0]) == 4
+    assert len(notes) == 1
+
+
 def test_folders_of_metadata_are_no_class(tmp_path):
     (make(tmp_path, "ab") / "__MACOSX").mkdir()
     assert read(tmp_path)[0].classes == ("a", "b")

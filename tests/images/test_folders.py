@@ -40,8 +40,16 @@ def test_links_to_files_and_class_folders_are_followed_and_dead_ones_are_listed(
     os.symlink("nowhere", "set/cat/3.png")
     os.symlink(os.path.abspath("set"), "set/cat/loop")
     os.symlink(os.path.abspath("elsewhere"), "set/dog")
-    assert names(list_pictures("set")) == ["cat/1.png", "cat/2.png", "cat/3.png"]
+    with pytest.warns(UserWarning, match=r"^set: left out links to folders \(2\), which are not read$"):
+        assert names(list_pictures("set")) == ["cat/1.png", "cat/2.png", "cat/3.png"]
     assert names(subfolders(Path("set"))) == ["cat", "dog"]
+
+
+def test_pictures_that_are_not_read_are_counted():
+    touch("a.png", "b.jxl", "c/d.JXL", "c/e.svg", ".f.svg", "notes.txt")
+    with pytest.warns(UserWarning, match=r"^set: left out .jxl \(2\), .svg \(1\), which are not read$") as notes:
+        assert names(list_pictures("set")) == ["a.png"]
+    assert len(notes) == 1
 
 
 def test_a_missing_or_empty_folder_is_refused():

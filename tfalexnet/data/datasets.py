@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from tfalexnet.data.labelled import MOST_NUMBERS, Labelled, first_of, from_array
 from tfalexnet.data.lists import read_list
 from tfalexnet.data.parts import check_are_classes, find_parts
 from tfalexnet.images.classes import read_class_names
-from tfalexnet.images.folders import pictures_below, subfolders
+from tfalexnet.images.folders import pictures_below, subfolders, warn_left_out
 
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 LIST = ".txt"  # Suffix of lists.
@@ -105,7 +106,9 @@ def _read_class_folders(path: Path) -> Labelled:
     check_are_classes(folders)
     if all(folder.name.isdecimal() for folder in folders):
         folders.sort(key=lambda folder: int(folder.name))
-    files = [pictures_below(folder) for folder in folders]
+    left_out: Counter[str] = Counter()
+    files = [pictures_below(folder, left_out) for folder in folders]
+    warn_left_out(path, left_out)
     empty = [folder.name for folder, pictures in zip(folders, files, strict=True) if not pictures]
     if empty:
         raise ValueError(

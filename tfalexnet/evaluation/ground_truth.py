@@ -3,11 +3,19 @@
 import os
 import posixpath
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tfalexnet.images.classes import Class, ilsvrc_ids, imagenet_classes
-from tfalexnet.images.folders import is_picture, list_pictures, pictures_below, require_folder, subfolders
+from tfalexnet.images.folders import (
+    is_picture,
+    list_pictures,
+    pictures_below,
+    require_folder,
+    subfolders,
+    warn_left_out,
+)
 from tfalexnet.io.files import read_lines
 
 Ids = Literal["sorted", "ilsvrc"]
@@ -102,7 +110,9 @@ def label_by_folder(folder: str | os.PathLike, classes: tuple[Class, ...]) -> li
     """
     folder, class_index = require_folder(folder), ClassIndex(classes)
     expected = f"{folder}: expected sub-folders named by class ({class_index.examples()})"
-    below = {child: pictures for child in subfolders(folder) if (pictures := pictures_below(child))}
+    left_out: Counter[str] = Counter()
+    below = {child: pictures for child in subfolders(folder) if (pictures := pictures_below(child, left_out))}
+    warn_left_out(folder, left_out)
     outside = [path.name for path in sorted(folder.iterdir()) if is_picture(path.name) and not path.is_dir()]
     unknown = [child for child in below if not class_index.indices(child.name)]
     if unknown:

@@ -3,6 +3,8 @@
 import functools
 import os
 import posixpath
+import warnings
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,19 +12,27 @@ from PIL import Image
 
 # Pillow identifies these formats but cannot read them (Pillow's handbook, "Identify-only formats").
 NOT_READ = {"BUFR", "GRIB", "HDF5", "MPEG"}
+# Suffixes of pictures that are counted if Pillow does not read them.
+OTHER_FORMATS = {
+    *(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".xcf", ".eps"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),  # Of cameras.
+}
 
 
 def list_pictures(folder: str | os.PathLike) -> list[Path]:
     """Return all files below a folder whose suffix is that of a picture format that Pillow reads, sorted.
 
-    Hidden files and folders are left out, and links to folders are not followed.
+    Hidden files and folders are left out, and links to folders are not followed. A warning counts these links and the
+    pictures in formats that are not read.
 
     Raises:
         NotADirectoryError: there is no such folder.
         ValueError: the folder contains no picture.
         OSError: a folder cannot be read.
     """
-    pictures = pictures_below(require_folder(folder))
+    left_out: Counter[str] = Counter()
+    pictures = pictures_below(require_folder(folder), left_out)
+    warn_left_out(folder, left_out)
     if not pictures:
         raise ValueError(f"{os.fspath(folder)}: expected pictures (.jpg, .png, …); received a folder without any.")
     return pictures
@@ -79,8 +89,13 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(child for child in children if child.name != "__MACOSX")
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Return the pictures below a folder as `list_pictures` does; the list may be empty."""
+def pictures_below(folder: Path, left_out: Counter[str]) -> list[Path]:
+    """Return the pictures below a folder as `list_pictures` does; the list may be empty.
+
+    Args:
+        folder: the folder.
+        left_out: counts the links and the pictures in formats that are not read, for `warn_left_out`.
+    """
 
     def fail(error: OSError) -> None:
         raise error
@@ -88,8 +103,18 @@ def pictures_below(folder: Path) -> list[Path]:
     pictures = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        left_out["links to folders"] += sum(Path(parent, name).is_symlink() for name in folders)
         pictures += [Path(parent, name) for name in files if is_picture(name)]
+        others = (Path(name) for name in files if not name.startswith(".") and not is_picture(name))
+        left_out.update(file.suffix.lower() for file in others if file.suffix.lower() in OTHER_FORMATS)
     return sorted(pictures)
+
+
+def warn_left_out(folder: str | os.PathLike, left_out: Counter[str]) -> None:
+    """Warn of what `pictures_below` counted, if anything."""
+    counts = [f"{kind} ({count:,})" for kind, count in sorted(left_out.items()) if count]
+    if counts:
+        warnings.warn(f"{os.fspath(folder)}: left out {', '.join(counts)}, which are not read", stacklevel=3)
 
 
 def is_picture(name: str) -> bool:
