@@ -40,7 +40,7 @@ def test_an_interrupted_training_prints_how_to_resume(number, status, tmp_path, 
         raise Stopped("stopped in epoch 1; all is saved in run", number)
 
     write_archive(tmp_path / "d.npz", 80)
-    monkeypatch.setattr(trainer, "train", stop)
+    monkeypatch.setattr(trainer, "carry_out", stop)
     result = run(capsys, "train", "d.npz", "--architecture", "mnist_28", "--output", "run", cwd=tmp_path)
     assert result.returncode == status
     resume = "tfalexnet train d.npz --architecture mnist_28 --output run"

@@ -18,7 +18,6 @@ from tfalexnet.networks.catalog import MNIST_28
 from tfalexnet.networks.spec import Conv, Dense, Dropout, Flatten, Pool
 from tfalexnet.training import loop, trainer
 from tfalexnet.training.options import Options
-from tfalexnet.training.plan import Plan, read_start
 
 NET = dataclasses.replace(
     MNIST_28,
@@ -70,13 +69,11 @@ def write_weights(path: Path) -> dict:
     return parameters
 
 
-def train(
-    folder: Path, epochs: int = 2, recipe=RECIPE, strategy=None, origin=None, pictures=None, weights=None, **options
-) -> Path:
+def train(folder: Path, epochs: int = 2, recipe=RECIPE, strategy=None, origin=None, pictures=None, **options) -> Path:
     """Train `NET` on 64 pictures, or on the pair `pictures`; `options` are those of `Options`."""
     recipe = dataclasses.replace(recipe, epochs=epochs)
     parts = pictures or (bars(64), bars(40, 1))
-    return trainer.train(Plan(*parts, recipe, Options(**options), read_start(NET, weights)), folder, strategy, origin)
+    return trainer.train(*parts, NET, recipe, folder, Options(**options), strategy, origin)
 
 
 def checkpoint_arrays(folder: Path) -> dict[str, np.ndarray]:

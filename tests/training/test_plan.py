@@ -30,11 +30,11 @@ def plan_of(classes: tuple[str, ...], start: Start, **options) -> Plan:
 def test_weights_of_as_many_classes_require_the_same_classes_in_the_same_order():
     classes = tuple(entry.label for entry in read_spec(find_weights("cifar10")).classes)
     start = read_start(None, "cifar10")
-    assert plan_of(classes, start).has_classifier
-    assert not plan_of(classes[:9], start).has_classifier
-    assert not plan_of((*classes[1:], classes[0]), start, new_classifier=True).has_classifier
+    assert plan_of(classes, start, weights="cifar10").has_classifier
+    assert not plan_of(classes[:9], start, weights="cifar10").has_classifier
+    assert not plan_of((*classes[1:], classes[0]), start, weights="cifar10", new_classifier=True).has_classifier
     with pytest.raises(ValueError, match="classes of cifar10.*'airplane'. Received: 'automobile'.*--new-classifier"):
-        plan_of((*classes[1:], classes[0]), start)
+        plan_of((*classes[1:], classes[0]), start, weights="cifar10")
 
 
 KEPT = {  # Number of classes of the weights, whether they are named, option; is the classifier kept, and the note.
@@ -53,7 +53,7 @@ def test_a_classifier_is_kept_if_it_is_or_may_be_that_of_the_classes(name):
     labels = classes_from_labels(["a", "b", "c"]) if are_named else numbered_classes(count)
     parameters = random_parameters(net)
     checkpoint = Checkpoint(parameters, ModelSpec(net, PREPROCESSING["mnist_28"], labels))
-    plan = plan_of(("a", "b", "c"), Start(net, checkpoint, "W"), new_classifier=new_classifier)
+    plan = plan_of(("a", "b", "c"), Start(net, checkpoint), weights="W", new_classifier=new_classifier)
     assert plan.has_classifier == is_kept == ("fc3" in plan.initial.parameters)
     assert plan.initial.missing == (() if is_kept else ("fc3",)) and set(plan.initial.parameters) >= {"conv1", "fc2"}
     assert not plan.notes if note is None else re.fullmatch(note, plan.notes[0])

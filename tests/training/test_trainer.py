@@ -13,8 +13,6 @@ from tfalexnet import data
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.training import loop, run_folder, trainer
-from tfalexnet.training.options import Options
-from tfalexnet.training.plan import Plan, Start
 from tfalexnet.training.run_folder import TrainingError
 
 
@@ -158,15 +156,15 @@ def test_freezing_requires_weights_and_a_layer_with_weights(two_epochs, tmp_path
 
 def test_the_first_convolution_may_have_any_name(tmp_path):
     net = dataclasses.replace(NET, layers=(dataclasses.replace(NET.layers[0], name="entry"), *NET.layers[1:]))
-    recipe = dataclasses.replace(RECIPE, epochs=1)
-    trainer.train(Plan(bars(16), bars(8), recipe, Options(), Start(net)), tmp_path / "run")
+    trainer.train(bars(16), bars(8), net, dataclasses.replace(RECIPE, epochs=1), tmp_path / "run")
     assert len(read_log(tmp_path / "run")) == 1
 
 
-def test_a_network_that_a_model_file_cannot_state_is_refused_before_the_run():
+def test_a_network_that_a_model_file_cannot_state_is_refused_before_the_run(tmp_path):
     net = dataclasses.replace(NET, layers=NET.layers[3:])
     with pytest.raises(ValueError, match="expected at least one Conv"):
-        Plan(bars(16), bars(8), RECIPE, Options(), Start(net))
+        trainer.train(bars(16), bars(8), net, RECIPE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_mixed_precision_trains_and_resets_the_policy_of_keras(tmp_path):

@@ -135,13 +135,13 @@ def command(command_line: str, **flags: Any) -> int:
 
     from tfalexnet.training.distribute import get_strategy
     from tfalexnet.training.loop import Stopped
-    from tfalexnet.training.trainer import train
+    from tfalexnet.training.trainer import carry_out
 
     path = Path(flags["data"])
     origin = {"data": str(path.resolve() if path.exists() else path), "command": command_line}
     strategy = get_strategy(flags["strategy"])
     try:
-        model = train(plan, flags["output"], strategy, origin)
+        model = carry_out(plan, flags["output"], strategy, origin)
     except Stopped as stopped:
         print_error(f"{stopped}. To resume: {command_line}")
         return 128 + stopped.signal

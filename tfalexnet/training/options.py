@@ -1,5 +1,6 @@
 """`Options`: how a recipe is carried out; the command line takes its flags' choices and defaults from here."""
 
+import os
 from dataclasses import dataclass
 
 POLICIES = ("float32", "mixed_bfloat16")  # Names of dtype policies of Keras.
@@ -14,6 +15,7 @@ class Options:
     """How a recipe is carried out.
 
     Attributes:
+        weights: initial weights, a name of `tfalexnet list` or a file; None for random ones.
         new_classifier: whether the classifier of the initial weights is replaced by a new one. It always is if its
             number of classes is another; else the names of its classes, if the weights state them, must be those of
             the pictures.
@@ -37,6 +39,7 @@ class Options:
         ValueError: a value is out of its range.
     """
 
+    weights: str | os.PathLike | None = None
     new_classifier: bool = False
     freeze_until: str | None = None
     devices: tuple[str, str] | None = None

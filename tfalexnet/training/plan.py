@@ -37,13 +37,11 @@ class Start:
     Attributes:
         architecture: the network.
         checkpoint: the initial weights; None for random ones.
-        weights: the name or file that they were read from.
         weights_sha256: digest of their file.
     """
 
     architecture: Architecture
     checkpoint: Checkpoint | None = None
-    weights: str | None = None
     weights_sha256: str | None = None
 
 
@@ -65,7 +63,7 @@ def read_start(architecture: str | Architecture | None, weights: str | os.PathLi
         raise CheckpointError(
             f"{error}\nIf it is a checkpoint, add --architecture and a name of `tfalexnet list`."
         ) from None
-    return Start(checkpoint.spec.architecture, checkpoint, os.fspath(weights), sha256(path))
+    return Start(checkpoint.spec.architecture, checkpoint, sha256(path))
 
 
 @dataclass
@@ -79,7 +77,7 @@ class Plan:
         validation: the pictures on which the error is measured after each epoch.
         recipe: the hyperparameters.
         options: how the recipe is carried out.
-        start: the network and its initial weights.
+        start: the network and its initial weights, those of `options.weights`.
         strategy: distributes each batch over replicas.
         spec: of the model to train: the network with the classes of the pictures, its preprocessing, the classes.
         has_classifier: whether the initial weights have a classifier for these classes.
@@ -149,6 +147,7 @@ class Plan:
         import tensorflow as tf
 
         recipe, options = dataclasses.asdict(self.recipe), dataclasses.asdict(self.options)
+        weights = options["weights"]
         del options["log_interval"], options["checkpoint_minutes"]  # They do not change the weights.
         parts = {"training": self.training, "validation": self.validation}
         packages = {"tensorflow": tf, "keras": keras, "numpy": np}
@@ -158,7 +157,7 @@ class Plan:
             **{name: {"pictures": len(part), "sha256": part.digest()} for name, part in parts.items()},
             "epochs": recipe.pop("epochs"),
             "recipe": recipe,
-            "options": options | {"weights": self.start.weights},
+            "options": options | {"weights": None if weights is None else os.fspath(weights)},
             "weights_sha256": self.start.weights_sha256,
             "preprocessing": self.spec.preprocessing.to_dict(),
             "replicas": self.replicas,
@@ -205,15 +204,15 @@ class Plan:
         for name, entry in zip(classes, checkpoint.spec.classes, strict=True):
             if name not in (entry.wnid, entry.label):
                 raise ValueError(
-                    f"Expected the classes of {self.start.weights}, as the data has the same number ({len(classes)}): "
-                    f"{entry.label!r}. Received: {name!r}. Rename or reorder them (--classes), or replace the "
-                    "classifier (--new-classifier)."
+                    f"Expected the classes of {os.fspath(self.options.weights)}, as the data has the same number "
+                    f"({len(classes)}): {entry.label!r}. Received: {name!r}. Rename or reorder them (--classes), or "
+                    "replace the classifier (--new-classifier)."
                 )
         return True
 
     def _initial(self) -> Checkpoint | None:
         """Return the initial weights without a classifier for other classes; add to the notes what becomes of it."""
-        checkpoint, count, weights = self.start.checkpoint, len(self.training.classes), self.start.weights
+        checkpoint, count, weights = self.start.checkpoint, len(self.training.classes), self.options.weights
         last = self.spec.architecture.classifier.name
         if checkpoint is None or last in checkpoint.missing:
             return checkpoint

@@ -14,37 +14,47 @@ import tensorflow as tf
 
 from tfalexnet.alexnet import AlexNet, model_of_checkpoint
 from tfalexnet.checkpoints.checkpoint import Checkpoint
+from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.skipped import Skipped
 from tfalexnet.io.terminal import print_error
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.networks.devices import resolve_devices
+from tfalexnet.networks.spec import Architecture
 from tfalexnet.training.distribute import folder_is_shared, independent_dropout, is_chief
 from tfalexnet.training.loop import Trainer
-from tfalexnet.training.plan import Plan
-from tfalexnet.training.recipes import STRETCHED
+from tfalexnet.training.options import Options
+from tfalexnet.training.plan import Plan, read_start
+from tfalexnet.training.recipes import STRETCHED, Recipe
 from tfalexnet.training.run_folder import RunFolder, TrainingError, TrainingState
 
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
 def train(
-    plan: Plan,
+    training: Labelled,
+    validation: Labelled,
+    architecture: Architecture,
+    recipe: Recipe,
     output: str | os.PathLike,
+    options: Options | None = None,
     strategy: tf.distribute.Strategy | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train, or resume a training, and write a model that `tfalexnet.predict` reads.
 
     The folder holds `run.json` (what is trained, with what), `checkpoint.npz`, `log.csv`, TensorBoard's
-    logs in `tensorboard`, `best.weights.h5` (the model after the epoch with the lowest validation error), and at
-    the end `curve.png` and `model.weights.h5`. Called again with the same
-    arguments it resumes from the checkpoint, and reaches the same weights as without a stop; with more
-    epochs it trains further. Initial weights with a classifier for the classes are evaluated before the
-    first step.
+    logs in `tensorboard`, `best.weights.h5` (the model after the epoch with the lowest validation error), and at the
+    end `curve.png` and `model.weights.h5`. Called again with the same arguments it resumes from the checkpoint, and
+    reaches the same weights as without a stop; with more epochs it trains further. Initial weights with a classifier
+    for the classes are evaluated before the first step.
 
     Args:
-        plan: pictures, network, recipe and options.
+        training: the pictures that weights are learnt from.
+        validation: the pictures on which the error is measured after each epoch.
+        architecture: the network, which gets as many classes as the pictures have.
+        recipe: the hyperparameters.
         output: the folder; the same for all workers.
+        options: how the recipe is carried out; None for the defaults.
         strategy: distributes each batch over devices or machines.
         origin: further entries of `run.json`, such as the path of the pictures; they may differ when a
             run is resumed.
@@ -58,6 +68,18 @@ def train(
         Stopped: Ctrl-C or SIGTERM, here or at another worker; the state is saved.
         OSError: a file cannot be read or written.
     """
+    options = options or Options()
+    plan = Plan(training, validation, recipe, options, read_start(architecture, options.weights))
+    return carry_out(plan, output, strategy, origin)
+
+
+def carry_out(
+    plan: Plan,
+    output: str | os.PathLike,
+    strategy: tf.distribute.Strategy | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train a plan; see `train` for the other arguments, the return value and errors."""
     options, recipe = plan.options, plan.recipe
     if options.devices:
         resolve_devices(options.devices)  # Before anything else uses TensorFlow.
@@ -108,7 +130,7 @@ def build_model(plan: Plan) -> keras.Model:
             if checkpoint is None:
                 model = AlexNet(net, **settings)
             else:
-                model = model_of_checkpoint(checkpoint, plan.start.weights, net.classes, **settings)
+                model = model_of_checkpoint(checkpoint, os.fspath(options.weights), net.classes, **settings)
             if options.freeze_until is not None:
                 for layer in model.layers[: model.layers.index(model.get_layer(options.freeze_until))]:
                     layer.trainable = False
