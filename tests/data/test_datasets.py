@@ -168,6 +168,10 @@ REFUSED = {
     "no such file": (lambda f: f / "none", "Expected a folder of pictures, an .npz or one of mnist.*no such file"),
     "another file": (lambda f: write(f / "a.txt", "a") / "a.txt", "a.txt'; a file of another kind"),
     "no class folders": (lambda f: f / "train" / "ant", "expected a folder of pictures for each class; received none"),
+    "validation without classes": (
+        lambda f: [(f / "val" / name).rename(f / name) for name in ("ant", "bee", "cat")] and f,
+        "val: expected a folder of pictures for each class; received none. Give .*/train to use a tenth",
+    ),
     "empty classes": (
         lambda f: [(f / "train" / name).mkdir() for name in ("dog", "fly")] and f,
         "received none in dog, fly. Remove folders that are no class, or add pictures",

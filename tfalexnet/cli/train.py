@@ -121,13 +121,14 @@ def command(command_line: str, **flags: Any) -> int:
     """Train on your own pictures; interrupted runs can be resumed."""
     from tfalexnet.data.datasets import read
     from tfalexnet.networks.catalog import get_architecture
-    from tfalexnet.training.plan import Plan, read_start
 
     # What can be checked without TensorFlow, whose import takes seconds, is checked first; weights may be downloaded.
     options = Options(**{field.name: flags[field.name] for field in dataclasses.fields(Options)})
     if flags["architecture"] is not None:
         get_architecture(flags["architecture"])
     training, validation = read(flags["data"], flags["classes"])
+    from tfalexnet.training.plan import Plan, read_start
+
     start = read_start(flags["architecture"], flags["weights"])
     changes = {name: flags[name] for name in ("epochs", "learning_rate", "augment")} | {"batch": flags["batch_size"]}
     chosen = recipe(flags["recipe"], start.architecture.name, flags["weights"] is not None, **changes)

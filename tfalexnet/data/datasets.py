@@ -95,6 +95,11 @@ def _read_folder(path: Path) -> tuple[Labelled, Labelled | None]:
         return read_training, validation and read_list(lists[validation], len(read_training.classes))
     training, validation = find_parts([folder.name for folder in subfolders(path)], path)
     if training is not None:
+        if validation and not subfolders(path / validation):
+            raise ValueError(
+                f"{path / validation}: expected a folder of pictures for each class; received none. Give "
+                f"{path / training} to use a tenth of each class for validation."
+            )
         return _read_class_folders(path / training), validation and _read_class_folders(path / validation)
     return _read_class_folders(path), None
 
