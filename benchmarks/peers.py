@@ -29,7 +29,8 @@ class Peer(NamedTuple):
 
 
 def this_package(folder: Path, _: int, precision: str = "float32", file: str = H5) -> Network:
-    from tfalexnet.runtimes.network import aligned_memory, load_network
+    from tfalexnet.runtimes.engine import aligned_memory
+    from tfalexnet.runtimes.network import load_network
 
     network = load_network(folder / file, precision=precision)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_a_journal_of_another_evaluation_is_refused_and_not_changed(folder, thin
         assert JOURNAL.read_bytes() == before
 
     assert_refused("crops: 1 there, 10 here", folder, thin, crops=10)
-    assert_refused(r"weights: thin\.weights\.h5 there, other\.weights\.h5 here", folder, other)
+    assert_refused("weights: different", folder, other)
     first, second = sorted(folder.glob("*/*"))[:2]
     moved = folder / "n01440764" / first.name
     moved.parent.mkdir(exist_ok=True)
@@ -176,7 +177,8 @@ def test_a_journal_of_another_evaluation_is_refused_and_not_changed(folder, thin
     second.rename(tmp_path / "second.png")
     assert_refused("files: 60 there, 59 here; labels: different", folder, thin)
     (tmp_path / "second.png").rename(second)
-    assert evaluate(folder, thin, output="report.json")["resumed_after"] == 16
+    renamed = shutil.copy(thin, tmp_path / "renamed.weights.h5")
+    assert evaluate(folder, renamed, output="report.json")["resumed_after"] == 16
 
 
 @pytest.mark.parametrize("content", [b"dear diary\n", b"", b"[1, 2]\n", b'{"crops": 1}\n'])

@@ -10,7 +10,8 @@ from support.pictures import noise
 from tfalexnet import CheckpointError, PictureError
 from tfalexnet.inference import pipeline
 from tfalexnet.inference.pipeline import BATCHES_AHEAD, COMPUTED_AT_ONCE, run_network
-from tfalexnet.runtimes.network import ALIGNMENT, aligned_memory, load_network
+from tfalexnet.runtimes.engine import ALIGNMENT, aligned_memory
+from tfalexnet.runtimes.network import load_network
 
 
 @pytest.fixture

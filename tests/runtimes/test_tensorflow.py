@@ -11,7 +11,7 @@ from support.nets import random_parameters, small
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.layer_names import required_rows
-from tfalexnet.runtimes.network import ALIGNMENT, aligned_memory
+from tfalexnet.runtimes.engine import ALIGNMENT, aligned_memory
 from tfalexnet.runtimes.tensorflow import _as_tensor, freeze
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import PIL
 
 from tfalexnet import __version__
-from tfalexnet.evaluation.ground_truth import GroundTruth, Ids, label_by_folder, read_ground_truth
+from tfalexnet.evaluation.ground_truth import GroundTruth, label_by_folder, read_ground_truth
+from tfalexnet.evaluation.numbering import Ids
 from tfalexnet.evaluation.report import VIEWS, Answer, summarize_answers
 from tfalexnet.hub.cache import default_weights, find_weights, identify_published
 from tfalexnet.images.folders import require_folder

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from tfalexnet.evaluation.ground_truth import ID_NUMBERINGS
+from tfalexnet.evaluation.numbering import ID_NUMBERINGS
 from tfalexnet.hub.registry import IMAGENET, REGISTRY, PublishedWeights
 from tfalexnet.images.classes import Class
 

@@ -118,7 +118,8 @@ def extract_features(
         if journal.unreadable < len(files):
             entries = list(journal)
             with explain_write_errors(part):
-                _write_hdf5(output, header, entries, np.memmap(rows_part, row, "r"))
+                attributes = {"weights": network.path.name, **header}
+                _write_hdf5(output, attributes, entries, np.memmap(rows_part, row, "r"))
         for file in (part, rows_part):
             file.unlink()
     if journal.unreadable == len(files):
@@ -133,7 +134,7 @@ def _layer_names(layers: str | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _write_hdf5(output: Path, header: dict[str, Any], entries: list[Entry], rows: np.ndarray) -> None:
+def _write_hdf5(output: Path, attributes: dict[str, Any], entries: list[Entry], rows: np.ndarray) -> None:
     """Write the file that `extract_features` describes."""
     import h5py
 
@@ -142,7 +143,7 @@ def _write_hdf5(output: Path, header: dict[str, Any], entries: list[Entry], rows
     texts = {"files": readable, "unreadable/files": unreadable, "unreadable/reasons": unreadable.values()}
     size = rows.nbytes + METADATA + sum(64 + 4 * len(text) for column in texts.values() for text in column)
     with atomic_write(output, size) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(header | {"preprocessing": json.dumps(header["preprocessing"])})
+        file.attrs.update(attributes | {"preprocessing": json.dumps(attributes["preprocessing"])})
         for layer in rows.dtype.names:
             column = rows[layer]
             dataset = file.create_dataset(layer, column.shape, "f4")

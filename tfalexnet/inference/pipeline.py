@@ -14,7 +14,8 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.runtimes.cpu import preparing_threads
-from tfalexnet.runtimes.network import BATCH_SIZE, Network, aligned_memory, padded_count
+from tfalexnet.runtimes.engine import aligned_memory
+from tfalexnet.runtimes.network import BATCH_SIZE, Network, padded_count
 
 COMPUTED_AT_ONCE = 2  # Batches computed at the same time: one uses the cores that the other leaves idle.
 BATCHES_AHEAD = COMPUTED_AT_ONCE + 2  # Batches that are prepared, waiting or computed.

@@ -136,7 +136,6 @@ class Journal:
 def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[str, Any]:
     """Return the header of a job: the weights, how they compute, the list of files, and further `details`."""
     return {
-        "weights": network.path.name,
         "weights_sha256": network.sha256,
         "preprocessing": network.spec.preprocessing.to_dict(),
         "precision": network.precision,

@@ -11,13 +11,13 @@ from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_descripti
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
-from tfalexnet.runtimes.network import Loaded, require_probabilities
+from tfalexnet.runtimes.engine import Loaded, require_probabilities
 
 PACKAGES = ("ai_edge_litert",)
 MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
 
 
-def load(path: Path, layers: tuple[str, ...], _: str = "float32", __: bool = True) -> Loaded:
+def load(path: Path, layers: tuple[str, ...], _precision: str = "float32", _compiled: bool = True) -> Loaded:
     """Read the file; its function may be called from several threads. The precision is always that of the file.
 
     Raises:

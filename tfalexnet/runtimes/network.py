@@ -1,14 +1,12 @@
 """Network: a file of weights as a function of preprocessed pictures, computed by one of the engines."""
 
 import functools
-import math
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +15,9 @@ from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.io.files import sha256
 from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
+from tfalexnet.runtimes.engine import Function
 
 BATCH_SIZE = 32  # Pictures a step; larger batches are not faster on a CPU.
-ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
 
 # Modules of this package, each with `PACKAGES` and `load(path, layers, precision, compiled)`, by the first bytes of the
 # files that they compute. The first match is used; TensorFlow reads checkpoints of every format.
@@ -28,13 +26,6 @@ ENGINES = {
     "openvino": rb"<\?xml[^<]*<net\s",
     "tensorflow": rb"",
 }
-
-Function = Callable[[np.ndarray], list[Any]]
-"""From float32 (batch, height, width, channels) to a list of arrays, one for each requested layer."""
-
-Loaded = tuple[ModelSpec, Literal["float32", "bfloat16", "float16", "int8"], Function]
-"""What an engine returns for a file: its spec (the preprocessing may be unknown), the precision of the products, and
-the function."""
 
 
 @dataclass(frozen=True)
@@ -125,20 +116,6 @@ def recognise_engine(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(256)
     return next(name for name, signature in ENGINES.items() if re.match(signature, start))
-
-
-def require_probabilities(layers: tuple[str, ...]) -> None:
-    """Raise `ValueError` if layers are requested that exported files do not return."""
-    if layers != (PROBABILITIES,):
-        raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
-
-
-def aligned_memory(shape: tuple[int, ...]) -> np.ndarray:
-    """Return float32 zeros in memory that TensorFlow uses without a copy."""
-    size = 4 * math.prod(shape)
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def padded_count(count: int, batch: int) -> int:

@@ -12,7 +12,7 @@ from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_descripti
 from tfalexnet.checkpoints.formats import CheckpointError, reading
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.io.packages import require_packages
-from tfalexnet.runtimes.network import Loaded, require_probabilities
+from tfalexnet.runtimes.engine import Loaded, require_probabilities
 
 PACKAGES = ("openvino",)
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
@@ -20,7 +20,7 @@ TELEMETRY = "openvino_telemetry"
 
 
 def load(
-    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", _: bool = True
+    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", _compiled: bool = True
 ) -> Loaded:
     """Read the .xml and the .bin beside it; the function may be called from several threads.
 

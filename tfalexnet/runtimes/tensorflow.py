@@ -15,7 +15,7 @@ from tfalexnet.networks import spec
 from tfalexnet.networks.build import LAYER_BUILDERS
 from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows, resolve_layer
 from tfalexnet.networks.spec import Architecture, Parameters
-from tfalexnet.runtimes.network import ALIGNMENT, Loaded
+from tfalexnet.runtimes.engine import ALIGNMENT, Loaded
 
 PACKAGES = ("tensorflow", "keras")
 

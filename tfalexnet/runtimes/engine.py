@@ -1,0 +1,33 @@
+"""What the engines have in common: the result of their `load`, and helpers to compute it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.networks.layer_names import PROBABILITIES
+
+ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own (EIGEN_MAX_ALIGN_BYTES).
+
+Function = Callable[[np.ndarray], list[Any]]
+"""From float32 (batch, height, width, channels) to a list of arrays, one for each requested layer."""
+
+Loaded = tuple[ModelSpec, Literal["float32", "bfloat16", "float16", "int8"], Function]
+"""What an engine returns for a file: its spec (the preprocessing may be unknown), the precision of the products, and
+the function."""
+
+
+def require_probabilities(layers: tuple[str, ...]) -> None:
+    """Raise `ValueError` if layers are requested that exported files do not return."""
+    if layers != (PROBABILITIES,):
+        raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
+
+
+def aligned_memory(shape: tuple[int, ...]) -> np.ndarray:
+    """Return float32 zeros in memory that TensorFlow uses without a copy."""
+    size = 4 * math.prod(shape)
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
