@@ -27,7 +27,7 @@ from tfalexnet.hub.cache import (
 )
 from tfalexnet.hub.registry import REGISTRY, Accuracy, PublishedWeights, Source
 from tfalexnet.images.classes import numbered_classes
-from tfalexnet.tools.convert import convert
+from tfalexnet.tools.convert import convert, describe_checkpoint
 
 NET = tfalexnet.ARCHITECTURES["cifar10_18pct"]
 
@@ -177,8 +177,14 @@ def test_an_uncertain_source_is_used_with_a_warning(server, register, home, tmp_
     content = checkpoint_bytes(tmp_path / "published", 1, ".npy")
     url = server.url("net.npy", Answer(content))
     with pytest.warns(UserWarning, match=f"{BODY_DIGEST.hexadecimal}, received {sha256_digest(content).hexadecimal}"):
-        assert_holds(find_weights(register(Source((url,), sha256_digest(BODY, certain=False)))), 1)
-    assert find_weights("tested") == home / "tested.weights.h5"
+        find_weights(register(Source((url,), sha256_digest(BODY, certain=False))))
+    path = find_weights("tested")
+    assert path == home / "tested.weights.h5"
+    checkpoint = read_checkpoint(path)
+    assert_equal({name: list(arrays) for name, arrays in checkpoint.parameters.items()}, 1)
+    expected = "tested.weights.h5 is unverified: only one source states the digest of net.npy."
+    assert expected in checkpoint.notes and expected in describe_checkpoint(path)
+    assert f"{path}, unverified" in weights_table()
 
 
 def test_the_error_names_all_sources_and_folders(server, register, home):
@@ -236,7 +242,8 @@ def test_two_processes_convert_once(server, home, tmp_path):
         with start_python(FIND, url, sha256_digest(content).hexadecimal, NET.name) as second:
             assert "waiting for another process" in second.stderr.readline()
             proceed.set()
-            assert first.stderr.read() == second.stderr.read() == ""
+            assert first.stderr.read() == f"tfalexnet: downloading from {url}\n"
+            assert second.stderr.read() == ""
     assert first.returncode == second.returncode == 0
     assert server.starts("net.npy") == [0]
     assert_holds(home / "tested.weights.h5", 1)

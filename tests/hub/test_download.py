@@ -4,6 +4,9 @@ import contextlib
 import dataclasses
 import gzip
 import io
+import os
+import time
+import urllib.request
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -243,6 +246,40 @@ def test_a_stall_counts_as_a_cut(server, path, monkeypatch):
     assert server.starts("never") == [0, 0, 0]
 
 
+def test_a_connection_that_sends_a_few_bytes_now_and_then_counts_as_cut(server, path, monkeypatch):
+    monkeypatch.setattr(download, "STALL", 0.2)
+    trickle = Answer(b"." * SIZE, cut=1, times=100, meanwhile=lambda: time.sleep(0.01))
+    url = server.url("file", trickle, COMPLETE)
+    download_file([url], path, BODY_DIGEST, SIZE)
+    assert 1 <= server.starts("file")[1] < 100 and path.read_bytes() == BODY
+
+
+def test_a_redirection_from_https_to_http_is_not_followed():
+    body = io.BytesIO()
+    request = urllib.request.Request("https://example.org/file")
+    redirect = download._RedirectHandler().redirect_request
+    with pytest.raises(download._AddressError, match="from https to 'http://example.org/other'"):
+        redirect(request, body, 302, "Found", {}, "http://example.org/other")
+    assert body.closed
+    assert redirect(request, io.BytesIO(), 302, "Found", {}, "https://example.org/other").full_url.endswith("/other")
+
+
+@pytest.mark.parametrize("suffix", [".part", ".lock"])
+def test_links_and_pipes_in_the_place_of_our_files_are_not_opened(server, path, tmp_path, suffix):
+    path.parent.mkdir()
+    ours, foreign = path.with_name(f"file{suffix}"), tmp_path / "foreign"
+    foreign.write_bytes(BODY)
+    url = server.url("file", COMPLETE)
+    ours.symlink_to(foreign)
+    with pytest.raises(OSError, match="symbolic links"):
+        download_file([url], path, BODY_DIGEST)
+    ours.unlink()
+    os.mkfifo(ours)
+    with pytest.raises(OSError, match="Expected a regular file"):
+        download_file([url], path, BODY_DIGEST)
+    assert foreign.read_bytes() == BODY and not path.exists() and server.requests == []
+
+
 def test_a_reset_connection_is_resumed(server, path):
     url = server.url("file", Answer(BODY, cut=PART_SIZE, reset=True), COMPLETE)
     download_file([url], path, BODY_DIGEST)
@@ -259,7 +296,7 @@ def test_a_server_that_disappears_and_returns_is_resumed(path, monkeypatch):
             second.enter_context(Server(port)).url("file", COMPLETE)
 
         events = iter([running.close, restart])
-        monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: next(events)()))
+        monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: next(events)(), monotonic=time.monotonic))
         download_file([url], path, BODY_DIGEST)
     assert path.read_bytes() == BODY
 
@@ -375,8 +412,14 @@ def test_a_terminal_shows_the_progress(server, path, part, monkeypatch):
     assert " 100%  1.0/1.0 MB" in f" {last.split('] ')[1]}"
 
 
-def test_a_short_download_writes_nothing_to_a_log(server, path, capfd):
-    download_file([server.url("file", CUT, COMPLETE)], path, BODY_DIGEST)
+def test_a_log_names_each_address_once_before_its_first_byte(server, path, capfd):
+    written = []
+    missing, url = server.url("missing"), server.url("file", Answer(BODY, meanwhile=lambda: None, cut=PART_SIZE))
+    server.answers["file"].append(
+        dataclasses.replace(COMPLETE, meanwhile=lambda: written.append(capfd.readouterr().err))
+    )
+    download_file([missing, url], path, BODY_DIGEST)
+    assert written == [f"tfalexnet: downloading from {missing}\ntfalexnet: downloading from {url}\n"]
     assert capfd.readouterr() == ("", "")
 
 

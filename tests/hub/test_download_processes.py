@@ -30,7 +30,8 @@ def test_two_processes_download_once(server, path):
         with start_python(DOWNLOAD, url, path, BODY_DIGEST.hexadecimal) as second:
             assert second.stderr.readline() == f"tfalexnet: waiting for another process that is writing {path}\n"
             proceed.set()
-            assert second.stderr.read() == first.stderr.read() == ""
+            assert first.stderr.read() == f"tfalexnet: downloading from {url}\n"
+            assert second.stderr.read() == ""
     assert first.returncode == second.returncode == 0
     assert server.starts("file") == [0] and path.read_bytes() == BODY
     assert files_beside(path) == ["file"] or os.name == "nt"
@@ -45,7 +46,7 @@ def test_a_waiting_process_downloads_if_the_other_failed(server, path):
         with start_python(DOWNLOAD, url, path, BODY_DIGEST.hexadecimal) as second:
             assert "waiting" in second.stderr.readline()
             proceed.set()
-            assert second.stderr.read() == ""
+            assert second.stderr.read() == f"tfalexnet: downloading from {url}\n"
             assert "received " + OTHER_DIGEST.hexadecimal in first.stderr.read()
     assert (first.returncode, second.returncode) == (1, 0)
     assert server.starts("file") == [0, 0] and path.read_bytes() == BODY
@@ -86,7 +87,7 @@ def test_a_full_disk_is_an_os_error_and_no_other_address_is_tried(server, path, 
         "except OSError as error: sys.exit(f'{type(error).__name__} {error.errno}')\n"
     )
     with start_python(code, path, BODY_DIGEST.hexadecimal, url, mirror) as full:
-        assert full.stderr.read() == f"OSError {errno.EFBIG}\n"
+        assert full.stderr.read() == f"tfalexnet: downloading from {url}\nOSError {errno.EFBIG}\n"
     assert part.stat().st_size == 300_000 and not path.exists()
     download_file([url], path, BODY_DIGEST)
     assert server.requests == [("file", 0), ("file", 300_000)] and path.read_bytes() == BODY

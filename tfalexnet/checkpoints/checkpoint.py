@@ -37,6 +37,7 @@ EXPORTED = {
     ".xml": " Only `predict` and `evaluate` read an OpenVINO .xml.",
     ".tflite": " Only `predict` and `evaluate` read a .tflite.",
 }
+UNVERIFIED = "unverified"  # The attribute that states why the origin of the weights is not certain.
 SPEC = "spec"  # The extra array that holds the JSON of the ModelSpec, as UTF-8.
 DESCRIPTION = "a file with a valid description of its network"
 
@@ -99,6 +100,8 @@ def read_checkpoint(
         present = f"{next(iter(parameters))} … {next(reversed(parameters))}"
         notes.append(f"{path.name} holds {present} only; without {', '.join(missing)} it cannot classify.")
     notes += [f"Left out: {entry}." for entry in contents.left_out]
+    if reason := contents.attributes.get(UNVERIFIED):
+        notes.append(f"{path.name} is unverified: {reason}.")
     spec = _spec(net, stated, path, has_classifier=not missing)
     return Checkpoint(parameters, spec, missing, tuple(notes))
 

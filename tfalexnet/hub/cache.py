@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from tfalexnet.checkpoints.checkpoint import read_checkpoint, write_checkpoint
+from tfalexnet.checkpoints.checkpoint import UNVERIFIED, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError, keras_h5
 from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.download import DownloadError, download_file
@@ -132,7 +132,9 @@ def weights_table() -> str:
         rows += [("classes", published.classes), ("pictures", preprocessing), ("licence", published.licence)]
         for source in published.sources:
             rows += [("source", url) for url in source.urls] + [("", str(source))]
-        rows.append(("here", str(locate_weights(published.name) or "not yet; downloaded when first used")))
+        path = locate_weights(published.name)
+        unverified = ", unverified" if path and UNVERIFIED in keras_h5.attributes(path) else ""
+        rows.append(("here", f"{path or 'not yet; downloaded when first used'}{unverified}"))
         lines += [published.name, textwrap.indent(format_table(rows), "  ")]
     return "\n".join(lines)
 
@@ -156,7 +158,8 @@ def _download(published: PublishedWeights, converted: Path) -> Path:
             if not put_by_user:
                 file.unlink(missing_ok=True)
             continue
-        write_checkpoint(converted, checkpoint, source=source.file, source_sha256=sha256(file))
+        marks = {} if source.digest.certain else {UNVERIFIED: f"only one source states the digest of {source.file}"}
+        write_checkpoint(converted, checkpoint, source=source.file, source_sha256=sha256(file), **marks)
         if not put_by_user:
             file.unlink()
         return converted

@@ -14,10 +14,13 @@ from typing import Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from tfalexnet.io.files import open_regular
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
+from tfalexnet.io.terminal import print_error
 
-STALL = 30.0  # Seconds without a byte after which a connection counts as cut.
+STALL = 30.0  # Seconds after which a connection counts as cut if it sent no byte, or fewer than SLOWEST a second.
+SLOWEST = 1000  # Bytes a second.
 PAUSE = 1.0  # Seconds between two requests to one address.
 ATTEMPTS = 3  # Requests in a row without a new byte after which the next address is tried.
 LIMIT = 1 << 30  # Most bytes accepted from an address if the size of the file is unknown.
@@ -29,9 +32,11 @@ ALGORITHMS = {"sha256": ("sha256", ""), "sha1": ("sha1", ""), "git": ("sha1", "b
 
 
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, *others):
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
         fp.close()  # urllib would read the body of the redirection to its end, however long it is.
-        return super().redirect_request(req, fp, *others)
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise _AddressError(f"it redirects from https to {newurl[:200]!r}, which anyone on the way can change")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 # Without the handlers of ftp:, file: and data:, to which urllib.request's default opener follows redirections.
@@ -120,7 +125,7 @@ def download_file(urls: Sequence[str], path: Path, digest: Digest, size: int | N
 
     Raises:
         DownloadError: no address provides the file, TFALEXNET_OFFLINE forbids downloads, or `path` is another file.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or its `.part` is a link.
     """
     if _is_present(path, digest):
         return path
@@ -137,6 +142,8 @@ def download_file(urls: Sequence[str], path: Path, digest: Digest, size: int | N
     with file_lock(path):
         if _is_present(path, digest):
             return path
+        if os.path.lexists(part):
+            open_regular(part).close()  # Raises if it is a link: it would become the file.
         for url in urls:
             try:
                 _complete(part, url, digest, size, LIMIT if size is None else size)
@@ -163,6 +170,7 @@ def _complete(part: Path, url: str, digest: Digest, size: int | None, bound: int
         return
     if size is not None and _length(part) >= size:
         part.unlink()
+    print_error(f"downloading from {url}")
     longest, idle, restarted = _length(part), 0, False
     while True:
         cut = None
@@ -214,8 +222,9 @@ def _receive(url: str, part: Path, size: int | None, bound: int) -> int | None:
         address = urlsplit(url)
         note = f"{address.hostname} {address.path.rsplit('/', 1)[-1]}"
         total = announced if size is None else size
-        with part.open("ab" if start else "wb") as file, Progress(total, "B", start=start, note=note) as progress:
-            length = start
+        with open_regular(part) as file, Progress(total, "B", start=start, note=note) as progress:
+            file.truncate(start)
+            length, checked_length, checked = start, start, time.monotonic()
             while length <= bound:
                 try:
                     # One byte beyond the bound tells a longer file from one that ends there.
@@ -228,6 +237,11 @@ def _receive(url: str, part: Path, size: int | None, bound: int) -> int | None:
                 file.write(chunk)
                 length += len(chunk)
                 progress.advance(len(chunk))
+                if time.monotonic() - checked >= STALL:
+                    if length - checked_length < SLOWEST * STALL:
+                        problem = f"fewer than {SLOWEST} bytes a second"
+                        break
+                    checked_length, checked = length, time.monotonic()
     ends = {size, announced} - {None}
     if length > bound or length in ends or not (problem or ends):
         return start

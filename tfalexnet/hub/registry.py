@@ -86,10 +86,7 @@ _PUBLISHED = (
                 Digest("sha1", "9116a64c0fbe4459d18f4bb6b56d647b63920377"),
             ),
             Source(
-                (
-                    "https://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
-                    "http://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
-                ),
+                ("https://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",),
                 Digest("sha256", "1294ef51496c52f2e4879ee3b5e1da22c35d61f3240937491b4469403d5428cc", certain=False),
             ),
         ),

@@ -1,12 +1,15 @@
 """Files: written completely or not at all, never overwritten unasked, identified by digests."""
 
+import errno
 import glob
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 PART = ".part"  # Suffix of files that are being written.
 
@@ -34,6 +37,20 @@ def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to append to it; create it if it does not exist.
+
+    Raises:
+        OSError: it is a link or no regular file. In a folder that others can write, a link would lead to any file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "ab", opener=lambda name, _: os.open(name, flags | getattr(os, "O_BINARY", 0), 0o666))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "Expected a regular file. Delete it", os.fspath(path))
+    return file
 
 
 def remove_stale_parts(path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tfalexnet.io.files import open_regular
 from tfalexnet.io.terminal import print_error
 
 POLL = 0.2  # Seconds between two attempts to take a lock that another process holds.
@@ -41,7 +42,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 def _try_lock(path: Path) -> BinaryIO | None:
     """Return the lock file opened and locked, None if another process holds the lock."""
-    file = path.open("ab")
+    file = open_regular(path)
     try:
         if sys.platform == "win32":
             import msvcrt
