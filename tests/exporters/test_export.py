@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.exported import describe_export, parse_description
 from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.exporters import export as module
 from tfalexnet.exporters.export import EXPORTERS, _calibration_pictures, export
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION
@@ -181,6 +184,21 @@ def test_an_empty_folder_is_filled_and_leftovers_of_a_kill_are_removed(weights_f
     path = export(weights_file, "served/1", "savedmodel")
     assert (path / "saved_model.pb").is_file()
     assert {entry.name for entry in Path("served").iterdir()} == {"1", other.name}
+
+
+def test_an_error_of_a_library_on_a_full_disk_is_that_of_the_system(weights_file, monkeypatch):
+    def write(*_):
+        raise RuntimeError("Failed to write")
+
+    monkeypatch.setattr(EXPORTERS["onnx"], "write", write)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    free = 1 << 30
+    with pytest.raises(RuntimeError, match="Failed to write"):
+        export(weights_file, "net.onnx", "onnx")
+    free = 4096
+    with pytest.raises(OSError, match=r"No space left on device: 'net\.onnx'"):
+        export(weights_file, "net.onnx", "onnx")
+    assert not [name for name in os.listdir() if "onnx" in name]
 
 
 @pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])

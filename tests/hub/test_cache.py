@@ -247,3 +247,11 @@ def test_two_processes_convert_once(server, home, tmp_path):
     assert first.returncode == second.returncode == 0
     assert server.starts("net.npy") == [0]
     assert_holds(home / "tested.weights.h5", 1)
+
+
+def test_a_cache_that_cannot_be_written_is_explained(server, register, home):
+    home.write_text("a file")
+    name = register(Source((server.url("net.npy"),), BODY_DIGEST))
+    with pytest.raises(OSError, match=r"Downloaded weights are kept in .*home; TFALEXNET_HOME moves it"):
+        find_weights(name)
+    assert server.requests == []

@@ -1,6 +1,5 @@
 """Features equal the outputs of Keras' and PyTorch's layers, in arrays and in HDF5 files."""
 
-import contextlib
 import errno
 import os
 import signal
@@ -309,15 +308,3 @@ def test_impossible_arguments_and_folders_without_readable_pictures_are_refused(
     with pytest.raises(ValueError, match=r"ends in \.h5, \.hdf5. Received: net\.weights"):
         extract_features(empty, "net.weights", "fc4", weights_file)
     assert sorted(os.listdir()) == ["empty", "net.weights.h5"]
-
-
-def test_an_output_that_another_process_wrote_during_the_wait_is_kept(weights_file, folder, monkeypatch):
-    @contextlib.contextmanager
-    def waiting_lock(output):
-        output.write_bytes(b"of another process")
-        yield
-
-    monkeypatch.setattr(module, "file_lock", waiting_lock)
-    with pytest.raises(FileExistsError, match=r"f\.h5 to be new"):
-        extract_features(folder, "f.h5", "fc4", weights_file)
-    assert Path("f.h5").read_bytes() == b"of another process"

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tfalexnet import PictureError
-from tfalexnet.inference.resume import VERSION, Journal, appending, explain_write_errors, json_line
+from tfalexnet import PictureError, evaluate
+from tfalexnet.inference.features import extract_features
+from tfalexnet.inference.label import label
+from tfalexnet.inference.resume import VERSION, Journal, appending, exclusive_output, explain_write_errors, json_line
 from tfalexnet.io.files import names_digest
+from tfalexnet.io.locks import file_lock
 
 HEADER = {"of": "a test", "lines": 5}
 FILES = [f"{number}.png" for number in range(4)] + [os.fsdecode(b"caf\xe9 \xc3\xbc.png")]
@@ -173,3 +177,32 @@ def test_a_full_disk_is_reported_with_the_way_on(path):
 def test_errors_of_libraries_are_not_changed():
     with pytest.raises(OSError, match="^a library's own$"), explain_write_errors(Path("x")):
         raise OSError("a library's own")
+
+
+def test_an_output_that_another_process_writes_is_refused_and_not_changed(tmp_path):
+    output = tmp_path / "labels.jsonl"
+    with (
+        file_lock(output),
+        pytest.raises(BlockingIOError, match="one command at a time to write it; another one does.*labels"),
+        exclusive_output(output, overwrite=False),
+    ):
+        pytest.fail("the block ran")
+    output.write_text("of another process, which has just ended")
+    with pytest.raises(FileExistsError, match=r"labels\.jsonl to be new"), exclusive_output(output, overwrite=False):
+        pytest.fail("the block ran")
+    with exclusive_output(output, overwrite=True):
+        pass
+    assert os.listdir(tmp_path) == ["labels.jsonl"]
+
+
+@pytest.mark.parametrize("command", ["label", "extract_features", "evaluate"])
+def test_jobs_hold_the_lock_of_their_output(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures", "airplane").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("pictures/airplane/0.png")
+    output = Path("output.h5" if command == "extract_features" else "output.jsonl")
+    jobs = {"label": label, "extract_features": extract_features, "evaluate": evaluate}
+    arguments = {"layers": "prob"} if command == "extract_features" else {}
+    with file_lock(output), pytest.raises(BlockingIOError, match="output"):
+        jobs[command]("pictures", output=output, weights="cifar10", **arguments)
+    assert os.listdir() == ["pictures"]

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -43,28 +45,45 @@ def test_a_file_has_the_mode_that_the_umask_leaves(path):
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="requires posix_fallocate")
 def test_too_little_space_is_an_error_before_the_block(path, monkeypatch):
-    def full(_descriptor, _start, size):
-        raise OSError(28, f"No space left for {size} bytes")
+    def full(_descriptor, start, size):
+        assert (start, size) == (0, 1000)
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="for 1000 bytes"), atomic_write(path, 1000):
+    with pytest.raises(OSError, match="No space left on device.*file"), atomic_write(path, 1000):
         pytest.fail("the block ran")
     assert os.listdir(path.parent) == []
 
 
-def test_temporary_files_of_killed_processes_are_removed(path):
-    """Those of this path only, whatever its name means to glob."""
+def test_temporary_files_of_processes_that_ended_are_removed(path):
+    """Those of this path only, whatever its name means in a pattern, and those of running processes stay."""
     path = path.with_name("a[1].h5")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
-        name = temporary.name
-        raise KeyboardInterrupt
-    (path.parent / name).touch()
-    (path.parent / ".a[1].h5.12345678.part").mkdir()
-    others = [".a1.h5.12345678.part", ".a[1].h5.part", "a[1].h5", "a[1].h5.part"]
-    for other in others:
-        (path.parent / other).touch()
-    remove_stale_parts(path)
-    assert sorted(os.listdir(path.parent)) == sorted(others)
+    path.parent.mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    stale = [f".a[1].h5.{pid}.12345678.part" for pid in (ended.pid, os.getpid(), 10**30)]
+    for name in stale:
+        (path.parent / name).touch()
+    (path.parent / ".a[1].h5.12345678.part").mkdir()  # Of version 0.1, or of an export.
+    kept = [
+        ".a1.h5.12345678.part",
+        ".a[1].h5.part",
+        "a[1].h5",
+        "a[1].h5.part",
+        f".a[1].h5.{os.getppid()}.12345678.part",
+    ]
+    for name in kept:
+        (path.parent / name).touch()
+    with atomic_write(path) as written:
+        remove_stale_parts(path)
+        assert sorted(os.listdir(path.parent)) == sorted([*kept, written.name])
+    assert sorted(os.listdir(path.parent)) == sorted(kept)
+
+
+def test_an_error_of_the_system_names_the_file(path):
+    with pytest.raises(OSError) as caught, atomic_write(path):
+        raise OSError(28, "No space left on device")
+    assert (caught.value.errno, caught.value.filename) == (28, str(path)) and os.listdir(path.parent) == []
 
 
 def test_an_existing_output_requires_overwrite(path):

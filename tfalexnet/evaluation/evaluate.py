@@ -1,5 +1,6 @@
 """`evaluate`: run weights on labelled pictures and report the errors, resumable at any moment."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -19,8 +20,8 @@ from tfalexnet.evaluation.report import VIEWS, Answer, summarize_answers
 from tfalexnet.hub.cache import default_weights, find_weights, identify_published
 from tfalexnet.images.folders import require_folder
 from tfalexnet.inference.pipeline import Outputs, check_positive, run_network
-from tfalexnet.inference.resume import Entry, Journal, explain_write_errors, job_header
-from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts, require_absent
+from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header
+from tfalexnet.io.files import atomic_write, names_digest, require_absent
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
 
@@ -63,6 +64,7 @@ def evaluate(
         ValueError: the labels are not certain, no picture can be read, or the journal is of another evaluation.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or an output is not finite.
         FileExistsError: the output exists.
+        BlockingIOError: another process writes the output.
         OSError: a file cannot be read or written, or a folder of pictures is gone; the same call continues.
     """
     _check_arguments(crops, batch, output, overwrite)
@@ -77,8 +79,12 @@ def evaluate(
         ground_truth = GroundTruth(label_by_folder(folder, classes))
     else:
         ground_truth = read_ground_truth(folder, classes, truth, ids)
-    with tempfile.TemporaryDirectory() as scratch:
-        journal_path = Path(scratch, "journal") if output is None else Path(f"{os.fspath(output)}.journal")
+    with contextlib.ExitStack() as stack:
+        if output is None:
+            journal_path = Path(stack.enter_context(tempfile.TemporaryDirectory()), "journal")
+        else:
+            stack.enter_context(exclusive_output(Path(output), overwrite))
+            journal_path = Path(f"{os.fspath(output)}.journal")
         resumed_after, entries = _answer(network, ground_truth, folder, journal_path, crops, batch)
         report = {
             "weights": name,
@@ -90,7 +96,6 @@ def evaluate(
             "seconds": round(time.monotonic() - began, 2),
         }
         if output is not None:
-            remove_stale_parts(Path(output))
             with explain_write_errors(journal_path), atomic_write(output) as temporary:
                 temporary.write_text(f"{json.dumps(report, indent=1)}\n", "ascii")
             journal_path.unlink(missing_ok=True)

@@ -1,9 +1,11 @@
 """`export`: write a network for another runtime, completely or not at all."""
 
 import contextlib
+import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +16,7 @@ from tfalexnet.exporters import litert, onnx, openvino, savedmodel
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
-from tfalexnet.io.files import PART, remove_stale_parts, require_absent, sha256
+from tfalexnet.io.files import PART, remove_stale_parts, require_absent, sha256, temporary_prefix
 from tfalexnet.io.packages import require_packages
 
 # Modules of this package, each with:
@@ -27,6 +29,7 @@ from tfalexnet.io.packages import require_packages
 # Every file takes preprocessed pictures, float32 (a SavedModel by its signature `probabilities`), and carries the
 # description of `checkpoints.exported`.
 EXPORTERS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}
+FULL = 1 << 20  # Bytes; a disk with less is full: the libraries write larger pieces.
 CALIBRATION_PICTURES = 200  # With 1000, the int8 version of the shipped model was not more accurate.
 
 
@@ -84,12 +87,24 @@ def export(
     description = describe_export(checkpoint.spec, precision, module.LAYOUT, **origin)
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_parts(output)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=PART, dir=output.parent) as folder:
+    with tempfile.TemporaryDirectory(PART, temporary_prefix(output), output.parent) as folder:
         written = Path(folder, "new", output.name)
         written.parent.mkdir()
-        module.write(written, checkpoint, description, precision, samples)
+        with _explain_full_disk(output):
+            module.write(written, checkpoint, description, precision, samples)
         _replace(files, written.parent, Path(folder, "old"))
     return output
+
+
+@contextlib.contextmanager
+def _explain_full_disk(output: Path) -> Iterator[None]:
+    """Raise the system's error in place of those of TensorFlow and OpenVINO if the disk of the output is full."""
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(output.parent).free < FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(output)) from error
+        raise
 
 
 def _replace(files: list[Path], new: Path, old: Path) -> None:

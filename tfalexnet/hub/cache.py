@@ -1,8 +1,10 @@
 """Find the file of weights by name or path; named weights are downloaded and converted once."""
 
+import contextlib
 import difflib
 import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def find_weights(weights: str | os.PathLike | None) -> Path:
     published = REGISTRY.get(os.fspath(weights))
     if path is None:
         converted = cache_folder() / published.file
-        with file_lock(converted):
+        with _explain_cache_errors(), file_lock(converted):
             return locate_weights(weights) or _download(published, converted)
     stated = keras_h5.attributes(path).get("architecture") if published else None
     if published and stated != published.architecture:
@@ -69,6 +71,18 @@ def find_weights(weights: str | os.PathLike | None) -> Path:
             f"{stated}. Move it away, or give it as a file: {path.absolute()}"
         )
     return path
+
+
+@contextlib.contextmanager
+def _explain_cache_errors() -> Iterator[None]:
+    """Add to the system's error about the cache folder how another one is chosen."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or isinstance(error, WeightsNotFoundError):
+            raise
+        text = f"{os.strerror(error.errno)}. Downloaded weights are kept in {cache_folder()}; TFALEXNET_HOME moves it"
+        raise OSError(error.errno, text, error.filename) from error
 
 
 def locate_weights(weights: str | os.PathLike) -> Path | None:

@@ -13,9 +13,8 @@ from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, require_readable, run_network
-from tfalexnet.inference.resume import Entry, Journal, appending, explain_write_errors, job_header
-from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts, require_absent
-from tfalexnet.io.locks import file_lock
+from tfalexnet.inference.resume import Entry, Journal, appending, exclusive_output, explain_write_errors, job_header
+from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, load_network
 
@@ -89,6 +88,7 @@ def extract_features(
     Raises:
         ValueError: there is no such layer, there are no pictures, or the `.part` is of another call.
         FileExistsError: the output exists.
+        BlockingIOError: another process writes the output.
         CheckpointError, WeightsNotFoundError: as for `features`.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
@@ -100,8 +100,7 @@ def extract_features(
     row = np.dtype([(name, np.float32, shape) for name, shape in network.output_shapes().items()])
     header = job_header(network, files, architecture=network.spec.architecture.name, layers=", ".join(network.layers))
     part, rows_part = (output.with_name(f"{output.name}{suffix}") for suffix in (PART, f".rows{PART}"))
-    with file_lock(output):  # A second process would store its rows among these.
-        require_absent(output, overwrite)  # Again: another process may have written it during the wait.
+    with exclusive_output(output, overwrite):
         stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
         remove_stale_parts(output)
         journal = Journal(part, header, files, max_readable=stored)

@@ -13,7 +13,7 @@ from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import check_positive, run_network
 from tfalexnet.inference.predict import Prediction, top_predictions
-from tfalexnet.inference.resume import Entry, Journal, explain_write_errors, job_header, json_line
+from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header, json_line
 from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import Precision
@@ -66,6 +66,7 @@ def label(
         ValueError: there are no files, the `.part` is of another call, or an argument is out of its range.
         CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; or an output is not finite.
         FileExistsError: the output exists.
+        BlockingIOError: another process writes the output.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
     check_positive(top=top)
@@ -81,17 +82,18 @@ def label(
     network = load_network(find_weights(weights), precision=precision)
     classes = network.spec.classes
     top = min(top, len(classes))
-    remove_stale_parts(output)
-    journal = Journal(part, job_header(network, files, top=top), files)
-    journal.record(
-        run_network(network, itertools.islice(files, journal.count, None)),
-        lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
-        root=Path(),
-        folders=map(_folder, sources),
-    )
-    with explain_write_errors(part), atomic_write(output) as temporary:
-        WRITERS[output.suffix](temporary, iter(journal), top)
-    part.unlink()
+    with exclusive_output(output, overwrite):
+        remove_stale_parts(output)
+        journal = Journal(part, job_header(network, files, top=top), files)
+        journal.record(
+            run_network(network, itertools.islice(files, journal.count, None)),
+            lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
+            root=Path(),
+            folders=map(_folder, sources),
+        )
+        with explain_write_errors(part), atomic_write(output) as temporary:
+            WRITERS[output.suffix](temporary, iter(journal), top)
+        part.unlink()
     return Report(len(files), journal.unreadable)
 
 

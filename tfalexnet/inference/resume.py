@@ -10,7 +10,8 @@ from typing import Any
 
 from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
-from tfalexnet.io.files import atomic_write, names_digest, remove_stale_parts
+from tfalexnet.io.files import atomic_write, names_digest, require_absent
+from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
 
@@ -49,7 +50,6 @@ class Journal:
         self.path, self.files = path, files
         self.count = self.unreadable = 0
         header = json.loads(json_line({"journal": VERSION, **header}))
-        remove_stale_parts(path)
         if not path.exists():
             with atomic_write(path) as temporary:
                 temporary.write_bytes(json_line(header))
@@ -131,6 +131,19 @@ class Journal:
             if not line.endswith(b"\n") or entry.get("file") != name:
                 return
             yield entry, len(line)
+
+
+@contextlib.contextmanager
+def exclusive_output(output: Path, overwrite: bool) -> Iterator[None]:
+    """Hold the lock of an output during a job.
+
+    Raises:
+        BlockingIOError: another process writes this output.
+        FileExistsError: another process has written it since the arguments were checked.
+    """
+    with file_lock(output, wait=False):
+        require_absent(output, overwrite)
+        yield
 
 
 def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Files: written completely or not at all, never overwritten unasked, identified by digests."""
 
 import errno
-import glob
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 PART = ".part"  # Suffix of files that are being written.
+_WRITTEN: set[Path] = set()  # Temporary files that this process writes at the moment.
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces it when the block ends without an error.
 
-    After a crash, a kill or on a full disk the old file is unchanged. With `size`, so many bytes are reserved first:
-    the HDF5 library crashes when the disk fills up while it writes.
+    After a crash, a kill or on a full disk the old file is unchanged, and the next call deletes the temporary file.
+    With `size`, so many bytes are reserved first: the HDF5 library crashes when the disk fills up while it writes.
 
     Raises:
-        OSError: the disk has too little space, or the folder cannot be written.
+        OSError: the disk has too little space, or the folder cannot be written; the error names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{PART}"
+    remove_stale_parts(path)
+    temporary = path.parent / f"{temporary_prefix(path)}{os.urandom(4).hex()}{PART}"
+    _WRITTEN.add(temporary)
     try:
         with temporary.open("xb") as file:
             if size and hasattr(os, "posix_fallocate"):
@@ -35,8 +38,21 @@ def atomic_write(path: str | os.PathLike, size: int = 0) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _WRITTEN.discard(temporary)
+
+
+def temporary_prefix(path: Path) -> str:
+    """Return the beginning of the names of temporary files for `path` that this process writes.
+
+    Eight characters and PART follow.
+    """
+    return f".{path.name}.{os.getpid()}."
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -54,12 +70,30 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def remove_stale_parts(path: Path) -> None:
-    """Delete the temporary files and folders that a killed process left beside `path`."""
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.????????{PART}"):
+    """Delete the temporary files and folders for `path` of processes that do not run any more."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:(\d+)\.)?[^.]{{8}}{re.escape(PART)}")
+    for stale in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = pattern.fullmatch(stale.name)
+        if match is None or stale in _WRITTEN or (match[1] and _is_another_process(int(match[1]))):
+            continue
         if stale.is_dir():
             shutil.rmtree(stale, ignore_errors=True)
         else:
             stale.unlink(missing_ok=True)
+
+
+def _is_another_process(pid: int) -> bool:
+    """Return whether another process of this number runs; on Windows, where asking would end it, always True."""
+    if pid == os.getpid():  # In a container a later process often has the number of an earlier one.
+        return False
+    try:
+        if os.name != "nt":
+            os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # It belongs to another user.
+        pass
+    return True
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """A lock file that one process at a time holds."""
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -15,16 +16,21 @@ POLL = 0.2  # Seconds between two attempts to take a lock that another process h
 
 
 @contextlib.contextmanager
-def file_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock `<path>.lock` during a block; wait, with a line on stderr, while another process holds it.
 
     The operating system releases the lock of a process that ends, however it ends. Threads of one process exclude
     each other too; the lock is not re-entrant. On a file system without locks, as some network file systems,
     the block runs without one.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and `wait` is false.
     """
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = _try_lock(lock)
+    if file is None and not wait:
+        raise BlockingIOError(errno.EAGAIN, "Expected one command at a time to write it; another one does", str(path))
     if file is None:
         print_error(f"waiting for another process that is writing {path}")
     while file is None:
