@@ -71,8 +71,9 @@ def read_checkpoint(
 
     Args:
         path: the file; its format is recognised by its content.
-        architecture: the network. None is the one that the file states, else the one it is named after, else the
-            first of the known networks whose shapes match, bvlc_alexnet before others.
+        architecture: the network; a note says if the file states another one. None is the network that the file
+            states, else of those whose shapes match the one whose layers the file lists, the one that the file is
+            named after, or the first of the known ones, bvlc_alexnet before others.
         renamed: new names of layers by their names in the file.
 
     Raises:
@@ -85,15 +86,17 @@ def read_checkpoint(
     contents = match.rename_layers(_read_contents(path, requested), renamed or {}, path)
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
-        named = architecture_from_json(stated) or match.named_architecture(contents, path)
-        written_for = stated["architecture"]
-    net = requested or named or match.guess_architecture(contents)
+        stated_net = architecture_from_json(stated)
+    hints = (contents.resembles, path.name.split(".")[0])
+    net = requested or stated_net or match.guess_architecture(contents, hints)
+    listed = match.first_match(contents, [contents.resembles])
+    written_for = stated["architecture"] or (listed and listed.name)
     origin = f"It was written for {written_for}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")
-    elif requested is None and named is None:
-        notes.insert(0, f"{path.name} does not name its network; {net.name} is used, the first whose shapes match.")
+    elif requested is None and stated_net is None and net.name not in hints:
+        notes.insert(0, f"{path.name} does not state its network; {net.name} is used, the first whose shapes match.")
     missing = tuple(row.name for row in net.weighted if row.name not in parameters)
     if missing:
         present = f"{next(iter(parameters))} … {next(reversed(parameters))}"

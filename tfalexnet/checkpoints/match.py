@@ -1,7 +1,7 @@
 """Match the layers of a file with those of a network: by name, shape and order."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +29,19 @@ def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) ->
     return dataclasses.replace(contents, parameters=parameters)
 
 
-def named_architecture(contents: Contents, path: Path) -> Architecture | None:
-    """Return the known network that the file states, whose layers it lists, or after which it is named."""
-    names = (contents.attributes.get("architecture"), contents.resembles, path.name.split(".")[0])
-    return next((get_architecture(str(name)) for name in names if name in ARCHITECTURES), None)
+def first_match(contents: Contents, names: Iterable[str | None]) -> Architecture | None:
+    """Return the first of the known networks with these names whose shapes match, None if there is none."""
+    known = (get_architecture(name) for name in names if name in ARCHITECTURES)
+    return next((net for net in known if not _mismatches(contents, net)), None)
 
 
-def guess_architecture(contents: Contents) -> Architecture:
-    """Return the first known network whose shapes match, else the most common one."""
-    guesses = [get_architecture(name) for name in GUESSES]
-    return next((net for net in guesses if not _mismatches(contents, net)), guesses[0])
+def guess_architecture(contents: Contents, hints: Sequence[str | None]) -> Architecture:
+    """Return the first network whose shapes match: of `hints`, else of all known ones.
+
+    If none matches, it is the first of `hints` that is known, else the most common one, for the message.
+    """
+    names = (*hints, *GUESSES)
+    return first_match(contents, names) or next(ARCHITECTURES[name] for name in names if name in ARCHITECTURES)
 
 
 def match_parameters(

@@ -30,7 +30,8 @@ class Contents:
         attributes: text and integers that the file states about its weights.
         extras: arrays stored with the weights, of any numeric type.
         flatten: the order in which the rows of the first fully connected kernel read the last feature map.
-        resembles: the name of the network whose layers the file lists, None where it lists none.
+        resembles: the name of the network whose layers the file lists, else of the one that it names; None where
+            there is neither. Its shapes may be others.
         left_out: the entries that are not used, each a phrase "name (what it is): why", such as
             "fc8 (InnerProduct): one blob, no bias".
 
