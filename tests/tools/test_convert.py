@@ -89,6 +89,18 @@ def test_class_names_of_a_text_file(small_npy, tmp_path):
     assert not os.path.exists("other.weights.h5")
 
 
+def test_every_name_that_is_written_can_be_read(small_npy):
+    names = ["café\u00a0au lait", "👩\u200d🔬", "گربه\u200cها", "mush\u00adroom", "a\u2028b", "\U000e0fff", *"789a"]
+    Path("names.txt").write_text("\n".join(names), encoding="utf-8")
+    output, _ = convert(small_npy, None, NET, "names.txt")
+    assert [label for _, label in read_spec(output).classes] == names
+    assert [label for _, label in read_checkpoint(output).spec.classes] == names
+    for control in ("\x1b[2J", "\x07", "\u0085"):
+        Path("names.txt").write_text("\n".join([f"a{control}b", *names[1:]]), encoding="utf-8")
+        with pytest.raises(ValueError, match="without control characters"):
+            convert(small_npy, "other.npz", NET, "names.txt")
+
+
 def without(name):
     return {other: arrays for other, arrays in PARAMETERS.items() if other != name}
 

@@ -40,7 +40,7 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     metavar="OLD=NEW",
     help="Read layer OLD of FILE as the architecture's layer NEW. May be repeated.",
 )
-@file_option("--labels", "Names of the classes, one per line, UTF-8.")
+@file_option("--labels", "Names of the classes, one per line, UTF-8; or WordNet id, tab, name.")
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Convert a checkpoint, for Keras or for other programs."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.images.classes import read_class_names
+from tfalexnet.images.classes import read_classes
 from tfalexnet.images.folders import pictures_below, subfolders
 from tfalexnet.io.files import read_lines
 
@@ -100,7 +100,8 @@ def read(
     else:
         validation = _with_classes_of(training, validation, path)
     if classes is not None:
-        names = read_class_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
+        is_file = isinstance(classes, str | os.PathLike)
+        names = [label for _, label in read_classes(Path(classes))] if is_file else classes
         training, validation = rename_classes(training, names), rename_classes(validation, names)
     return training, validation
 

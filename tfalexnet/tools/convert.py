@@ -15,7 +15,7 @@ from tfalexnet.checkpoints.checkpoint import (
 )
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.classes import classes_from_labels, read_class_names
+from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
@@ -37,7 +37,8 @@ def convert(
             `.safetensors`, `.npz`, `.net`. None is `weights/<name of the source>.weights.h5`; for RUN/model.weights.h5
             the name is RUN.
         architecture: the network, with any number of classes; see `checkpoints.checkpoint.read_checkpoint`.
-        labels: a text file with the name of each class on a line, for classes other than those of ImageNet.
+        labels: a text file with the name of each class on a line, or its WordNet id, a tab and its name, for classes
+            other than those of ImageNet.
         renamed: new names of layers by their names in the source.
         overwrite: whether an existing output is replaced.
 
@@ -99,8 +100,8 @@ def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     """Return the checkpoint with the class names of a text file."""
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
-    labels, count = read_class_names(file), checkpoint.spec.architecture.classes
-    if len(labels) != count:
+    classes, count = read_classes(file), checkpoint.spec.architecture.classes
+    if len(classes) != count:
         expected = f"expected {count} lines, one for each class of the weights"
-        raise CheckpointError(f"{file}: {expected}; received {len(labels)}.")
-    return replace(checkpoint, spec=replace(checkpoint.spec, classes=classes_from_labels(labels)))
+        raise CheckpointError(f"{file}: {expected}; received {len(classes)}.")
+    return replace(checkpoint, spec=replace(checkpoint.spec, classes=classes))
