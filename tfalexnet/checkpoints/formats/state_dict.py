@@ -17,6 +17,7 @@ from tfalexnet.networks.spec import Parameters
 
 KERNELS_FIRST = {"weight"}  # PyTorch's name of a kernel, which is channels first.
 KERNELS_LAST = {"kernel", "weights", "W"}
+KERNELS = KERNELS_FIRST | KERNELS_LAST
 BIASES = {"bias", "biases", "b"}
 EXTRAS = "tfalexnet."  # Prefix of the names of arrays that are extras.
 
@@ -82,6 +83,6 @@ def _split(name: str) -> tuple[str, str | None]:
     """
     names = [part for part in re.split(r"[./]", name) if part != "module"]
     part = names.pop() if names else ""
-    if not names or part not in KERNELS_FIRST | KERNELS_LAST | BIASES:
+    if not names or part not in KERNELS | BIASES:
         return name, None
     return TORCHVISION_LAYERS.get(".".join(names[-2:]), ".".join(names)), part
