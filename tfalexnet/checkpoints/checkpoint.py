@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints import formats, match
-from tfalexnet.checkpoints.formats import caffe_npy, caffemodel, deep_compression, keras_h5, npz, safetensors, torch_pth
+from tfalexnet.checkpoints.formats import (
+    caffe_npy,
+    caffemodel,
+    deep_compression,
+    foreign,
+    keras_h5,
+    npz,
+    safetensors,
+    torch_pth,
+)
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
 from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
@@ -163,6 +172,11 @@ def output_format(path: str | os.PathLike) -> ModuleType:
 
 def _read_contents(path: Path, requested: Architecture | None) -> formats.Contents:
     """Read the file by the first format that recognises it."""
+    expected = f"{path}: expected a checkpoint ({', '.join(FORMATS)})"
+    foreigner = foreign.describe(path)
+    if foreigner:
+        received, advice = foreigner
+        raise formats.CheckpointError(f"{expected}; received {received}. {advice and advice + '.'}".rstrip())
     for module in FORMATS.values():
         if module is deep_compression:
             contents = _read_compressed(path, requested)
@@ -174,7 +188,7 @@ def _read_contents(path: Path, requested: Architecture | None) -> formats.Conten
         start = file.read(8)
     received = f"a file that begins with {start!r}" if start else "an empty file"
     hint = EXPORTED.get(path.suffix, "")
-    raise formats.CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.{hint}")
+    raise formats.CheckpointError(f"{expected}; received {received}.{hint}")
 
 
 def _read_compressed(path: Path, requested: Architecture | None) -> formats.Contents | None:

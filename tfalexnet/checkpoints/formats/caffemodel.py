@@ -30,7 +30,7 @@ KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}  # The 
 NETWORKS = {"AlexNet": "bvlc_alexnet", "CaffeNet": "bvlc_caffenet"}
 RANKS = {"Convolution": 4, "InnerProduct": 2}  # Of the kernels.
 # Fields of a blob. Before there was a shape, fields 1 to 4 were num, channels, height and width.
-SHAPE, DATA, DOUBLE_DATA = 7, 5, 8
+SHAPE, DATA, DOUBLE_DATA, RAW_DATA = 7, 5, 8, 12
 FLOATS = {DATA: "<f4", DOUBLE_DATA: "<f8"}
 # Writers without `packed` store each number as a field of its own; by the key of such a field.
 RUNS = {DATA << 3 | FIXED32: "<f4", DOUBLE_DATA << 3 | FIXED64: "<f8"}
@@ -130,6 +130,9 @@ def _array(blob: np.ndarray, rank: int) -> np.ndarray:
             shape = [size for inner, sizes in fields if inner == 1 for size in _dimensions(sizes)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
+        elif number == RAW_DATA:
+            kinds = "raw numbers, such as float16 of NVCaffe or OpenCV's shrinkCaffeModel"
+            raise CheckpointError(f"expected numbers of float32 or float64; received {kinds}. Use the original file")
     numbers = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, "<f4")])
     if shape is None:
         shape = [legacy.get(number, 1) for number in (1, 2, 3, 4)]

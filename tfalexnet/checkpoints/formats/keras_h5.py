@@ -24,6 +24,14 @@ from tfalexnet.networks.spec import Parameters
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
+# HDF5 files of others, by a group or an attribute of the root.
+OTHERS = {
+    "layer_names": "weights of Keras 1 or 2",
+    "model_weights": "a model of Keras 1 or 2",
+    "keras_version": "weights of Keras 1 or 2",
+    "data": "weights of Caffe in HDF5, of which the .caffemodel is read",
+    "#refs#": "a .mat file of MATLAB",
+}
 METADATA = 1 << 16  # Bytes; more than all names and attributes take.
 # HDF5 file format specification: by version of the superblock, the offset of the byte "size of offsets"; and the
 # global heaps, which hold the text (III.E).
@@ -89,7 +97,9 @@ def read(path: str | os.PathLike) -> Contents:
             else:
                 left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
         if not parameters and not left_out:
-            raise CheckpointError("expected layers of Keras 3; save them with model.save_weights('NAME.weights.h5')")
+            received = next((what for name, what in OTHERS.items() if name in file or name in file.attrs), "others")
+            advice = "Save them in Keras 3 with model.save_weights('NAME.weights.h5')"
+            raise CheckpointError(f"expected layers of Keras 3; received {received}. {advice}")
         group = _child(file, EXTRAS) if EXTRAS in file else {}
         extras = {name: _array(path, group, name) for name in group}
         return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
