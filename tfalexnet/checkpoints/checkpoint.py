@@ -24,6 +24,7 @@ from tfalexnet.checkpoints.formats import (
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
 from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
+from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
 
@@ -100,7 +101,7 @@ def read_checkpoint(
     net = requested or stated_net or match.guess_architecture(contents, hints)
     listed = match.first_match(contents, [contents.resembles])
     written_for = stated["architecture"] or (listed and listed.name)
-    origin = f"It was written for {written_for}." if written_for not in (None, net.name) else ""
+    origin = f"It was written for {escape(str(written_for), limit=100)}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")

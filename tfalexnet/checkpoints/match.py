@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, orientation
+from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Dense, Parameters
 
@@ -21,7 +22,7 @@ def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) ->
     """
     unknown = ", ".join(sorted(set(renamed) - set(contents.parameters)))
     if unknown:
-        known = ", ".join(contents.parameters)
+        known = ", ".join(map(_shown, contents.parameters))
         raise CheckpointError(f"{path}: expected the layers to rename among {known}; received {unknown}.")
     parameters = {renamed.get(name, name): arrays for name, arrays in contents.parameters.items()}
     if len(parameters) < len(contents.parameters):
@@ -73,10 +74,12 @@ def match_parameters(
     classifier = _classifier(parameters, net)
     if classifier not in (None, net.classifier.name):
         parameters[net.classifier.name] = parameters.pop(classifier)
-        notes.append(f"{classifier} is used as {net.classifier.name}: no other layer matches it.")
+        notes.append(f"{_shown(classifier)} is used as {net.classifier.name}: no other layer matches it.")
     net = _with_classes_of(parameters, net)
     names = [row.name for row in net.weighted]
-    notes += [f"Left out: {name}, which is not a layer of {net.name}." for name in parameters if name not in names]
+    notes += [
+        f"Left out: {_shown(name)}, which is not a layer of {net.name}." for name in parameters if name not in names
+    ]
     parameters = {name: parameters[name] for name in names if name in parameters}
     _check_finite(parameters, source)
     if contents.flatten == "CHW":
@@ -98,6 +101,11 @@ def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Call
         return parameters
     kernel, bias = parameters[first]
     return parameters | {first: (reorder(kernel, net.flattened), bias)}
+
+
+def _shown(name: str) -> str:
+    """Return the name of a layer of a file for messages."""
+    return escape(name, limit=100)
 
 
 def _check_finite(parameters: Parameters, source: str) -> None:
@@ -146,7 +154,7 @@ def _mismatches(contents: Contents, net: Architecture) -> list[str]:
     mismatches = [f"{name}: expected, and missing" for name in names[: last + 1] if name not in parameters]
     if mismatches:
         extra = [name for name in parameters if name not in expected and name != classifier]
-        mismatches += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in extra]
+        mismatches += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in map(_shown, extra)]
     for name, shapes in expected.items():
         for part, shape, array in zip(("kernel", "bias"), shapes, parameters.get(name, ()), strict=False):
             if array.shape != shape:

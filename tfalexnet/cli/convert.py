@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, architecture_option, file_option, overwrite_option
+from tfalexnet.io.terminal import print_text
 
 
 def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -47,13 +48,13 @@ def command(**arguments: Any) -> int:
     from tfalexnet.tools.convert import convert, parameters_table
 
     output, checkpoint = convert(**arguments)
-    print(parameters_table(checkpoint))
+    print_text(parameters_table(checkpoint))
     for note in checkpoint.notes:
-        print(f"\nNote: {note}")
+        print_text(f"\nNote: {note}")
     classes = "no classifier" if checkpoint.missing else f"{checkpoint.spec.architecture.classes} classes"
-    print(f"\n{checkpoint.spec.architecture.name}, {classes}, written to {output}")
+    print_text(f"\n{checkpoint.spec.architecture.name}, {classes}, written to {output}")
     if not checkpoint.spec.preprocessing:
-        print("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
+        print_text("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
     elif not checkpoint.missing:
-        print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
+        print_text(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
     return 0
