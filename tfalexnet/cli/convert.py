@@ -20,6 +20,14 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     return renamed
 
 
+def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Return the numbers between commas."""
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"expected numbers between commas, received {value!r}") from None
+
+
 @click.command
 @click.argument(
     "source",
@@ -42,6 +50,10 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     help="Read layer OLD of FILE as the architecture's layer NEW. May be repeated.",
 )
 @file_option("--labels", "Names of the classes, one per line, UTF-8; or WordNet id, tab, name.")
+@click.option("--like", metavar="W", type=NAME_OR_PATH, help="Network, preprocessing and classes of other weights.")
+@click.option(
+    "--mean", metavar="M,M,M", callback=parse_mean, help="Mean of each channel, for weights trained with another one."
+)
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Convert a checkpoint, for Keras or for other programs."""

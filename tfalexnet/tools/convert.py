@@ -1,7 +1,7 @@
 """Convert checkpoints between formats, and describe their contents."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from tfalexnet.checkpoints.checkpoint import (
     output_format,
     output_stem,
     read_checkpoint,
+    read_spec,
     write_checkpoint,
 )
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
@@ -28,6 +30,8 @@ def convert(
     labels: str | os.PathLike | None = None,
     renamed: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    like: str | os.PathLike | None = None,
+    mean: Sequence[float] | None = None,
 ) -> tuple[Path, Checkpoint]:
     """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
@@ -41,6 +45,10 @@ def convert(
             other than those of ImageNet.
         renamed: new names of layers by their names in the source.
         overwrite: whether an existing output is replaced.
+        like: other weights, a name or a file, whose network, preprocessing and, with as many classes, class names are
+            used; `architecture` and `labels` come before them.
+        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; None for
+            that of the file or the network.
 
     Returns:
         The file that was written, and its contents.
@@ -58,7 +66,14 @@ def convert(
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     require_absent(output, overwrite)
-    checkpoint = read_checkpoint(path, architecture, renamed)
+    model = None if like is None else read_spec(find_weights(like))
+    checkpoint = read_checkpoint(path, architecture or (model and model.architecture), renamed)
+    if model is not None:
+        checkpoint = _with_spec_of(checkpoint, model)
+    if mean is not None:
+        spec = checkpoint.spec
+        preprocessing = replace(spec.preprocessing or default_preprocessing(spec.architecture), mean=tuple(mean))
+        checkpoint = replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
     if labels is not None:
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
@@ -72,7 +87,7 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     """Return file, network, classes, preprocessing and layers of a checkpoint as lines of text."""
     path = find_weights(source)
     checkpoint = read_checkpoint(path, architecture)
-    spec, names = checkpoint.spec, [label for _, label in checkpoint.spec.classes]
+    spec, names = checkpoint.spec, [_quoted(label) for _, label in checkpoint.spec.classes]
     first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     facts = [
         ("file", f"{path}, {path.stat().st_size:,} bytes"),
@@ -86,6 +101,11 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     return f"{lines}\n\n{parameters_table(checkpoint)}"
 
 
+def _quoted(name: str) -> str:
+    """Return the name of a class for a list between commas."""
+    return f'"{name}"' if "," in name else name
+
+
 def parameters_table(checkpoint: Checkpoint) -> str:
     """Return layers, shapes and numbers of parameters as lines of text."""
     rows, total = [("layer", "kernel", "bias", "parameters")], 0
@@ -94,6 +114,14 @@ def parameters_table(checkpoint: Checkpoint) -> str:
         rows.append((name, *shapes, f"{kernel.size + bias.size:,}"))
         total += kernel.size + bias.size
     return format_table([*rows, ("total", "", "", f"{total:,}")], right=(3,))
+
+
+def _with_spec_of(checkpoint: Checkpoint, model: ModelSpec) -> Checkpoint:
+    """Return the checkpoint with the preprocessing and, where their number is the same, the classes of `model`."""
+    spec = checkpoint.spec
+    same = bool(spec.classes) and len(spec.classes) == len(model.classes)
+    classes = model.classes if same else spec.classes
+    return replace(checkpoint, spec=replace(spec, preprocessing=model.preprocessing, classes=classes))
 
 
 def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:
