@@ -1,10 +1,12 @@
 """`AlexNet`: its options, the conventions of keras.applications, and errors for wrong arguments."""
 
 import keras
+import numpy as np
 import pytest
 from support.nets import small
 
 from tfalexnet import AlexNet
+from tfalexnet.hub.cache import SHIPPED
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
 
 NET = small(BVLC_ALEXNET)
@@ -15,6 +17,11 @@ def test_options_change_the_model_as_in_keras_applications():
     assert AlexNet(NET, classes=7).output_shape == (None, 7)
     assert AlexNet(NET, classifier_activation=None).layers[-1].activation is keras.activations.linear
     assert {layer.rate for layer in AlexNet(NET, dropout=0.25).layers if "drop" in layer.name} == {0.25}
+
+
+def test_without_a_name_the_network_is_that_of_the_weights():
+    model = AlexNet(weights=SHIPPED / "cifar10.weights.h5", classes=np.int64(10))
+    assert model.name == "cifar10_18pct" and model.output_shape == (None, 10)
 
 
 def test_a_name_gives_the_table_of_the_catalog():

@@ -1,9 +1,10 @@
 """`AlexNet`: the Keras model of a table, on one device or two, with weights."""
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import keras
 
@@ -17,9 +18,9 @@ from tfalexnet.networks.towers import build_towers
 
 
 def AlexNet(
-    architecture: str | Architecture = "bvlc_alexnet",
+    architecture: str | Architecture | None = None,
     weights: str | os.PathLike | None = None,
-    classes: int | None = None,
+    classes: SupportsIndex | None = None,
     devices: Sequence[str] | None = None,
     include_top: bool = True,
     classifier_activation: str | Callable | None = "softmax",
@@ -31,12 +32,13 @@ def AlexNet(
     (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last feature map.
 
     Args:
-        architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own.
+        architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own; None for the network of
+            the weights, or bvlc_alexnet without weights. If the weights state another network, a warning says so.
         weights: None for new weights with the initial distributions of the source; a known name
             (`tfalexnet list`), which is downloaded once; or a file in any format that `tfalexnet.convert`
             reads. Nothing is copied before all layers have been checked against the network.
-        classes: number of classes; None for that of the weights, or as published. For weights with another
-            number, or without a classifier, the classifier is new and must be trained; a warning says so.
+        classes: number of classes, of Python or NumPy; None for that of the weights, or as published. For weights
+            with another number, or without a classifier, the classifier is new and must be trained; a warning says so.
         devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its tower's
             kernels, activations, gradients and momentum; the output of a layer of two towers is a list of
             two tensors. The format of the weights file is the same as for one device.
@@ -52,18 +54,20 @@ def AlexNet(
         WeightsNotFoundError: the weights are not on this machine and cannot be downloaded; the message
             states how to get them.
     """
-    net = get_architecture(architecture)
-    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
-        raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
+    if classes is not None:
+        if isinstance(classes, bool) or not isinstance(classes, SupportsIndex) or classes < 1:
+            raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
+        classes = operator.index(classes)
     _check_options(dropout)
     options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
+        net = get_architecture(architecture or "bvlc_alexnet")
         return _build(net if classes is None else net.with_classes(classes), devices, include_top, options)
     if include_top and classifier_activation not in ("softmax", None):
         raise ValueError(
             f"Expected `classifier_activation` 'softmax' or None with `weights`. Received: {classifier_activation!r}"
         )
-    checkpoint = read_checkpoint(find_weights(weights), net)
+    checkpoint = read_checkpoint(find_weights(weights), architecture)
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=2)
     return model_of_checkpoint(checkpoint, os.fspath(weights), classes, devices, include_top, **options)

@@ -30,6 +30,14 @@ def test_extra_and_renamed_layers(tmp_path):
         read_checkpoint(tmp_path / "x.weights.h5", NET, {"first": "conv2"})
 
 
+def test_names_of_layers_cannot_draw_lines_of_their_own(tmp_path):
+    hostile = "x\x1b[2J\nsha256    0000 (verified)" + "y" * 200
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(PARAMETERS | {hostile: PARAMETERS["fc8"]}))
+    (note,) = read_checkpoint(tmp_path / "x.weights.h5", NET).notes
+    assert note.isprintable() and "x\\x1b[2J\\nsha256" in note and len(note) < 200
+    assert Contents(PARAMETERS, left_out=("a\x1b\nb",)).left_out == ("a\\x1b\\nb",)
+
+
 def test_a_missing_layer_before_others_is_refused(tmp_path):
     holed = {name: arrays for name, arrays in PARAMETERS.items() if name != "conv3"}
     keras_h5.write(tmp_path / "x.weights.h5", Contents(holed))

@@ -1,7 +1,8 @@
 """The command `convert`: what it prints, what to type next, and wrong arguments."""
 
+import click
 import pytest
-from support.command import run
+from support.command import parse, run
 from support.nets import random_parameters, write_npy
 
 from tfalexnet.checkpoints.formats import keras_h5
@@ -50,3 +51,9 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
     arguments = ("convert", "net.npy", "--architecture", "cifar10_18pct", "--output", "file/net.weights.h5")
     result = run(capsys, *arguments, cwd=tmp_path)
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1 and "file" in result.stderr
+
+
+def test_the_mean_is_numbers_between_commas():
+    assert parse("convert", "net.npy", "--mean", "104,117,123.5")["mean"] == (104, 117, 123.5)
+    with pytest.raises(click.UsageError, match="expected numbers between commas, received '104;117'"):
+        parse("convert", "net.npy", "--mean", "104;117")

@@ -9,7 +9,7 @@ from tfalexnet.images.classes import (
     ilsvrc_ids,
     imagenet_classes,
     numbered_classes,
-    read_class_names,
+    read_classes,
 )
 
 
@@ -39,11 +39,25 @@ def test_classes_without_wordnet_ids():
 
 def test_a_file_of_names_has_one_on_a_line(tmp_path):
     (tmp_path / "names.txt").write_bytes("\ufeffcat\r\n  Hündin \n\n\n".encode())
-    assert read_class_names(tmp_path / "names.txt") == ["cat", "Hündin"]
+    assert read_classes(tmp_path / "names.txt") == (Class(None, "cat"), Class(None, "Hündin"))
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"cat\n\ndog\n", "line 2: expected the name"), (b"\xff", "UTF-8")])
+def test_a_tab_separates_the_wordnet_id_or_the_number_from_the_name(tmp_path):
+    (tmp_path / "names.txt").write_text("n01440764\ttench, Tinca tinca\n1\tshark\nray\t\n")
+    classes = read_classes(tmp_path / "names.txt")
+    assert classes == (Class("n01440764", "tench, Tinca tinca"), Class(None, "shark"), Class(None, "ray"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\n\ndog\n", "line 2: expected the name"),
+        (b"\xff", "UTF-8"),
+        (b"cat\n0\tdog\n", "line 2: expected a name, or a WordNet id"),
+        (b"cat\tdog\n", "line 1: .*a tab and a name; received 'cat.tdog'"),
+    ],
+)
 def test_a_wrong_file_of_names_is_refused(content, message, tmp_path):
     (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises(ValueError, match=rf"names\.txt.*{message}"):
-        read_class_names(tmp_path / "names.txt")
+        read_classes(tmp_path / "names.txt")

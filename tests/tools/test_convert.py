@@ -1,5 +1,6 @@
 """Conversion between formats: outputs, notes, class names, and refused sources that leave no output."""
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -11,10 +12,12 @@ import pytest
 from support import ROOT
 from support.nets import random_parameters, write_npy
 from support.small_npy import LAST, NET, PARAMETERS
+from support.weights import cifar_checkpoint
 
-from tfalexnet import CheckpointError, convert
-from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_spec
+from tfalexnet import AlexNet, CheckpointError, convert
+from tfalexnet.checkpoints.checkpoint import read_checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.formats import keras_h5
+from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.tools.convert import describe_checkpoint, parameters_table
 
@@ -87,6 +90,40 @@ def test_class_names_of_a_text_file(small_npy, tmp_path):
     with pytest.raises(CheckpointError, match=r"with a classifier for the labels"):
         convert("headless.npy", "other.weights.h5", NET, labels)
     assert not os.path.exists("other.weights.h5")
+
+
+def test_every_name_that_is_written_can_be_read(small_npy):
+    names = ["café\u00a0au lait", "👩\u200d🔬", "گربه\u200cها", "mush\u00adroom", "a\u2028b", "\U000e0fff", *"789a"]
+    Path("names.txt").write_text("\n".join(names), encoding="utf-8")
+    output, _ = convert(small_npy, None, NET, "names.txt")
+    assert [label for _, label in read_spec(output).classes] == names
+    assert [label for _, label in read_checkpoint(output).spec.classes] == names
+    for control in ("\x1b[2J", "\x07", "\u0085"):
+        Path("names.txt").write_text("\n".join([f"a{control}b", *names[1:]]), encoding="utf-8")
+        with pytest.raises(ValueError, match="without control characters"):
+            convert(small_npy, "other.npz", NET, "names.txt")
+
+
+def test_weights_that_keras_saved_get_what_they_need_to_be_used(tmp_path):
+    model = AlexNet("cifar10_18pct", classes=6)
+    model.save_weights(tmp_path / "x.weights.h5")
+    spec = read_checkpoint(tmp_path / "x.weights.h5").spec
+    assert spec.preprocessing == published_preprocessing("cifar10_18pct")
+
+    source = cifar_checkpoint()
+    write_checkpoint(tmp_path / "like.npz", source)
+    output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "y.npz", like=tmp_path / "like.npz")
+    assert read_spec(output) == source.spec
+    output, _ = convert(tmp_path / "x.weights.h5", tmp_path / "z.npz", mean=(1, 2, 3.5), like=tmp_path / "like.npz")
+    assert read_spec(output).preprocessing == dataclasses.replace(source.spec.preprocessing, mean=(1, 2, 3.5))
+    with pytest.raises(ValueError, match="mean"):
+        convert(tmp_path / "x.weights.h5", tmp_path / "w.npz", mean=(1, 2))
+    assert "one, two, drei, …" in describe_checkpoint(output)
+
+
+def test_names_with_commas_are_quoted(tmp_path):
+    write_checkpoint(tmp_path / "x.npz", cifar_checkpoint(("crane, bird", "cat")))
+    assert '2: "crane, bird", cat' in describe_checkpoint(tmp_path / "x.npz")
 
 
 def without(name):

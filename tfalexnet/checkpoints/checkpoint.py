@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints import formats, match
-from tfalexnet.checkpoints.formats import caffe_npy, caffemodel, deep_compression, keras_h5, npz, safetensors, torch_pth
+from tfalexnet.checkpoints.formats import (
+    caffe_npy,
+    caffemodel,
+    deep_compression,
+    foreign,
+    keras_h5,
+    npz,
+    safetensors,
+    torch_pth,
+)
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
 from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
+from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
 
@@ -72,8 +82,9 @@ def read_checkpoint(
 
     Args:
         path: the file; its format is recognised by its content.
-        architecture: the network. None is the one that the file states, else the one it is named after, else the
-            first of the known networks whose shapes match, bvlc_alexnet before others.
+        architecture: the network; a note says if the file states another one. None is the network that the file
+            states, else of those whose shapes match the one whose layers the file lists, the one that the file is
+            named after, or the first of the known ones, bvlc_alexnet before others.
         renamed: new names of layers by their names in the file.
 
     Raises:
@@ -86,15 +97,17 @@ def read_checkpoint(
     contents = match.rename_layers(_read_contents(path, requested), renamed or {}, path)
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
-        named = architecture_from_json(stated) or match.named_architecture(contents, path)
-        written_for = stated["architecture"]
-    net = requested or named or match.guess_architecture(contents)
-    origin = f"It was written for {written_for}." if written_for not in (None, net.name) else ""
+        stated_net = architecture_from_json(stated)
+    hints = (contents.resembles, path.name.split(".")[0])
+    net = requested or stated_net or match.guess_architecture(contents, hints)
+    listed = match.first_match(contents, [contents.resembles])
+    written_for = stated["architecture"] or (listed and listed.name)
+    origin = f"It was written for {escape(str(written_for), limit=100)}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")
-    elif requested is None and named is None:
-        notes.insert(0, f"{path.name} does not name its network; {net.name} is used, the first whose shapes match.")
+    elif requested is None and stated_net is None and net.name not in hints:
+        notes.insert(0, f"{path.name} does not state its network; {net.name} is used, the first whose shapes match.")
     missing = tuple(row.name for row in net.weighted if row.name not in parameters)
     if missing:
         present = f"{next(iter(parameters))} … {next(reversed(parameters))}"
@@ -163,6 +176,11 @@ def output_format(path: str | os.PathLike) -> ModuleType:
 
 def _read_contents(path: Path, requested: Architecture | None) -> formats.Contents:
     """Read the file by the first format that recognises it."""
+    expected = f"{path}: expected a checkpoint ({', '.join(FORMATS)})"
+    foreigner = foreign.describe(path)
+    if foreigner:
+        received, advice = foreigner
+        raise formats.CheckpointError(f"{expected}; received {received}. {advice and advice + '.'}".rstrip())
     for module in FORMATS.values():
         if module is deep_compression:
             contents = _read_compressed(path, requested)
@@ -174,7 +192,7 @@ def _read_contents(path: Path, requested: Architecture | None) -> formats.Conten
         start = file.read(8)
     received = f"a file that begins with {start!r}" if start else "an empty file"
     hint = EXPORTED.get(path.suffix, "")
-    raise formats.CheckpointError(f"{path}: expected a checkpoint ({', '.join(FORMATS)}); received {received}.{hint}")
+    raise formats.CheckpointError(f"{expected}; received {received}.{hint}")
 
 
 def _read_compressed(path: Path, requested: Architecture | None) -> formats.Contents | None:

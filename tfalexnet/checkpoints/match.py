@@ -1,12 +1,13 @@
 """Match the layers of a file with those of a network: by name, shape and order."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, orientation
+from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Dense, Parameters
 
@@ -21,7 +22,7 @@ def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) ->
     """
     unknown = ", ".join(sorted(set(renamed) - set(contents.parameters)))
     if unknown:
-        known = ", ".join(contents.parameters)
+        known = ", ".join(map(_shown, contents.parameters))
         raise CheckpointError(f"{path}: expected the layers to rename among {known}; received {unknown}.")
     parameters = {renamed.get(name, name): arrays for name, arrays in contents.parameters.items()}
     if len(parameters) < len(contents.parameters):
@@ -29,16 +30,19 @@ def rename_layers(contents: Contents, renamed: Mapping[str, str], path: Path) ->
     return dataclasses.replace(contents, parameters=parameters)
 
 
-def named_architecture(contents: Contents, path: Path) -> Architecture | None:
-    """Return the known network that the file states, whose layers it lists, or after which it is named."""
-    names = (contents.attributes.get("architecture"), contents.resembles, path.name.split(".")[0])
-    return next((get_architecture(str(name)) for name in names if name in ARCHITECTURES), None)
+def first_match(contents: Contents, names: Iterable[str | None]) -> Architecture | None:
+    """Return the first of the known networks with these names whose shapes match, None if there is none."""
+    known = (get_architecture(name) for name in names if name in ARCHITECTURES)
+    return next((net for net in known if not _mismatches(contents, net)), None)
 
 
-def guess_architecture(contents: Contents) -> Architecture:
-    """Return the first known network whose shapes match, else the most common one."""
-    guesses = [get_architecture(name) for name in GUESSES]
-    return next((net for net in guesses if not _mismatches(contents, net)), guesses[0])
+def guess_architecture(contents: Contents, hints: Sequence[str | None]) -> Architecture:
+    """Return the first network whose shapes match: of `hints`, else of all known ones.
+
+    If none matches, it is the first of `hints` that is known, else the most common one, for the message.
+    """
+    names = (*hints, *GUESSES)
+    return first_match(contents, names) or next(ARCHITECTURES[name] for name in names if name in ARCHITECTURES)
 
 
 def match_parameters(
@@ -70,10 +74,12 @@ def match_parameters(
     classifier = _classifier(parameters, net)
     if classifier not in (None, net.classifier.name):
         parameters[net.classifier.name] = parameters.pop(classifier)
-        notes.append(f"{classifier} is used as {net.classifier.name}: no other layer matches it.")
+        notes.append(f"{_shown(classifier)} is used as {net.classifier.name}: no other layer matches it.")
     net = _with_classes_of(parameters, net)
     names = [row.name for row in net.weighted]
-    notes += [f"Left out: {name}, which is not a layer of {net.name}." for name in parameters if name not in names]
+    notes += [
+        f"Left out: {_shown(name)}, which is not a layer of {net.name}." for name in parameters if name not in names
+    ]
     parameters = {name: parameters[name] for name in names if name in parameters}
     _check_finite(parameters, source)
     if contents.flatten == "CHW":
@@ -95,6 +101,11 @@ def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Call
         return parameters
     kernel, bias = parameters[first]
     return parameters | {first: (reorder(kernel, net.flattened), bias)}
+
+
+def _shown(name: str) -> str:
+    """Return the name of a layer of a file for messages."""
+    return escape(name, limit=100)
 
 
 def _check_finite(parameters: Parameters, source: str) -> None:
@@ -143,7 +154,7 @@ def _mismatches(contents: Contents, net: Architecture) -> list[str]:
     mismatches = [f"{name}: expected, and missing" for name in names[: last + 1] if name not in parameters]
     if mismatches:
         extra = [name for name in parameters if name not in expected and name != classifier]
-        mismatches += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in extra]
+        mismatches += [f"{name}: received, and not expected (--map {name}=… renames it)" for name in map(_shown, extra)]
     for name, shapes in expected.items():
         for part, shape, array in zip(("kernel", "bias"), shapes, parameters.get(name, ()), strict=False):
             if array.shape != shape:

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -41,6 +42,10 @@ class ModelSpec:
         expected = self.architecture.classes
         if self.classes and len(self.classes) != expected:
             raise ValueError(f"expected {expected} labels, as many as classes; received {len(self.classes)}")
+        # Joiners, no-break spaces and soft hyphens belong to names. Lone surrogates cannot be written as UTF-8.
+        for text in (text for entry in self.classes for text in entry if text is not None and not text.isprintable()):
+            if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+                raise ValueError(f"expected names of classes without control characters; received {text!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON stores it; `from_json` is the inverse.
@@ -117,8 +122,8 @@ def _classes_from_json(fields: Mapping[str, Any]) -> tuple[Class, ...]:
     if not len(labels) == len(wnids) <= MAX_CLASSES:
         raise ValueError(f"expected a WordNet id, or null, for each of at most {MAX_CLASSES} labels")
     for text in (*labels, *(wnid for wnid in wnids if wnid is not None)):
-        if not isinstance(text, str) or not text.isprintable():
-            raise ValueError("expected labels and WordNet ids of printable text")
+        if not isinstance(text, str):
+            raise ValueError("expected labels and WordNet ids of text")
     return tuple(map(Class, wnids, labels))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import file_option, model_argument, overwrite_option
+from tfalexnet.io.terminal import print_text
 
 ENERGY = 0.999  # The default of `compress`; a test compares. Importing it imports h5py.
 
@@ -28,5 +29,5 @@ def command(pictures: Path | None, **arguments: Any) -> int:
     from tfalexnet.tools.compress import compress, compression_table
 
     compression = compress(pictures=list_pictures(pictures) if pictures else None, **arguments)
-    print(compression_table(compression))
+    print_text(compression_table(compression))
     return 0

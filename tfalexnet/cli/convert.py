@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, architecture_option, file_option, overwrite_option
+from tfalexnet.io.terminal import print_text
 
 
 def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -17,6 +18,14 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
             raise click.BadParameter(f"expected OLD=NEW, received {value!r}")
         renamed[old] = new
     return renamed
+
+
+def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Return the numbers between commas."""
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"expected numbers between commas, received {value!r}") from None
 
 
 @click.command
@@ -40,20 +49,24 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     metavar="OLD=NEW",
     help="Read layer OLD of FILE as the architecture's layer NEW. May be repeated.",
 )
-@file_option("--labels", "Names of the classes, one per line, UTF-8.")
+@file_option("--labels", "Names of the classes, one per line, UTF-8; or WordNet id, tab, name.")
+@click.option("--like", metavar="W", type=NAME_OR_PATH, help="Network, preprocessing and classes of other weights.")
+@click.option(
+    "--mean", metavar="M,M,M", callback=parse_mean, help="Mean of each channel, for weights trained with another one."
+)
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Convert a checkpoint, for Keras or for other programs."""
     from tfalexnet.tools.convert import convert, parameters_table
 
     output, checkpoint = convert(**arguments)
-    print(parameters_table(checkpoint))
+    print_text(parameters_table(checkpoint))
     for note in checkpoint.notes:
-        print(f"\nNote: {note}")
+        print_text(f"\nNote: {note}")
     classes = "no classifier" if checkpoint.missing else f"{checkpoint.spec.architecture.classes} classes"
-    print(f"\n{checkpoint.spec.architecture.name}, {classes}, written to {output}")
+    print_text(f"\n{checkpoint.spec.architecture.name}, {classes}, written to {output}")
     if not checkpoint.spec.preprocessing:
-        print("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
+        print_text("Preprocessing unknown: `predict` cannot use this file, `AlexNet(…, weights=…)` can.")
     elif not checkpoint.missing:
-        print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
+        print_text(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(output))}")
     return 0

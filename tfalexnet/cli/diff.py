@@ -3,6 +3,7 @@
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, architecture_option
+from tfalexnet.io.terminal import print_text
 
 
 class DiffCommand(click.Command):
@@ -21,5 +22,5 @@ def command(a: str, b: str, architecture: str | None, weights: bool) -> int:
     from tfalexnet.tools.compare import comparison_table, diff
 
     comparison = diff(a, b, architecture, weights)
-    print(comparison_table(comparison))
+    print_text(comparison_table(comparison))
     return 0 if comparison.same else 1

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
-from tfalexnet.io.terminal import print_error
+from tfalexnet.io.terminal import print_error, print_text
 
 
 @click.command
@@ -37,6 +37,6 @@ def command(**arguments: Any) -> int:
     report = evaluate(**arguments)
     for unreadable in report["unreadable"]:
         print_error(f"{unreadable['file']}: {unreadable['reason']}")
-    print(report_table(report))
-    print(f"Full report: {arguments['output']}")
+    print_text(report_table(report))
+    print_text(f"Full report: {arguments['output']}")
     return 1 if report["unreadable"] else 0

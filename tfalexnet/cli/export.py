@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import file_option, model_argument, overwrite_option
+from tfalexnet.io.terminal import print_text
 
 
 @click.command
@@ -24,5 +25,5 @@ def command(**arguments: Any) -> int:
     from tfalexnet.exporters.export import export
 
     output = export(**arguments)
-    print(f"{arguments['precision']}, for {arguments['format']}, written to {output}")
+    print_text(f"{arguments['precision']}, for {arguments['format']}, written to {output}")
     return 0

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
-from tfalexnet.io.terminal import print_error
+from tfalexnet.io.terminal import print_error, print_text
 
 
 @click.command
@@ -30,5 +30,5 @@ def command(**arguments: Any) -> int:
     errors = extract_features(**arguments)
     for error in errors:
         print_error(str(error))
-    print(f"{', '.join(arguments['layers'])} written to {arguments['output']}")
+    print_text(f"{', '.join(arguments['layers'])} written to {arguments['output']}")
     return 1 if errors else 0

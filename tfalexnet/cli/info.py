@@ -3,6 +3,7 @@
 import click
 
 from tfalexnet.cli.options import architecture_option, model_argument
+from tfalexnet.io.terminal import print_text
 
 
 @click.command
@@ -12,5 +13,5 @@ def command(weights: str, architecture: str | None) -> int:
     """Show the contents of a checkpoint."""
     from tfalexnet.tools.convert import describe_checkpoint
 
-    print(describe_checkpoint(weights, architecture))
+    print_text(describe_checkpoint(weights, architecture))
     return 0

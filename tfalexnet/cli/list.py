@@ -2,6 +2,8 @@
 
 import click
 
+from tfalexnet.io.terminal import print_text
+
 
 @click.command("list")
 def command() -> int:
@@ -9,5 +11,5 @@ def command() -> int:
     from tfalexnet.hub.cache import weights_table
     from tfalexnet.networks.catalog import architectures_table
 
-    print(f"Architectures\n{architectures_table()}\n\nWeights\n{weights_table()}")
+    print_text(f"Architectures\n{architectures_table()}\n\nWeights\n{weights_table()}")
     return 0

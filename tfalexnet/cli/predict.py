@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE, overwrite_option, precision_option, weights_option
-from tfalexnet.io.terminal import bar_character, explain_os_error, print_error
+from tfalexnet.io.terminal import bar_character, escape, explain_os_error, print_error, print_text
 
 if TYPE_CHECKING:
     from tfalexnet.inference.predict import Prediction
@@ -59,7 +59,7 @@ def command(
     except KeyboardInterrupt:
         print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
         return 130
-    print(f"{report.files} files, {report.unreadable} of them unreadable: {output}")
+    print_text(f"{report.files} files, {report.unreadable} of them unreadable: {output}")
     return 1 if report.unreadable else 0
 
 
@@ -86,7 +86,7 @@ def _print_predictions(sources: tuple[str, ...], weights: str | None, top: int, 
         elif as_json:
             print(json.dumps(label_row(photo, result), ensure_ascii=False))
         else:
-            print("\n".join([photo, *map(_format_prediction, result)]))
+            print_text("\n".join([escape(photo), *map(_format_prediction, result)]))
     return int(failed)
 
 

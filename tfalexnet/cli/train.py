@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, POSITIVE, file_option
-from tfalexnet.io.terminal import print_error
+from tfalexnet.io.terminal import print_error, print_text
 from tfalexnet.training.options import CLASS_WEIGHTS, COLOUR_NAMES, POLICIES, STRATEGIES, Options
 from tfalexnet.training.recipe_table import recipes_table
 from tfalexnet.training.recipes import AUGMENTATION_NAMES, RECIPE_NAMES, recipe
@@ -146,5 +146,5 @@ def command(command_line: str, **flags: Any) -> int:
     except Stopped as stopped:
         print_error(f"{stopped}. To resume: {command_line}")
         return 128 + stopped.signal
-    print(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
+    print_text(f"Next: tfalexnet predict PHOTO --weights {shlex.quote(str(model))}")
     return 0

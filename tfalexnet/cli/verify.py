@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tfalexnet.cli.options import PATH, architecture_option, weights_option
+from tfalexnet.io.terminal import print_text
 
 
 @click.command
@@ -16,5 +17,5 @@ def command(pictures: tuple[Path, ...], weights: str | None, architecture: str |
     from tfalexnet.tools.verify import report_table, verify
 
     report = verify(pictures, weights, architecture)
-    print(report_table(report))
+    print_text(report_table(report))
     return 0 if report.passed else 1

@@ -12,7 +12,7 @@ import numpy as np
 from tfalexnet.data.labelled import MOST_NUMBERS, Labelled, first_of, from_arrays, rename_classes
 from tfalexnet.data.lists import read_list
 from tfalexnet.data.parts import check_are_classes, find_parts
-from tfalexnet.images.classes import read_class_names
+from tfalexnet.images.classes import read_classes
 from tfalexnet.images.folders import pictures_below, subfolders, warn_left_out
 
 KERAS_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -68,7 +68,8 @@ def read(
     else:
         validation = _with_classes_of(training, validation, path)
     if classes is not None:
-        names = read_class_names(Path(classes)) if isinstance(classes, str | os.PathLike) else classes
+        is_file = isinstance(classes, str | os.PathLike)
+        names = [label for _, label in read_classes(Path(classes))] if is_file else classes
         training, validation = rename_classes(training, names), rename_classes(validation, names)
     return training, validation
 

@@ -1,6 +1,7 @@
 """Classes: their WordNet ids and names, in the order of a network's outputs."""
 
 import functools
+import re
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -48,15 +49,26 @@ def numbered_classes(count: int) -> tuple[Class, ...]:
     return classes_from_labels([f"class {index}" for index in range(count)])
 
 
-def read_class_names(path: Path) -> list[str]:
-    """Return the names of classes in a text file: UTF-8, one on a line, blanks at the ends stripped.
+def read_classes(path: Path) -> tuple[Class, ...]:
+    """Return the classes in a text file: UTF-8, a name on each line, blanks at the ends stripped.
+
+    A WordNet id, or the number of the class from 0, may stand before the name, separated by a tab.
 
     Raises:
-        ValueError: the file is not UTF-8, or a line between two names is empty.
+        ValueError: the file is not UTF-8, a line between two names is empty, or has other columns.
     """
     lines = read_lines(path)
     while lines and not lines[-1]:
         lines.pop()
     if not all(lines):
         raise ValueError(f"{path}, line {lines.index('') + 1}: expected the name of a class; received none.")
-    return lines
+    return tuple(_class_of_line(line, number, path) for number, line in enumerate(lines))
+
+
+def _class_of_line(line: str, number: int, path: Path) -> Class:
+    *columns, label = (column.strip() for column in line.split("\t"))
+    wnids = [column for column in columns if re.fullmatch(r"n\d{8}", column)]
+    if columns not in ([], [str(number)], wnids[:1]):
+        expected = "expected a name, or a WordNet id or the number of the class from 0, a tab and a name"
+        raise ValueError(f"{path}, line {number + 1}: {expected}; received {line!r}.")
+    return Class(wnids[0] if wnids else None, label)

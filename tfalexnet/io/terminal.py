@@ -2,7 +2,11 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
+
+LAYOUT = "\n\t"  # Of several lines.
+INVISIBLE = "\u200c\u200d\u00ad"  # Joiners and the soft hyphen, which belong to words.
 
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -12,6 +16,34 @@ def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> st
         width, side = max(map(len, column)), ">" if index in right else "<"
         columns.append([f"{cell:{side}{width}}" for cell in column])
     return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+
+
+def escape(text: str, allowed: str = "", limit: int | None = None) -> str:
+    """Return a text of unknown origin for the terminal: characters that could control it become escapes.
+
+    Spaces of any kind and the joiners of emoji and scripts stay.
+
+    Args:
+        text: the text.
+        allowed: further characters that stay.
+        limit: the number of characters after which the text is cut.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + "…"
+    if text.isprintable():
+        return text
+    kept = {*allowed, *INVISIBLE}
+    return "".join(
+        character
+        if character.isprintable() or character in kept or unicodedata.category(character) == "Zs"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def print_text(text: str) -> None:
+    """Print lines on stdout, with other control characters escaped."""
+    print(escape(text, LAYOUT))
 
 
 def bar_character() -> str:
@@ -31,7 +63,7 @@ def explain_os_error(error: Exception) -> str:
 
 def print_error(message: str) -> None:
     """Print a line on stderr that starts with the program's name."""
-    print(f"tfalexnet: {message}", file=sys.stderr)
+    print(f"tfalexnet: {escape(message, LAYOUT)}", file=sys.stderr)
 
 
 def discard_output() -> None:

@@ -1,7 +1,7 @@
 """Convert checkpoints between formats, and describe their contents."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from tfalexnet.checkpoints.checkpoint import (
     output_format,
     output_stem,
     read_checkpoint,
+    read_spec,
     write_checkpoint,
 )
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.classes import classes_from_labels, read_class_names
+from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
@@ -28,6 +30,8 @@ def convert(
     labels: str | os.PathLike | None = None,
     renamed: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    like: str | os.PathLike | None = None,
+    mean: Sequence[float] | None = None,
 ) -> tuple[Path, Checkpoint]:
     """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
@@ -37,9 +41,14 @@ def convert(
             `.safetensors`, `.npz`, `.net`. None is `weights/<name of the source>.weights.h5`; for RUN/model.weights.h5
             the name is RUN.
         architecture: the network, with any number of classes; see `checkpoints.checkpoint.read_checkpoint`.
-        labels: a text file with the name of each class on a line, for classes other than those of ImageNet.
+        labels: a text file with the name of each class on a line, or its WordNet id, a tab and its name, for classes
+            other than those of ImageNet.
         renamed: new names of layers by their names in the source.
         overwrite: whether an existing output is replaced.
+        like: other weights, a name or a file, whose network, preprocessing and, with as many classes, class names are
+            used; `architecture` and `labels` come before them.
+        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; None for
+            that of the file or the network.
 
     Returns:
         The file that was written, and its contents.
@@ -57,7 +66,14 @@ def convert(
     if output.exists() and output.samefile(path):
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     require_absent(output, overwrite)
-    checkpoint = read_checkpoint(path, architecture, renamed)
+    model = None if like is None else read_spec(find_weights(like))
+    checkpoint = read_checkpoint(path, architecture or (model and model.architecture), renamed)
+    if model is not None:
+        checkpoint = _with_spec_of(checkpoint, model)
+    if mean is not None:
+        spec = checkpoint.spec
+        preprocessing = replace(spec.preprocessing or default_preprocessing(spec.architecture), mean=tuple(mean))
+        checkpoint = replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
     if labels is not None:
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
@@ -71,7 +87,7 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     """Return file, network, classes, preprocessing and layers of a checkpoint as lines of text."""
     path = find_weights(source)
     checkpoint = read_checkpoint(path, architecture)
-    spec, names = checkpoint.spec, [label for _, label in checkpoint.spec.classes]
+    spec, names = checkpoint.spec, [_quoted(label) for _, label in checkpoint.spec.classes]
     first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     facts = [
         ("file", f"{path}, {path.stat().st_size:,} bytes"),
@@ -85,6 +101,11 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     return f"{lines}\n\n{parameters_table(checkpoint)}"
 
 
+def _quoted(name: str) -> str:
+    """Return the name of a class for a list between commas."""
+    return f'"{name}"' if "," in name else name
+
+
 def parameters_table(checkpoint: Checkpoint) -> str:
     """Return layers, shapes and numbers of parameters as lines of text."""
     rows, total = [("layer", "kernel", "bias", "parameters")], 0
@@ -95,12 +116,20 @@ def parameters_table(checkpoint: Checkpoint) -> str:
     return format_table([*rows, ("total", "", "", f"{total:,}")], right=(3,))
 
 
+def _with_spec_of(checkpoint: Checkpoint, model: ModelSpec) -> Checkpoint:
+    """Return the checkpoint with the preprocessing and, where their number is the same, the classes of `model`."""
+    spec = checkpoint.spec
+    same = bool(spec.classes) and len(spec.classes) == len(model.classes)
+    classes = model.classes if same else spec.classes
+    return replace(checkpoint, spec=replace(spec, preprocessing=model.preprocessing, classes=classes))
+
+
 def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:
     """Return the checkpoint with the class names of a text file."""
     if checkpoint.missing:
         raise CheckpointError(f"Expected weights with a classifier for the labels of {file}. They end before it.")
-    labels, count = read_class_names(file), checkpoint.spec.architecture.classes
-    if len(labels) != count:
+    classes, count = read_classes(file), checkpoint.spec.architecture.classes
+    if len(classes) != count:
         expected = f"expected {count} lines, one for each class of the weights"
-        raise CheckpointError(f"{file}: {expected}; received {len(labels)}.")
-    return replace(checkpoint, spec=replace(checkpoint.spec, classes=classes_from_labels(labels)))
+        raise CheckpointError(f"{file}: {expected}; received {len(classes)}.")
+    return replace(checkpoint, spec=replace(checkpoint.spec, classes=classes))

@@ -15,7 +15,7 @@ from support.nets import write_npy
 from support.parameters import PARAMETERS, assert_equal
 
 from tfalexnet import CheckpointError
-from tfalexnet.checkpoints.formats import Contents, caffe_npy, pickles
+from tfalexnet.checkpoints.formats import Contents, caffe_npy, pickles, torch_pth
 
 
 def python2(parameters: dict, layout: str) -> bytes:
@@ -69,6 +69,34 @@ def test_files_of_python_2_are_read(layout, tmp_path):
     assert_file_holds(tmp_path / "net.npy")
     entries = np.load(tmp_path / "net.npy", allow_pickle=True, encoding="latin1").item()
     assert list(entries) == list(PARAMETERS)  # NumPy reads the file too.
+
+
+@pytest.mark.parametrize("module", pickles.NUMPY_MODULES)
+def test_every_module_in_which_numpy_kept_its_arrays_is_accepted(module, tmp_path):
+    content = python2(PARAMETERS, "caffe-tensorflow").replace(b"cnumpy.core.multiarray\n", f"c{module}\n".encode())
+    (tmp_path / "net.npy").write_bytes(content)
+    assert_file_holds(tmp_path / "net.npy")
+    assert (module, "_reconstruct") in torch_pth.GLOBALS
+
+
+@pytest.mark.data
+def test_a_file_of_caffe_tensorflow_is_read(data):
+    parameters = caffe_npy.read(data / "real" / "caffe_tensorflow" / "lenet.npy").parameters
+    assert {name: kernel.shape for name, (kernel, _) in parameters.items()} == {
+        "conv1": (5, 5, 1, 20),
+        "conv2": (5, 5, 20, 50),
+        "ip1": (800, 500),
+        "ip2": (500, 10),
+    }
+
+
+@pytest.mark.parametrize("keys", [("weight", "bias"), ("W", "b"), ("kernel", "bias"), ("b", "W")])
+def test_kernel_and_bias_by_any_usual_names(keys, tmp_path):
+    entries = {
+        name: dict(zip(keys, pair[:: -1 if keys[0] == "b" else 1], strict=True)) for name, pair in PARAMETERS.items()
+    }
+    np.save(tmp_path / "net.npy", np.array(entries, dtype=object), allow_pickle=True)
+    assert_file_holds(tmp_path / "net.npy")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

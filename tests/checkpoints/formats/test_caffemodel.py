@@ -6,12 +6,13 @@ from support import caffe
 from support.nets import small
 from support.parameters import NET, PARAMETERS, assert_equal
 
-from tfalexnet import AlexNet
+from tfalexnet import AlexNet, convert
 from tfalexnet.checkpoints import match
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import caffemodel, orientation
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.training.plan import read_start
 
 
 @pytest.mark.data
@@ -61,6 +62,38 @@ def test_the_order_of_the_layers_distinguishes_caffenet_from_alexnet(kinds, name
     assert caffemodel.read(tmp_path / "x.caffemodel").resembles == name
     checkpoint = read_checkpoint(tmp_path / "x.caffemodel")
     assert checkpoint.spec.architecture.name == name and not checkpoint.notes
+
+
+@pytest.mark.parametrize("stated", ["layers", "name", "name of this package"])
+def test_what_the_file_states_is_the_network_and_a_contradiction_is_reported(stated, tmp_path, monkeypatch):
+    monkeypatch.setattr(match, "get_architecture", lambda name: small(ARCHITECTURES[name]))
+    path, net = tmp_path / "x.caffemodel", small(ARCHITECTURES["bvlc_caffenet"])
+    weights = caffe.caffemodel(PARAMETERS, NET)
+    if stated == "layers":
+        path.write_bytes(weights + layer(b"a", b"Pooling") + layer(b"b", b"LRN"))
+    elif stated == "name":
+        path.write_bytes(caffe.field(1, b"CaffeNet") + weights.removeprefix(caffe.field(1, b"net")))
+    else:
+        write_checkpoint(path, Checkpoint(PARAMETERS, ModelSpec(net, None, ())))
+    contradiction = "x.caffemodel is read as bvlc_alexnet. It was written for bvlc_caffenet. The shapes agree;"
+    assert AlexNet(weights=path).name == "bvlc_caffenet"
+    with pytest.warns(UserWarning, match=contradiction):
+        assert AlexNet(NET, weights=path).name == "bvlc_alexnet"
+    _, checkpoint = convert(path, tmp_path / "x.npz", architecture=NET)
+    assert checkpoint.notes[0].startswith(contradiction)
+    assert read_start(NET, path).checkpoint.notes[0].startswith(contradiction)
+    assert not read_start(None, path).checkpoint.notes
+
+
+@pytest.mark.data
+def test_a_network_whose_shapes_match_comes_before_one_whose_layers_are_listed(data):
+    """Caffe's cifar10_full pools before it normalises, as CaffeNet does."""
+    path = data / "real" / "cifar10_full" / "cifar10_full_iter_60000.caffemodel"
+    assert caffemodel.read(path).resembles == "bvlc_caffenet"
+    for requested in (None, "cifar10_18pct"):
+        checkpoint = read_checkpoint(path, requested)
+        assert checkpoint.spec.architecture.name == "cifar10_18pct"
+        assert not any("bvlc_caffenet" in note for note in checkpoint.notes)
 
 
 def layer(name: bytes, kind: bytes, *arrays: np.ndarray) -> bytes:

@@ -156,3 +156,18 @@ def test_links_within_a_file_are_refused(make, message, tmp_path):
         keras_h5.read(tmp_path / "x.h5")
     assert time.perf_counter() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 2 * (tmp_path / "x.h5").stat().st_size + fuzz_readers.SLACK
+
+
+@pytest.mark.parametrize("kind", ["attributes", "layers", "nested layers"])
+def test_the_number_of_entries_is_bounded(kind, tmp_path, monkeypatch):
+    """h5py takes seconds for 20,000 attributes or groups."""
+    monkeypatch.setattr(keras_h5, "MAX_ENTRIES", 20)
+    keras_h5.write(tmp_path / "x.weights.h5", Contents(PARAMETERS))
+    with h5py.File(tmp_path / "x.weights.h5", "a") as file:
+        for index in range(21):
+            if kind == "attributes":
+                file.attrs[f"a{index}"] = index
+            else:
+                file.create_group(f"layers/{'' if kind == 'layers' else f'm{index // 10}/layers/'}l{index}")
+    with pytest.raises(CheckpointError, match=f"expected at most 20 {kind.split()[-1]}; received"):
+        keras_h5.read(tmp_path / "x.weights.h5")

@@ -56,7 +56,7 @@ def test_a_skipped_layer_of_pytorch_does_not_transpose_the_others(tmp_path):
     contents = npz.read(tmp_path / "net.npz")
     assert contents.flatten == "HWC"
     assert_equal(contents.parameters)
-    assert contents.left_out == ("norm (kernel (3,), bias (3,)): no kernel of 2 or 4 dimensions with a bias",)
+    assert contents.left_out == ("norm (norm.weight (3,), norm.bias (3,)): no kernel of 2 or 4 dimensions with a bias",)
 
 
 def test_a_flipped_bit_is_detected(tmp_path):

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from tfalexnet.io.terminal import escape
 from tfalexnet.networks.spec import Parameters
 
 
@@ -30,7 +31,8 @@ class Contents:
         attributes: text and integers that the file states about its weights.
         extras: arrays stored with the weights, of any numeric type.
         flatten: the order in which the rows of the first fully connected kernel read the last feature map.
-        resembles: the name of the network whose layers the file lists, None where it lists none.
+        resembles: the name of the network whose layers the file lists, else of the one that it names; None where
+            there is neither. Its shapes may be others.
         left_out: the entries that are not used, each a phrase "name (what it is): why", such as
             "fc8 (InnerProduct): one blob, no bias".
 
@@ -48,7 +50,8 @@ class Contents:
 
     def __post_init__(self) -> None:
         if not self.parameters:
-            raise CheckpointError(f"expected layers; received {', '.join(self.left_out[:8]) or 'none'}")
+            received = ", ".join(escape(entry, limit=200) for entry in self.left_out[:8]) or "none"
+            raise CheckpointError(f"expected layers; received {received}")
         values = self.attributes.values()
         if not all(isinstance(value, str | int) for value in values):
             raise CheckpointError("expected attributes of text and integers")
@@ -58,6 +61,7 @@ class Contents:
         texts = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
         if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             raise CheckpointError("expected names and attributes of valid text")
+        object.__setattr__(self, "left_out", tuple(escape(entry, limit=200) for entry in self.left_out))
 
 
 class CheckpointError(ValueError):

@@ -1,8 +1,8 @@
 """Read and write Caffe weights in NumPy files: `bvlc_alexnet.npy` and those of caffe-tensorflow.
 
-The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases": b}, …}`, written by
-Python 2 or 3, with keys of str or bytes. The arrays are views of the bytes read, so that memory stays close to the
-file's size.
+The file holds a pickled dictionary, `{"conv1": [W, b], …}` or `{"conv1": {"weights": W, "biases": b}, …}` (or W and b,
+weight and bias, kernel and bias), written by Python 2 or 3, with keys of str or bytes. The arrays are views of the
+bytes read, so that memory stays close to the file's size.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, npz, pickles, reading
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, npz, pickles, reading, state_dict
 from tfalexnet.checkpoints.formats.binary import FLOATS, MAX_RANK, starts_with
 from tfalexnet.io.files import atomic_write
 
@@ -108,7 +108,9 @@ def _layer(entry: Any) -> "tuple[_Array, _Array] | None":
     """Return the kernel and bias of an entry in either layout, None if it is not a layer."""
     if isinstance(entry, dict) and len(entry) == 2:
         parts = {pickles.key_text(key): part for key, part in entry.items()}
-        entry = [parts.get("weights"), parts.get("biases")]
+        kernels = [part for key, part in parts.items() if key in state_dict.KERNELS]
+        biases = [part for key, part in parts.items() if key in state_dict.BIASES]
+        entry = [*kernels, *biases] if len(kernels) == len(biases) == 1 else None
     if not isinstance(entry, list | tuple) or len(entry) != 2:
         return None
     return (entry[0], entry[1]) if all(isinstance(part, _Array) and part.is_float() for part in entry) else None
@@ -166,7 +168,6 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
 GLOBALS: pickles.Globals = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    **{(module, "_reconstruct"): _Array for module in pickles.NUMPY_MODULES},
     ("numpy._core.numeric", "_frombuffer"): _from_buffer,
 }

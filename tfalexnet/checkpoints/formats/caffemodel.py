@@ -26,9 +26,11 @@ NAME, LAYER = 1, 100  # Numbers of fields in NetParameter.
 # Numbers of name, type and blobs in a layer: in `layers` of 2014 (field 2, V1LayerParameter), and in `layer`.
 LAYOUTS = {2: (4, 5, 6), LAYER: (1, 2, 7)}
 KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}  # The enumeration in V1LayerParameter.
+# Networks by the name that Caffe's own files state; those that `write` wrote state the name of the catalog.
+NETWORKS = {"AlexNet": "bvlc_alexnet", "CaffeNet": "bvlc_caffenet"}
 RANKS = {"Convolution": 4, "InnerProduct": 2}  # Of the kernels.
 # Fields of a blob. Before there was a shape, fields 1 to 4 were num, channels, height and width.
-SHAPE, DATA, DOUBLE_DATA = 7, 5, 8
+SHAPE, DATA, DOUBLE_DATA, RAW_DATA = 7, 5, 8, 12
 FLOATS = {DATA: "<f4", DOUBLE_DATA: "<f8"}
 # Writers without `packed` store each number as a field of its own; by the key of such a field.
 RUNS = {DATA << 3 | FIXED32: "<f4", DOUBLE_DATA << 3 | FIXED64: "<f8"}
@@ -59,8 +61,10 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .caffemodel"):
         parameters: Parameters = {}
-        kinds, left_out = [], []
+        kinds, left_out, network = [], [], None
         for number, message in _fields(map_file(path)):
+            if number == NAME and not isinstance(message, int):
+                network = message.tobytes().decode("utf-8", "replace")
             if number not in LAYOUTS or isinstance(message, int):
                 continue
             name, kind, blobs = _layer(message, LAYOUTS[number])
@@ -72,7 +76,8 @@ def read(path: str | os.PathLike) -> Contents:
             elif blobs:
                 why = "one blob, no bias" if len(blobs) == 1 else f"{len(blobs)} blobs, not two"
                 left_out.append(f"{name} ({kind}): {why if kind in RANKS else 'no convolution or inner product'}")
-        return Contents(parameters, flatten=FLATTEN, resembles=_resembles(kinds), left_out=tuple(left_out))
+        resembles = _resembles(kinds) or NETWORKS.get(network, network)
+        return Contents(parameters, flatten=FLATTEN, resembles=resembles, left_out=tuple(left_out))
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -125,6 +130,9 @@ def _array(blob: np.ndarray, rank: int) -> np.ndarray:
             shape = [size for inner, sizes in fields if inner == 1 for size in _dimensions(sizes)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
+        elif number == RAW_DATA:
+            kinds = "raw numbers, such as float16 of NVCaffe or OpenCV's shrinkCaffeModel"
+            raise CheckpointError(f"expected numbers of float32 or float64; received {kinds}. Use the original file")
     numbers = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, "<f4")])
     if shape is None:
         shape = [legacy.get(number, 1) for number in (1, 2, 3, 4)]

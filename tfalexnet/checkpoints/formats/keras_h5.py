@@ -8,9 +8,9 @@ of the root (text and integers) and the extras are datasets of the group `tfalex
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import h5py
@@ -24,12 +24,21 @@ from tfalexnet.networks.spec import Parameters
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
+# HDF5 files of others, by a group or an attribute of the root.
+OTHERS = {
+    "layer_names": "weights of Keras 1 or 2",
+    "model_weights": "a model of Keras 1 or 2",
+    "keras_version": "weights of Keras 1 or 2",
+    "data": "weights of Caffe in HDF5, of which the .caffemodel is read",
+    "#refs#": "a .mat file of MATLAB",
+}
 METADATA = 1 << 16  # Bytes; more than all names and attributes take.
 # HDF5 file format specification: by version of the superblock, the offset of the byte "size of offsets"; and the
 # global heaps, which hold the text (III.E).
 OFFSET_SIZES = {0: 13, 1: 13, 2: 9, 3: 9}
 HEAP = b"GCOL\x01"
 MIN_HEAP = 4096
+MAX_ENTRIES = 1 << 10  # Attributes of the root, or layers; Keras writes a group per layer. h5py takes .2 ms for each.
 MAX_OBJECTS = 1 << 20  # In all heaps; Keras writes one per layer.
 
 
@@ -74,7 +83,8 @@ def read(path: str | os.PathLike) -> Contents:
         remaining = Path(path).stat().st_size
         for group in _variables(file, set()):
             kind = group.name.removeprefix("/layers/").removesuffix("/vars")
-            name = str(_attributes(group).get("name", kind))  # Early versions of Keras 3 do not write it.
+            name = _attribute(group, "name") if "name" in group.attrs else None
+            name = kind if name is None else str(name)  # Early versions of Keras 3 do not write it.
             if name in parameters or name in left_out:
                 raise CheckpointError(f"two layers are called {name!r}")
             if set(group) != {"0", "1"}:
@@ -89,8 +99,12 @@ def read(path: str | os.PathLike) -> Contents:
             else:
                 left_out[name] = f"{name} ({kind}): {kernel.dtype.name} and {bias.dtype.name}, not floats"
         if not parameters and not left_out:
-            raise CheckpointError("expected layers of Keras 3; save them with model.save_weights('NAME.weights.h5')")
+            received = next((what for name, what in OTHERS.items() if name in file or name in file.attrs), None)
+            received = received or ", ".join(islice(file, 3)) or "nothing"
+            advice = "Save them in Keras 3 with model.save_weights('NAME.weights.h5')"
+            raise CheckpointError(f"expected layers of Keras 3; received {received}. {advice}")
         group = _child(file, EXTRAS) if EXTRAS in file else {}
+        _check_count(group, "arrays")
         extras = {name: _array(path, group, name) for name in group}
         return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
 
@@ -137,14 +151,22 @@ def _check_heaps(data: np.ndarray) -> None:
 
 def _attributes(group: h5py.Group) -> dict[str, str | int]:
     """Return the attributes that are text or integers; others are ignored."""
-    attributes: dict[str, str | int] = {}
-    for name in group.attrs:
-        attribute = group.attrs.get_id(name)
-        if attribute.shape == () and h5py.check_string_dtype(attribute.dtype):
-            attributes[name] = str(group.attrs[name])
-        elif attribute.shape == () and attribute.dtype.kind in "iu":
-            attributes[name] = int(group.attrs[name])
-    return attributes
+    _check_count(group.attrs, "attributes")
+    attributes = {name: _attribute(group, name) for name in group.attrs}
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _attribute(group: h5py.Group, name: str) -> str | int | None:
+    """Return an attribute that is text or an integer, None if it is something else."""
+    attribute = group.attrs.get_id(name)
+    if attribute.shape == () and h5py.check_string_dtype(attribute.dtype):
+        return str(group.attrs[name])
+    return int(group.attrs[name]) if attribute.shape == () and attribute.dtype.kind in "iu" else None
+
+
+def _check_count(entries: Sized, kind: str) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise CheckpointError(f"expected at most {MAX_ENTRIES} {kind}; received {len(entries)}")
 
 
 def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -157,11 +179,13 @@ def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
 def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
     """Yield the group `vars` of each layer that has variables, nested models included."""
     layers = _child(model, "layers") if "layers" in model else {}
+    _check_count(layers, "layers")
     for name in layers:
         layer = _child(layers, name)
         if layer in seen:
             raise CheckpointError(f"{layer.name} is a second name of another layer; refused")
         seen.add(layer)
+        _check_count(seen, "layers")
         group = _child(layer, "vars") if "vars" in layer else {}
         if len(group):
             yield group

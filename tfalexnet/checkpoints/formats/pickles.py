@@ -13,6 +13,10 @@ from tfalexnet.checkpoints.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
 ADVICE = "If you trust the file, save only its weights; in PyTorch: torch.save(model.state_dict(), 'weights.pth')"
+# The modules of `_reconstruct` and `scalar`, as versions of NumPy name them.
+NUMPY_MODULES = tuple(
+    f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray", "_multiarray_umath")
+)
 MAX_NAME = 1 << 8
 MAX_LINE = 1 << 10  # Bytes of a global's name or of a number in decimal; long numbers are slow to parse and to hash.
 MAX_READS = 1 << 20  # Two per opcode; a training checkpoint may hold a list of its losses.

@@ -17,6 +17,7 @@ from tfalexnet.networks.spec import Parameters
 
 KERNELS_FIRST = {"weight"}  # PyTorch's name of a kernel, which is channels first.
 KERNELS_LAST = {"kernel", "weights", "W"}
+KERNELS = KERNELS_FIRST | KERNELS_LAST
 BIASES = {"bias", "biases", "b"}
 EXTRAS = "tfalexnet."  # Prefix of the names of arrays that are extras.
 
@@ -29,6 +30,7 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
     """
     extras = {name.removeprefix(EXTRAS): array for name, array in arrays.items() if name.startswith(EXTRAS)}
     layers: dict[str, dict[str, np.ndarray]] = {}
+    names: dict[tuple[str, str], str] = {}
     left_out = []
     channels_first_layers = set()
     for name, array in arrays.items():
@@ -45,12 +47,15 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
         if part in KERNELS_FIRST:
             channels_first_layers.add(layer)
         layers[layer][role] = array
+        names[layer, role] = name
     parameters: Parameters = {}
     for layer, roles in layers.items():
         kernel, bias = roles.get("kernel"), roles.get("bias")
         if kernel is None or bias is None or kernel.ndim not in (2, 4) or bias.ndim != 1:
-            shapes = ", ".join(f"{role} {array.shape}" for role, array in roles.items())
-            left_out.append(f"{layer} ({shapes}): no kernel of 2 or 4 dimensions with a bias")
+            shapes = ", ".join(f"{names[layer, role]} {array.shape}" for role, array in roles.items())
+            lacking = next((role for role in ("bias", "kernel") if role not in roles), None)
+            why = f"no {lacking}" if lacking else "no kernel of 2 or 4 dimensions with a bias"
+            left_out.append(f"{layer} ({shapes}): {why}")
             continue
         kernel = channels_last(kernel) if layer in channels_first_layers else kernel
         parameters[layer] = to_float32(kernel), to_float32(bias)
@@ -82,6 +87,6 @@ def _split(name: str) -> tuple[str, str | None]:
     """
     names = [part for part in re.split(r"[./]", name) if part != "module"]
     part = names.pop() if names else ""
-    if not names or part not in KERNELS_FIRST | KERNELS_LAST | BIASES:
+    if not names or part not in KERNELS | BIASES:
         return name, None
     return TORCHVISION_LAYERS.get(".".join(names[-2:]), ".".join(names)), part

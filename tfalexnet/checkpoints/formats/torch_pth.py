@@ -193,7 +193,7 @@ DISCARDED = {
     "collections": "Counter",
     "datetime": "date datetime timedelta",
     "numpy": "dtype ndarray",
-    **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), "_reconstruct scalar"),
+    **dict.fromkeys(pickles.NUMPY_MODULES, "_reconstruct scalar"),
     "numpy._core.numeric": "_frombuffer",
     **dict.fromkeys(("pathlib", "pathlib._local"), "PosixPath PurePosixPath PureWindowsPath WindowsPath"),
     "torch": "device bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128",

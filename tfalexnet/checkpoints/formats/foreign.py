@@ -1,0 +1,62 @@
+"""Recognise common files that are no checkpoints, or checkpoints of unsupported kinds, to say what they are."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from tfalexnet.checkpoints.formats import npz
+
+_UNPACK = "Unpack it and give the file of weights"
+# What begins in this way, and what to do; the first match is used.
+SIGNATURES = {
+    rb"(?i)\s*(<!--.*?-->\s*)?<(!doctype html|html|head)": (
+        "a web page",
+        "The download failed; download the file again",
+    ),
+    rb"version https://git-lfs": ("a pointer of Git LFS", "Get the file itself with `git lfs pull`"),
+    rb"\xff\xd8\xff": ("a JPEG picture", ""),
+    rb"\x89PNG\r\n": ("a PNG picture", ""),
+    rb"GIF8[79]a": ("a GIF picture", ""),
+    rb"RIFF....WEBP": ("a WebP picture", ""),
+    rb"%PDF-": ("a PDF document", ""),
+    rb"\x1f\x8b": ("a gzip archive", _UNPACK),
+    rb"BZh[1-9]1AY": ("a bzip2 archive", _UNPACK),
+    rb"\xfd7zXZ\0": ("an xz archive", _UNPACK),
+    rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", _UNPACK),
+    rb"Rar!\x1a\x07": ("a RAR archive", _UNPACK),
+    rb".{257}ustar": ("a tar archive", _UNPACK),
+    rb"MATLAB [57]\.\d MAT-file": ("a .mat file of MATLAB", "Save its arrays with numpy.savez, see docs/formats.md"),
+}
+# What holds a member of this name; archives with other members are named by their first ones.
+MEMBERS = {
+    r".*/constants\.pkl": (
+        "a TorchScript program",
+        "Save its weights: torch.save(torch.jit.load(file).state_dict(), 'weights.pth')",
+    ),
+    r"\[Content_Types\]\.xml|word/.*": ("an Office document", ""),
+    r"(.*/)?Manifest\.json": ("a Core ML package", "Save its arrays with numpy.savez, see docs/formats.md"),
+}
+WEIGHTS = rf".*\.npy|.*{npz.PICKLE.decode()}|{re.escape(npz.KERAS)}"
+
+
+def describe(path: Path) -> tuple[str, str] | None:
+    """Return what a file is and an advice, which may be empty; None for what may be a checkpoint."""
+    with path.open("rb") as file:
+        start = file.read(1 << 12)
+    if start.startswith(npz.MAGIC):
+        return _describe_archive(path)
+    return next((what for signature, what in SIGNATURES.items() if re.match(signature, start, re.DOTALL)), None)
+
+
+def _describe_archive(path: Path) -> tuple[str, str] | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # A damaged archive can raise anything; its reader explains it.
+        return None
+    for pattern, what in MEMBERS.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            return what
+    if any(re.fullmatch(WEIGHTS, name) for name in names):
+        return None
+    return f"a zip archive with {', '.join(names[:3])[:100] or 'nothing'}", _UNPACK
