@@ -1,6 +1,7 @@
 """Pictures of every kind, and damaged files, are decoded to the pixels that an image viewer shows."""
 
 import io
+import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,21 @@ from PIL import Image
 from support.patterns import gradient
 
 from tfalexnet import PictureError
-from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg, warnings_suppressed
+from tfalexnet.images.decode import (
+    ORIENTATION,
+    _Budget,
+    decode,
+    decode_plain_jpeg,
+    open_picture,
+    picture_formats,
+    warnings_suppressed,
+)
 from tfalexnet.images.preprocessing import BVLC
+
+
+def plain_jpeg(picture, mode):
+    with open_picture(picture) as opened:
+        return decode_plain_jpeg(opened, mode)
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -127,7 +141,7 @@ def test_tensorflow_and_pillow_decode_plain_jpegs_equally(tmp_path, size, subsam
         image.convert(mode).save(tmp_path / "a.jpg", subsampling=subsampling, **options)
         with Image.open(tmp_path / "a.jpg") as opened:
             expected = np.asarray(opened).reshape(*size[::-1], -1)
-        np.testing.assert_array_equal(decode_plain_jpeg(tmp_path / "a.jpg", mode), expected)
+        np.testing.assert_array_equal(plain_jpeg(tmp_path / "a.jpg", mode), expected)
 
 
 def test_tensorflow_decodes_only_plain_jpegs(tmp_path):
@@ -141,10 +155,10 @@ def test_tensorflow_decodes_only_plain_jpegs(tmp_path):
     image.save(tmp_path / "complete.jpg")
     data = (tmp_path / "complete.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
-    for name in ("turned.jpg", "cmyk.jpg", "a.png", "progressive.jpg", "cut.jpg"):
-        assert decode_plain_jpeg(tmp_path / name, "RGB") is None
-    assert decode_plain_jpeg(data, "L") is None
-    assert decode_plain_jpeg(data, "RGB").shape == (20, 30, 3)
+    for name in ("turned.jpg", "cmyk.jpg", "a.png", "progressive.jpg"):
+        assert plain_jpeg(tmp_path / name, "RGB") is None
+    assert plain_jpeg(data, "L") is None
+    assert plain_jpeg(data, "RGB").shape == (20, 30, 3)
     with pytest.raises(PictureError, match=r"cut\.jpg: damaged picture"):
         BVLC(tmp_path / "cut.jpg")
 
@@ -166,3 +180,83 @@ def test_threads_restore_the_filters_of_warnings():
     assert list(warnings.filters) == before
     with pytest.warns(UserWarning, match="issued again"):
         warnings.warn("issued again", stacklevel=1)
+
+
+def test_only_regular_files_of_a_limited_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(60 << 30)
+    for name, reason in {
+        "pipe": "a device or a pipe",
+        "zero": "a device or a pipe",
+        "sparse": "at most .* bytes",
+    }.items():
+        with pytest.raises(PictureError, match=rf"{name}\.jpg: .*{reason}"):
+            decode(tmp_path / f"{name}.jpg")
+    with pytest.raises(PictureError, match="not the name of a file"):
+        decode("a\0b.jpg")
+
+
+def test_only_formats_of_pictures_are_opened(monkeypatch):
+    def run(*arguments, **_):
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr("subprocess.Popen", run)
+    others = {"EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "FITS": b"SIMPLE  =    T"}
+    for data in others.values():
+        with pytest.raises(PictureError, match="not a picture in a format that is read"):
+            decode(data)
+    assert not {"EPS", "WMF", "FITS", "MPEG", "HDF5", "SPIDER"} & {*picture_formats()}
+
+
+def test_heic_is_read_by_pillow_heif_or_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tfalexnet.images.decode.picture_formats", picture_formats.__wrapped__)
+    with pytest.raises(PictureError, match=r"HEIC; to read it: pip install 'tfalexnet\[heic\]'"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+
+
+@pytest.mark.data
+def test_pillow_heif_reads_heic(data):
+    pytest.importorskip("pillow_heif")
+    assert decode(data / "hard" / "other" / "hopper.heif").mode == "RGB"
+
+
+def test_pictures_of_too_many_pixels_are_refused_unless_asked_for():
+    data = encoded(Image.new("1", (200, 100)), "PNG")
+    with pytest.raises(PictureError, match=r"at most 19999 pixels \(max_pixels\); received 200×100"):
+        decode(data, max_pixels=19_999)
+    assert decode(data, max_pixels=20_000).size == (200, 100)
+
+
+def test_more_pixels_than_pillow_allows_may_be_asked_for(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data = encoded(Image.new("1", (200, 100)), "PNG")
+    with pytest.raises(PictureError, match="refused: .*2000 pixels"):
+        decode(data, max_pixels=2000)
+    assert decode(data, max_pixels=20_000).size == (200, 100)
+
+
+def test_threads_together_have_a_budget_of_pixels(monkeypatch):
+    monkeypatch.setattr("tfalexnet.images.decode.BUDGET", 250)
+    monkeypatch.setattr("tfalexnet.images.decode.budget", budget := _Budget())
+    most = []
+
+    def work(side):
+        with open_picture(np.zeros((side, side), "uint8")):
+            most.append(budget.free)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [10, 20, 5, 15, 10, 30] * 9))  # 30² alone is more than the budget.
+    assert len(most) == 54 and min(most) >= 0 and budget.free == 250
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OverflowError("too long"), RecursionError()])
+def test_whatever_a_picture_raises_is_an_error_of_the_picture(error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("tfalexnet.images.preprocessing.resize_bilinear", fail)
+    with pytest.raises(PictureError, match="array: (too large for the memory|damaged picture)"):
+        BVLC(gradient(20, 10))

@@ -5,15 +5,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from support.patterns import gradient
 
 from tfalexnet import PictureError
 from tfalexnet.images.decode import decode
-from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing, resize_bilinear
+from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing
 
-SIZES = [((375, 500), (256, 256)), ((1, 1), (7, 5)), ((3, 2), (300, 256)), ((4000, 37), (256, 256)), ((32, 9), (32, 9))]
+UNCERTAIN = {"gray/12bit.cropped.tif", "gray/16bit.cropped.tif"}  # Grey levels of 1 % of the range: black pictures.
 
 
 @pytest.mark.parametrize("size", [(500, 375), (90, 300), (256, 256), (1, 1)])
@@ -52,6 +51,8 @@ def test_one_channel_gives_grey_pixels():
         {"size": 256.0},
         {"crop": 0},
         {"crop": 257},
+        {"crop": 63},
+        {"size": 4097, "crop": 4000},
         {"mean": (1.0, 2.0)},
         {"mean": (1.0, 2.0, float("nan"))},
         {"mean": np.zeros((200, 200, 3))},
@@ -86,7 +87,8 @@ def test_what_pillow_reads_is_preprocessed_and_the_rest_is_an_error(data):
     assert len(rows) == 124
     for row in rows:
         path = data / "hard" / row["file"]
-        if row["Pillow 13"] != "ok" or row["rgb size after EXIF transpose"] == "OSError":
+        refused = row["file"] in UNCERTAIN or row["rgb size after EXIF transpose"] == "OSError"
+        if row["Pillow 13"] != "ok" or refused:
             with pytest.raises(PictureError) as caught:
                 BVLC(path)
             assert str(path) in str(caught.value) and "\n" not in str(caught.value)
@@ -94,25 +96,6 @@ def test_what_pillow_reads_is_preprocessed_and_the_rest_is_an_error(data):
             width, height = map(int, row["rgb size after EXIF transpose"].split("x"))
             assert decode(path).size == (width, height), row["file"]
             assert np.isfinite(BVLC(path)).all()
-
-
-@pytest.mark.parametrize("kind", ["uint8", "float32"])
-@pytest.mark.parametrize(("old", "new"), SIZES)
-def test_resizing_without_tensorflow_equals_tensorflow(old, new, kind):
-    pixels = (np.random.default_rng(0).random((*old, 3)) * 255).astype(kind)
-    expected = tf.raw_ops.ResizeBilinear(images=pixels[None], size=new, half_pixel_centers=True)[0].numpy()
-    resized = resize_bilinear(pixels, *new)
-    assert resized.dtype == np.float32
-    np.testing.assert_allclose(resized, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize(("old", "new"), SIZES)
-def test_resizing_without_tensorflow_equals_opencv(old, new):
-    cv2 = pytest.importorskip("cv2")
-    pixels = np.random.default_rng(0).random((*old, 3), np.float32) * 255
-    expected = cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(resize_bilinear(pixels, *new), expected, atol=1e-2)
-    assert np.abs(resize_bilinear(pixels, *new) - expected).mean() < 1e-3
 
 
 def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images():
@@ -140,7 +123,7 @@ def test_the_paper_resizes_the_shorter_side_to_256(size):
     assert PAPER.resized(picture).shape == (256, 256, 3)
     scale = 256 / min(size)
     resized = Image.fromarray(picture).resize((int(size[0] * scale), int(size[1] * scale)), Image.Resampling.BILINEAR)
-    top, left = (resized.height - 256) // 2 + 14, (resized.width - 256) // 2 + 14  # 227 of the central 256 pixels.
+    top, left = (round((side - 256) / 2) + 14 for side in resized.size[::-1])  # 227 of the central 256 pixels.
     expected = np.asarray(resized, "float32")[top : top + 227, left : left + 227] - ILSVRC_MEAN_BGR[::-1]
     np.testing.assert_allclose(PAPER(picture), expected, atol=1e-3)
 

@@ -1,23 +1,48 @@
 """Decoding of a picture to the 8-bit RGB or grey pixels that an image viewer shows."""
 
 import contextlib
+import functools
+import importlib.util
 import io
 import os
+import stat
 import sys
 import threading
 import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from tfalexnet.images.grey_levels import BAND, is_deep, to_eight_bits
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 """A picture that a user gives: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
 grey; height × width [× channels])."""
 
+# No others: Pillow would run Ghostscript for EPS, and some formats are no pictures. MPO is opened as JPEG.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "ICO", "CUR", "JPEG2000", "AVIF", "TGA", "PSD"),
+    "HEIF",
+)
+HEIC_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # ISO/IEC 23008-12, without the fourth letter.
+
+MAX_PIXELS = 120_000_000  # Of one picture, unless the caller says otherwise; telephones make 108 million.
+BUDGET = 1 << 28  # Pixels in work at the same time; each takes about 8 bytes.
+MAX_BYTES = 1 << 29  # Of a file.
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Opening a pipe would wait for a writer.
+
 ORIENTATION = 0x0112  # EXIF's tag; the value 1 means upright.
-BITS_PER_SAMPLE = 258  # TIFF's tag.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PictureError(ValueError):
@@ -29,60 +54,122 @@ class PictureError(ValueError):
         self.reason = reason
 
 
-def decode(picture: Picture) -> Image.Image:
-    """Return the picture as an image viewer shows it: upright, opaque, 8 bits per channel, in "RGB" or "L".
+class Opened(NamedTuple):
+    """A picture whose size is known and whose pixels are not yet decoded.
 
-    The EXIF orientation is applied, transparent pixels are laid on white, an animation is represented by
-    its first frame, and grey levels of more than 8 bits are scaled from their range to 0–255. Colour
-    profiles are ignored, as they were when the networks were trained.
+    Attributes:
+        name: for messages; see `picture_name`.
+        image: the picture.
+        data: the bytes of its file, if it has one.
+    """
+
+    name: str
+    image: Image.Image
+    data: bytes | None
+
+
+@contextlib.contextmanager
+def open_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
+    """Yield a picture to decode and to resize in the block; any error of the block is one of the picture.
+
+    Blocks of several threads wait for each other where their pictures together have more than BUDGET pixels.
 
     Raises:
-        PictureError: the picture cannot be read.
+        PictureError: the picture cannot be read, has more than `max_pixels` pixels, or the block raised an error.
         TypeError: the argument is not a `Picture`.
     """
-    if isinstance(picture, np.ndarray):
-        return _opaque(_from_array(picture))
-    name, source = _source(picture)
+    _check_type(picture)
+    name = picture_name(picture)
     with warnings_suppressed:
         try:
-            image = source if isinstance(source, Image.Image) else Image.open(source)
-            image = ImageOps.exif_transpose(image)
-            return _opaque(_eight_bits(image))
+            data = None
+            if isinstance(picture, np.ndarray):
+                image = _from_array(picture)
+            elif isinstance(picture, Image.Image):
+                image = picture
+            else:
+                data = picture if isinstance(picture, bytes) else _read_file(name)
+                if not data:
+                    raise PictureError(name, "empty file")
+                if Image.MAX_IMAGE_PIXELS and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+                    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice as many.
+                image = Image.open(io.BytesIO(data), formats=picture_formats())
+            pixels = image.width * image.height
+            if pixels > max_pixels:
+                size = f"{image.width}×{image.height}"
+                raise PictureError(name, f"expected at most {max_pixels} pixels (max_pixels); received {size}")
+            with budget.reserved(pixels):
+                yield Opened(name, image, data)
+        except PictureError:
+            raise
         except Image.UnidentifiedImageError:
-            raise PictureError(name, "not a picture in a format that Pillow reads") from None
+            raise PictureError(name, _explain_unidentified(data or b"")) from None
         except Image.DecompressionBombError as error:
             raise PictureError(name, f"refused: {error}") from None
+        except MemoryError:
+            raise PictureError(name, "too large for the memory of this machine") from None
         except Exception as error:  # Pillow's readers raise errors of many types for damaged files.
             raise PictureError(name, f"damaged picture ({error or type(error).__name__})") from error
 
 
-def decode_plain_jpeg(picture: Picture, mode: str) -> Any:
+def decode(picture: Picture, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the picture as an image viewer shows it: upright, opaque, 8 bits per channel, in "RGB" or "L".
+
+    See `decode_opened`.
+
+    Raises:
+        PictureError, TypeError: as for `open_picture`.
+    """
+    with open_picture(picture, max_pixels) as opened:
+        return decode_opened(opened)
+
+
+def decode_opened(opened: Opened) -> Image.Image:
+    """Return the picture upright, opaque, with 8 bits per channel, in "RGB" or "L".
+
+    The EXIF orientation is applied, transparent pixels are laid on white, an animation is represented by
+    its first frame, and grey levels of more than 8 bits are scaled from their range to 0–255. Colour
+    profiles are ignored, as they were when the networks were trained.
+    """
+    image = opened.image
+    image.load()
+    if image.has_transparency_data:
+        pixels = _on_white(image)
+    elif is_deep(image):
+        try:
+            pixels = to_eight_bits(image)
+        except ValueError as error:
+            raise PictureError(opened.name, str(error)) from None
+    else:
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        pixels = image if image.mode == mode else image.convert(mode)
+    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def decode_plain_jpeg(opened: Opened, mode: str) -> Any:
     """Return the pixels of a plain JPEG, decoded by TensorFlow, or None for any other picture.
 
     TensorFlow's accurate decoder returns exactly the pixel values of Pillow and saves two copies of them.
     A plain JPEG is upright, baseline and in the given mode.
 
     Args:
-        picture: a path or the bytes of a file; for other kinds of pictures the result is None.
+        opened: the picture.
         mode: "RGB" or "L".
 
     Returns:
         A uint8 tensor, (height, width, channels); None also if TensorFlow has not been imported.
     """
-    tf = imported_tensorflow()
-    if tf is None or isinstance(picture, np.ndarray | Image.Image):
+    tf, image = imported_tensorflow(), opened.image
+    # The two libraries smooth a progressive file that ends early differently.
+    if tf is None or opened.data is None or image.format != "JPEG" or image.info.get("progressive"):
         return None
-    _, source = _source(picture)
     try:
-        with warnings_suppressed:
-            image = Image.open(source)
-            upright = image.getexif().get(ORIENTATION, 1) == 1
-            # The two libraries smooth a progressive file that ends early differently.
-            if image.format != "JPEG" or image.mode != mode or not upright or image.info.get("progressive"):
-                return None
+        if image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
+            return None
         with tf.device("CPU"):
-            return tf.io.decode_jpeg(source.getvalue(), dct_method="INTEGER_ACCURATE")
-    except Exception:  # `decode` then raises an error with a better message.
+            return tf.io.decode_jpeg(opened.data, dct_method="INTEGER_ACCURATE")
+    except Exception:  # `decode_opened` then raises an error with a better message.
         return None
 
 
@@ -119,38 +206,95 @@ class _SuppressedWarnings:
 warnings_suppressed = _SuppressedWarnings()
 
 
-def _source(picture: Any) -> tuple[str, Any]:
-    """Return a name for messages, and what Pillow can open."""
-    if isinstance(picture, Image.Image):
-        return getattr(picture, "filename", "") or "image", picture
-    if isinstance(picture, bytes):
-        if not picture:
-            raise PictureError("bytes", "empty")
-        return "bytes", io.BytesIO(picture)
-    if not isinstance(picture, str | os.PathLike):
+class _Budget:
+    """The number of pixels that all threads may have in work at the same time."""
+
+    def __init__(self) -> None:
+        self.free, self.changed = BUDGET, threading.Condition()
+
+    @contextlib.contextmanager
+    def reserved(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels are free, of a larger picture until no other is in work."""
+        pixels = min(pixels, BUDGET)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= pixels)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += pixels
+                self.changed.notify_all()
+
+
+budget = _Budget()
+
+
+@functools.cache
+def picture_formats() -> tuple[str, ...]:
+    """Return the formats that are opened, as Pillow names them; HEIF if pillow-heif is installed."""
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def picture_name(picture: Picture) -> str:
+    """Return the name of a picture for messages: its file, or the kind of input."""
+    if isinstance(picture, str | os.PathLike):
+        return os.fspath(picture) or "''"
+    kind = {bytes: "bytes", np.ndarray: "array"}.get(type(picture), "image")
+    return getattr(picture, "filename", "") or kind
+
+
+def _check_type(picture: Any) -> None:
+    if not isinstance(picture, Picture):
         raise TypeError(
             f"Expected a picture as a path, bytes, a PIL.Image or a uint8 array. Received: {type(picture).__name__}"
         )
-    name = os.fspath(picture)
-    if not name:
-        raise PictureError("''", "is not the name of a file")
+    if isinstance(picture, np.ndarray) and picture.dtype != np.uint8:
+        raise TypeError(
+            f"Expected an array of uint8, grey levels 0–255. Received: {picture.dtype}. "
+            "Convert it: (array * 255).round().astype('uint8') if it holds 0–1."
+        )
+
+
+def _read_file(name: str) -> bytes:
+    """Return the content of a regular file; opening any other kind neither blocks nor reads."""
+    if "\0" in name:
+        raise PictureError(name, "is not the name of a file")
     try:
-        data = Path(name).read_bytes()
+        with open(name, "rb", opener=lambda path, flags: os.open(path, flags | NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError(name, "is a device or a pipe, not a file")
+            if status.st_size > MAX_BYTES:
+                raise PictureError(name, f"expected at most {MAX_BYTES} bytes; received {status.st_size}")
+            return file.read(status.st_size)
     except IsADirectoryError:
-        raise PictureError(name, "is a folder, not a picture") from None
+        raise PictureError(name, _explain_folder(name)) from None
     except OSError as error:
         raise PictureError(name, (error.strerror or str(error)).lower()) from None
-    if not data:
-        raise PictureError(name, "empty file")
-    return name, io.BytesIO(data)
+
+
+def _explain_folder(name: str) -> str:
+    """Return why a folder was given for a picture: `list_pictures` lists one that cannot be read."""
+    try:
+        os.scandir(name).close()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "is a folder, not a picture"
+
+
+def _explain_unidentified(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:11] in HEIC_BRANDS:
+        return "HEIC; to read it: pip install 'tfalexnet[heic]'"
+    return "not a picture in a format that is read"
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8:
-        raise TypeError(
-            f"Expected an array of uint8, grey levels 0–255. Received: {array.dtype}. "
-            "Convert it: (array * 255).round().astype('uint8') if it holds 0–1."
-        )
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))):
@@ -162,25 +306,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return a grey image of more than 8 bits scaled to 0–255 (Pillow would clip it), any other unchanged."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    levels = np.asarray(image, np.float64)
-    bits_per_sample = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE)  # A TIFF may have 12 bits, for example.
-    if image.mode == "F":
-        white = 1.0 if levels.max() <= 1 else max(255.0, levels.max())
-    elif bits_per_sample and bits_per_sample[0] < 16:
-        white = 2.0 ** bits_per_sample[0] - 1
-    else:
-        white = 65535.0 if levels.max() <= 65535 else 2.0**32 - 1
-    return Image.fromarray((levels / white * 255).clip(0, 255).round().astype(np.uint8))
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """Return the image in "RGB" or "L", laid on white where it is transparent."""
-    if image.has_transparency_data:
-        background = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return a transparent picture on white, in "RGB"; it is converted in bands, to save memory."""
+    result, rows = Image.new("RGB", image.size), max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
+    return result

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
-from tfalexnet.images.decode import Picture, decode, decode_plain_jpeg, imported_tensorflow
+from tfalexnet.images.decode import MAX_PIXELS, Picture, decode_opened, decode_plain_jpeg, open_picture
+from tfalexnet.images.resizing import centre, centre_crop, resize_antialiased, resize_bilinear
 
-LARGEST = 1 << 14  # Pixels a side. A damaged file could contain any number.
+LARGEST = 1 << 12  # Pixels a side. A damaged or hostile file could contain any number.
+LARGEST_RATIO = 4  # Of size and crop.
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +22,9 @@ class Preprocessing:
     The result is `(crop of the resized picture · scale − mean) / std`, float32, crop×crop×channels.
 
     Attributes:
-        resize: "squash" resizes the picture to size×size; "shorter side" keeps its proportions.
-        size: pixels of the resized picture: of both sides, or of the shorter side.
+        resize: "squash" resizes the picture to size×size; "shorter side" keeps its proportions, and the centre of
+            size×size is used.
+        size: pixels of the resized picture: of both sides, or of the shorter side. At most 4096 and 4 times `crop`.
         crop: pixels of each side of the centre crop.
         antialias: False is OpenCV's INTER_LINEAR, in floating point; True is Pillow's BILINEAR, rounded
             to integer pixel values.
@@ -48,8 +50,10 @@ class Preprocessing:
             if value not in choices:
                 raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}. Received: {value!r}")
         sides = (self.crop, self.size)
-        if not all(type(side) is int for side in sides) or not 0 < self.crop <= self.size <= LARGEST:
-            raise ValueError(f"Expected 0 < crop <= size <= {LARGEST}. Received: crop={self.crop}, size={self.size}")
+        is_int = all(type(side) is int for side in sides)
+        if not is_int or not 0 < self.crop <= self.size <= min(LARGEST, LARGEST_RATIO * self.crop):
+            expected = f"0 < crop <= size <= {LARGEST}, and size at most {LARGEST_RATIO} times crop"
+            raise ValueError(f"Expected {expected}. Received: crop={self.crop}, size={self.size}")
         channels = len(self.channels)
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
         is_picture = mean.ndim == 3 and min(mean.shape[:2]) >= self.crop and mean.shape[2] == channels
@@ -108,12 +112,12 @@ class Preprocessing:
         """
         return self.views(picture, 1)[0]
 
-    def views(self, picture: Picture, crops: Literal[1, 10] = 1) -> np.ndarray:
+    def views(self, picture: Picture, crops: Literal[1, 10] = 1, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Return preprocessed crops of one picture, float32, (crops, crop, crop, channels).
 
         One crop is the centre. Ten are those of the paper (section 4.1): the four corners and the centre
         of the size×size picture, then the mirror images of these five. A mean picture is cropped at the
-        same position as the picture.
+        same position as the picture. `max_pixels` is as for `resized`.
 
         Raises:
             PictureError, TypeError: as for a call.
@@ -121,28 +125,38 @@ class Preprocessing:
         """
         if crops not in (1, 10):
             raise ValueError(f"Expected 1 or 10 crops. Received: {crops!r}")
-        pixels, end = self.resized(picture), self.size - self.crop
+        pixels, end = self.resized(picture, max_pixels), self.size - self.crop
         if crops == 1:
             return self.normalize(centre_crop(pixels, self.crop))[None]
-        corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
+        middle = centre(self.size, self.crop).start
+        corners = [(0, 0), (0, end), (end, 0), (end, end), (middle, middle)]
         upright = [self.normalize(_crop(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
 
-    def resized(self, picture: Picture) -> np.ndarray:
+    def resized(self, picture: Picture, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Return the picture before it is cropped: float32, (size, size, channels), RGB or grey, 0–255.
+
+        Of a picture whose shorter side has `size` pixels, it is the centre; the rest is not computed.
+
+        Args:
+            picture: the picture.
+            max_pixels: a picture of more pixels is refused.
 
         Raises:
             PictureError, TypeError: as for a call.
         """
         mode = "L" if self.channels == "L" else "RGB"
-        pixels = None if self.antialias else decode_plain_jpeg(picture, mode)
-        if pixels is None:
-            image = decode(picture)
-            image = image if image.mode == mode else image.convert(mode)
-            if self.antialias:
-                image = image.resize(self._resized_size(*image.size), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image).reshape(image.height, image.width, -1)
-        return centre_crop(self._interpolate(pixels), self.size).astype(np.float32, copy=False)
+        with open_picture(picture, max_pixels) as opened:
+            pixels = None if self.antialias else decode_plain_jpeg(opened, mode)
+            if pixels is None:
+                image = decode_opened(opened)
+                image = image if image.mode == mode else image.convert(mode)
+                new = self._resized_shape(image.height, image.width)
+                if self.antialias:
+                    return resize_antialiased(image, *new, self.size).astype(np.float32)
+                pixels = np.asarray(image).reshape(image.height, image.width, -1)
+            new = self._resized_shape(*pixels.shape[:2])
+            return resize_bilinear(pixels, *new, self.size).astype(np.float32, copy=False)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """Return cropped pixels with their channels ordered, scaled, and with the mean subtracted.
@@ -172,26 +186,12 @@ class Preprocessing:
         mean = np.asarray(self.mean, np.float32)
         return centre_crop(mean, self.crop) if mean.ndim == 3 else np.tile(mean, (self.crop, self.crop, 1))
 
-    def _resized_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height after resizing."""
+    def _resized_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after resizing."""
         if self.resize == "squash":
             return self.size, self.size
-        shorter = min(width, height)
-        return max(self.size, width * self.size // shorter), max(self.size, height * self.size // shorter)
-
-    def _interpolate(self, pixels: Any) -> np.ndarray:
-        """Return an array or tensor (height, width, channels), resized by INTER_LINEAR if its size differs."""
-        height, width = pixels.shape[:2]
-        new_width, new_height = self._resized_size(width, height)
-        if (new_width, new_height) == (width, height):
-            return np.asarray(pixels)
-        tf = imported_tensorflow()
-        if tf is None:
-            return resize_bilinear(np.asarray(pixels), new_height, new_width)
-        with tf.device("CPU"):
-            # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
-            size = (new_height, new_width)
-            return tf.raw_ops.ResizeBilinear(images=pixels[None], size=size, half_pixel_centers=True)[0].numpy()
+        shorter = min(height, width)
+        return max(self.size, height * self.size // shorter), max(self.size, width * self.size // shorter)
 
 
 # Caffe's mean pixel values of ILSVRC 2012, in B, G, R (BVLC/caffe, data/ilsvrc12).
@@ -210,46 +210,5 @@ TORCHVISION = Preprocessing(
 )
 
 
-def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:
-    """Return the crop×crop pixels in the centre of a picture."""
-    top, left = ((side - crop) // 2 for side in pixels.shape[:2])
-    return _crop(pixels, top, left, crop)
-
-
 def _crop(pixels: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
     return pixels[top : top + crop, left : left + crop]
-
-
-def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a picture in another size, interpolated without antialiasing as by OpenCV's INTER_LINEAR.
-
-    For use without TensorFlow, whose import takes longer. The result is that of
-    `tf.raw_ops.ResizeBilinear(half_pixel_centers=True)`, in the same order of operations: interpolation
-    along the rows, then between them, each as a + (b − a)·t.
-
-    Args:
-        pixels: (rows, columns, channels), of any dtype that float32 can represent.
-        height: number of rows of the result.
-        width: number of columns of the result.
-
-    Returns:
-        float32 (height, width, channels).
-    """
-    (above, below, down), (left, right, along) = map(_neighbours, (height, width), pixels.shape[:2])
-
-    def interpolate_row(index: np.ndarray) -> np.ndarray:
-        rows = pixels[index]
-        start, end = (rows[:, columns].astype(np.float32, copy=False) for columns in (left, right))
-        return start + (end - start) * along[:, None]
-
-    upper = interpolate_row(above)
-    return upper + (interpolate_row(below) - upper) * down[:, None, None]
-
-
-def _neighbours(new: int, old: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each new index the old indices before and after it, and its distance from the one before."""
-    scale = np.float32(old) / np.float32(new)
-    position = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
-    before = np.floor(position)
-    start, end = np.maximum(before, 0).astype(int), np.minimum(np.ceil(position), old - 1).astype(int)
-    return start, end, position - before

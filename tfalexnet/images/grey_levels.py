@@ -1,0 +1,71 @@
+"""Grey pictures of more than 8 bits: their levels scaled to 0–255, or refused where their range is uncertain."""
+
+import numpy as np
+from PIL import Image
+
+# Tags of TIFF.
+BITS_PER_SAMPLE = 258
+PHOTOMETRIC = 262  # The value 0 means that the level 0 is white.
+SAMPLE_FORMAT = 339
+
+UNSIGNED, SIGNED = 1, 2  # Values of SAMPLE_FORMAT.
+OVERSHOOT = 0.1  # Sharpening and resizing leave a range of floats by up to this share; the rest is clipped.
+DARKEST = 0.1  # Least share of the range that the brightest pixel reaches; below it, another range was meant.
+DARKEST_MEDIAN = 0.02  # The same of the median of the pixels that are not 0.
+BAND = 1 << 22  # Pixels that are converted at a time, in 64 bits.
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether a picture has grey levels of more than 8 bits, or signed ones."""
+    return image.mode.startswith(("I", "F")) or _tag(image, SAMPLE_FORMAT, UNSIGNED) == SIGNED
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a grey picture of more than 8 bits in "L", its range scaled to 0–255 (Pillow would clip it).
+
+    Integers of 16 bits and less have the range of their bits. Others have the first range that holds the brightest
+    pixel: 0–255, 0–65535 or all bits for integers; 0–1, 0–255 or up to the brightest pixel for floats.
+
+    Args:
+        image: as opened, with the tags of its file.
+
+    Raises:
+        ValueError: the range is uncertain, and the picture would be black, white or inverted.
+    """
+    signed = _tag(image, SAMPLE_FORMAT, UNSIGNED) == SIGNED
+    bits = _tag(image, BITS_PER_SAMPLE, 16 if image.format and image.mode != "F" else 32)
+    if signed and bits == 8:
+        raise ValueError(_refusal("unsigned grey levels", "signed ones"))  # Pillow reads −1 as 255.
+    levels = np.asarray(image)
+    if image.mode == "I" and bits == 32 and not signed and image.format:
+        levels = levels.view(np.uint32)  # Pillow reads them as signed.
+    low, high = float(levels.min()), float(levels.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError(_refusal("finite grey levels", "NaN or infinity"))
+    if image.mode == "F":
+        white = next((white for white in (1.0, 255.0) if high <= white * (1 + OVERSHOOT)), high)
+    elif bits <= 16 and not signed:
+        white = 2.0**bits - 1
+    else:
+        white = next(white for white in (255.0, 65535.0, 2.0**32 - 1) if high <= white)
+    if low < (-OVERSHOOT * white if image.mode == "F" else 0):
+        raise ValueError(_refusal("grey levels from 0", f"{low:g} to {high:g}"))
+    positive = levels[levels > 0]
+    if positive.size and (high < DARKEST * white or np.median(positive) < DARKEST_MEDIAN * white):
+        raise ValueError(_refusal("grey levels that use their range", f"{low:g} to {high:g} in 0 to {white:g}"))
+    inverted = _tag(image, PHOTOMETRIC, 1) == 0
+    result, rows = np.empty(levels.shape, np.uint8), max(1, BAND // image.width)
+    for start in range(0, image.height, rows):
+        band = levels[start : start + rows] / np.float64(white) * 255
+        result[start : start + rows] = (255 - band if inverted else band).clip(0, 255).round()
+    return Image.fromarray(result)
+
+
+def _tag(image: Image.Image, tag: int, default: int) -> int:
+    """Return the value of a TIFF's tag, of the first channel where there are several."""
+    value = getattr(image, "tag_v2", {}).get(tag, default)
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _refusal(expected: str, received: str) -> str:
+    return f"expected {expected}; received {received}. Save it with 8 bits, or 16 of which all are used"

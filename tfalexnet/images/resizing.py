@@ -1,0 +1,131 @@
+"""Resizing of a picture, of which only the central box is computed."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tfalexnet.images.decode import imported_tensorflow
+
+# A resized picture with a side of more than so many times that of its box is computed for the box only, by NumPy.
+# For others Pillow and TensorFlow are faster.
+THIN = 64
+LARGE = 1 << 24  # Pixels of an array that TensorFlow would copy.
+
+PRECISION = 22  # Pillow's fixed-point weights have so many bits behind the point (its Resample.c, PRECISION_BITS).
+
+
+def centre(side: int, part: int) -> slice:
+    """Return the indices of the central `part` of `side` pixels; halves are rounded to even, as by torchvision."""
+    start = round((side - part) / 2)
+    return slice(start, start + part)
+
+
+def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:
+    """Return the crop×crop pixels in the centre of a picture."""
+    return pixels[tuple(centre(side, crop) for side in pixels.shape[:2])]
+
+
+def resize_antialiased(image: Image.Image, height: int, width: int, box: int) -> np.ndarray:
+    """Return the central box×box pixels of a picture in another size, as Pillow's BILINEAR computes them.
+
+    Pillow rounds after the first of its two passes, and which one is first depends on its version and the size. Of
+    a picture whose sides differ by more than THIN times, a level may therefore differ by 1.
+
+    Args:
+        image: in "RGB" or "L".
+        height: number of rows of the whole resized picture, at least `box`.
+        width: number of its columns, at least `box`.
+        box: pixels of each side of the result.
+
+    Returns:
+        uint8 (box, box, channels).
+    """
+    if max(height, width) <= THIN * box:
+        pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        return centre_crop(pixels.reshape(height, width, -1), box)
+    rows, columns = _weights(height, image.height, box), _weights(width, image.width, box)
+    top, bottom = rows[0][0], rows[-1][0] + len(rows[-1][1])
+    image = image.crop((0, top, image.width, bottom))
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    across = _weighted_sums(pixels.swapaxes(0, 1), columns).swapaxes(0, 1)
+    return _weighted_sums(across, [(start - top, weights) for start, weights in rows])
+
+
+def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarray:
+    """Return the central box×box pixels of a picture in another size, as by OpenCV's INTER_LINEAR.
+
+    It is not antialiased. The result is that of `tf.raw_ops.ResizeBilinear(half_pixel_centers=True)`, which
+    computes it where TensorFlow has been imported.
+
+    Args:
+        pixels: array or tensor (rows, columns, channels), of any dtype that float32 can represent.
+        height: number of rows of the whole resized picture, at least `box`.
+        width: number of its columns, at least `box`.
+        box: pixels of each side of the result.
+
+    Returns:
+        (box, box, channels): float32, or the dtype of the pixels if their size does not change.
+    """
+    if tuple(pixels.shape[:2]) == (height, width):
+        return centre_crop(np.asarray(pixels), box)
+    tf = imported_tensorflow()
+    large = isinstance(pixels, np.ndarray) and pixels.size > LARGE
+    if tf is None or large or max(height, width) > THIN * box:
+        return _interpolate(np.asarray(pixels), height, width, box)
+    with tf.device("CPU"):
+        # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
+        resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=(height, width), half_pixel_centers=True)
+        return centre_crop(resized[0].numpy(), box)
+
+
+def _weights(new: int, old: int, box: int) -> list[tuple[int, np.ndarray]]:
+    """Return for the central `box` of `new` pixels the first old pixel that each uses, and the weights from there.
+
+    The operations and their order are those of `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's
+    Resample.c, for the triangular filter: its support is one pixel, of the smaller of the two pictures.
+    """
+    scale = old / new
+    support, weights, window = max(1.0, scale), [], centre(new, box)
+    for index in range(window.start, window.stop):
+        position = (index + 0.5) * scale
+        start, end = max(0, int(position - support + 0.5)), min(old, int(position + support + 0.5))
+        distance = np.abs((np.arange(start, end) - position + 0.5) * (1 / support))
+        share = np.where(distance < 1, 1 - distance, 0)
+        share /= share.cumsum()[-1] or 1
+        weights.append((start, (0.5 + share * (1 << PRECISION)).astype(np.int32)))
+    return weights
+
+
+def _weighted_sums(pixels: np.ndarray, weights: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Return for each entry of `_weights` the weighted sum of rows, rounded: uint8 (entries, columns, channels)."""
+    result = np.empty((len(weights), *pixels.shape[1:]), np.uint8)
+    for row, (start, shares) in zip(result, weights, strict=True):
+        total = np.full(row.shape, 1 << PRECISION - 1, np.int32)
+        for line, share in zip(pixels[start:], shares, strict=False):
+            total += line * share
+        row[...] = (total >> PRECISION).clip(0, 255)
+    return result
+
+
+def _interpolate(pixels: np.ndarray, height: int, width: int, box: int) -> np.ndarray:
+    """Return the same as TensorFlow: interpolation along the rows, then between them, each as a + (b − a)·t."""
+    above, below, down = _neighbours(height, pixels.shape[0], box)
+    left, right, along = _neighbours(width, pixels.shape[1], box)
+
+    def interpolate_rows(index: np.ndarray) -> np.ndarray:
+        start, end = (pixels[index[:, None], column].astype(np.float32, copy=False) for column in (left, right))
+        return start + (end - start) * along[:, None]
+
+    upper = interpolate_rows(above)
+    return upper + (interpolate_rows(below) - upper) * down[:, None, None]
+
+
+def _neighbours(new: int, old: int, box: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for the central `box` of `new` indices the old ones before and after, and the distance from the first."""
+    window = centre(new, box)
+    scale = np.float32(old) / np.float32(new)
+    position = (np.arange(window.start, window.stop, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    before = np.floor(position)
+    start, end = np.maximum(before, 0).astype(int), np.minimum(np.ceil(position), old - 1).astype(int)
+    return start, end, position - before
