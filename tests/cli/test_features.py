@@ -8,7 +8,7 @@ def test_rows_of_a_folder_with_an_unreadable_picture(folder, tmp_path, capsys):
     layers = ("--layer", "fc4", "--layer", "conv2:pre")
     arguments = ("features", folder, *layers, "--output", "f.h5", "--weights", "cifar10", "--batch", 1)
     result = run(capsys, *arguments, cwd=tmp_path)
-    error = "tfalexnet: dog/bad.jpg: not a picture in a format that Pillow reads\n"
+    error = "tfalexnet: dog/bad.jpg: not a picture in a format that is read\n"
     assert (result.returncode, result.stdout, result.stderr) == (1, "fc4, conv2:pre written to f.h5\n", error)
     with h5py.File(tmp_path / "f.h5") as file:
         assert file["fc4"].shape == (2, 10) and file["conv2:pre"].shape == (2, 16, 16, 32)

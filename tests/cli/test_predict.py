@@ -1,8 +1,11 @@
 """The command `predict`: its table, JSON and files of rows, and pictures that cannot be read."""
 
+import errno
 import json
+import os
 
 import pytest
+from PIL import Image
 from support.command import run, run_process
 
 
@@ -39,12 +42,43 @@ def test_a_folder_is_labelled_into_a_file(photo, tmp_path, capsys):
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout == "2 files, 1 of them unreadable: labels.jsonl\n"
     bad, good = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
-    assert bad == {"file": "photos/a.jpg", "error": "not a picture in a format that Pillow reads"}
+    assert bad == {"file": "photos/a.jpg", "error": "not a picture in a format that is read"}
     assert good["file"] == "photos/b.png" and good["predictions"][0]["label"] == "cat"
     again = run(capsys, *arguments, cwd=tmp_path)
     assert again.returncode == 1 and "labels.jsonl" in again.stderr
     pattern = run(capsys, "predict", "photos/*.png", "--weights", "cifar10", cwd=tmp_path)
     assert pattern.stdout.startswith("photos/b.png\n")
+
+
+def test_hostile_files_and_a_folder_that_cannot_be_read_are_a_row_each(photo, tmp_path, capsys, monkeypatch):
+    (tmp_path / "photos" / "closed").mkdir(parents=True)
+    (tmp_path / "photos" / "good.png").write_bytes(photo.read_bytes())
+    (tmp_path / "photos" / "zero.jpg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "photos" / "pipe.jpg")
+    (tmp_path / "photos" / "script.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    )
+    Image.new("1", (3000, 1000)).save(tmp_path / "photos" / "large.png")
+    scandir = os.scandir
+
+    def refused(folder):
+        if os.fspath(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    arguments = ("photos", "--weights", "cifar10", "--output", "labels.jsonl", "--max-pixels", 2_999_999)
+    result = run(capsys, "predict", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "6 files, 5 of them unreadable: labels.jsonl\n")
+    rows = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
+    assert {row["file"].removeprefix("photos/"): row.get("error") for row in rows} == {
+        "closed": "permission denied",
+        "good.png": None,
+        "large.png": "expected at most 2999999 pixels (max_pixels); received 3000×1000",
+        "pipe.jpg": "is a device or a pipe, not a file",
+        "script.jpg": "not a picture in a format that is read",
+        "zero.jpg": "is a device or a pipe, not a file",
+    }
 
 
 @pytest.mark.data

@@ -127,7 +127,7 @@ def test_unreadable_pictures_are_listed_and_count_in_no_error(folder, thin, comp
     (child / "gone.jpg").symlink_to("nowhere")
     report = evaluate(folder, thin, output="report.json")
     assert report["unreadable"] == [
-        {"file": f"{child.name}/broken.png", "reason": "not a picture in a format that Pillow reads"},
+        {"file": f"{child.name}/broken.png", "reason": "not a picture in a format that is read"},
         {"file": f"{child.name}/empty.jpg", "reason": "empty file"},
         {"file": f"{child.name}/gone.jpg", "reason": "no such file or directory"},
     ]

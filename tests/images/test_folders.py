@@ -1,5 +1,6 @@
 """The pictures below a folder are listed; a missing folder is told from a missing picture."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image, features
 from support.files import touch
 
+from tfalexnet import PictureError
+from tfalexnet.images.decode import decode
 from tfalexnet.images.folders import check_folder_present, list_pictures, subfolders
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
@@ -91,6 +94,23 @@ def test_a_missing_or_emptied_folder_is_named(left, folder, folders, named):
     open("beside.txt", "w").close()
     with pytest.raises(NotADirectoryError, match=rf"^{named}: expected the pictures .*gone, or empty\. .*continues"):
         check_folder_present("set/a/1.png", {Path(name) for name in folders})
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_or_listed_to_state_the_reason(monkeypatch):
+    touch("a/1.png", "b/2.png", "b/c/3.png", "d/4.png")
+    scandir = os.scandir
+
+    def refused(folder):
+        if os.fspath(folder) == "set/b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "set/b")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError):
+        list_pictures("set")
+    assert names(list_pictures("set", keep_unreadable=True)) == ["a/1.png", "b", "d/4.png"]
+    with pytest.raises(PictureError, match="set/b: permission denied"):
+        decode("set/b")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="this user may read all folders")

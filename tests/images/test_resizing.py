@@ -41,6 +41,14 @@ def test_resizing_without_tensorflow_equals_opencv(old, new):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_of_large_pictures_only_the_rows_that_are_used_are_copied(mode, monkeypatch):
+    image = Image.fromarray(gradient(90, 70)).convert(mode)
+    expected = resize_bilinear(image, 32, 41, 32)
+    monkeypatch.setattr(resizing, "LARGE", 0)
+    np.testing.assert_allclose(resize_bilinear(image, 32, 41, 32), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("size", [(300, 200), (7, 3), (3, 700), (64, 64), (1, 1), (900, 70), (70, 900)])
 def test_the_box_alone_equals_that_of_pillow(size, mode, monkeypatch):
     monkeypatch.setattr(resizing, "THIN", 0)

@@ -22,7 +22,9 @@ from tfalexnet.io.progress import Progress
 def test_the_same_call_continues_where_it_was_interrupted(photos, rows, monkeypatch, suffix):
     output, read = f"labels{suffix}", []
     monkeypatch.setattr(
-        module, "run_network", lambda net, files: run_network(net, (read.append(file) or file for file in files))
+        module,
+        "run_network",
+        lambda net, files, **given: run_network(net, (read.append(file) or file for file in files), **given),
     )
     interrupt(1, photos, output)
     assert read

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
+from tfalexnet.cli.options import (
+    PATH,
+    batch_option,
+    file_option,
+    max_pixels_option,
+    overwrite_option,
+    precision_option,
+    weights_option,
+)
 from tfalexnet.io.terminal import print_error, print_text
 
 
@@ -28,6 +36,7 @@ from tfalexnet.io.terminal import print_error, print_text
 @file_option(
     "--output", "The report. The same command resumes an interrupted evaluation.", default=Path("evaluation.json")
 )
+@max_pixels_option
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Measure top-1 and top-5 error on labelled pictures."""

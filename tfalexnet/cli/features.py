@@ -4,7 +4,15 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import PATH, batch_option, file_option, overwrite_option, precision_option, weights_option
+from tfalexnet.cli.options import (
+    PATH,
+    batch_option,
+    file_option,
+    max_pixels_option,
+    overwrite_option,
+    precision_option,
+    weights_option,
+)
 from tfalexnet.io.terminal import print_error, print_text
 
 
@@ -22,6 +30,7 @@ from tfalexnet.io.terminal import print_error, print_text
 @weights_option
 @precision_option
 @batch_option("Pictures per step.")
+@max_pixels_option
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Write the activations of layers for the pictures in a folder."""

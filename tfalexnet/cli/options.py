@@ -13,6 +13,7 @@ PATH = click.Path(readable=False, path_type=Path)
 NAME_OR_PATH = click.Path(readable=False)
 POSITIVE = click.IntRange(min=1)
 BATCH_SIZE = 32  # The default of the functions; a test compares. Importing theirs imports h5py.
+MAX_PIXELS = 120_000_000  # As above.
 
 model_argument = click.argument(
     "weights", metavar="MODEL", type=NAME_OR_PATH, help="Name of published weights, or a file in any format."
@@ -36,6 +37,13 @@ precision_option = click.option(
     default="float32",
     help="bfloat16 is up to three times as fast on processors with bfloat16 instructions; probabilities differ "
     "by up to 0.02. auto selects it on those processors.",
+)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=POSITIVE,
+    default=MAX_PIXELS,
+    metavar="N",
+    help="Pixels of a picture; larger ones are reported as unreadable.",
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 

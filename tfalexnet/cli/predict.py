@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE, overwrite_option, precision_option, weights_option
+from tfalexnet.cli.options import (
+    NAME_OR_PATH,
+    PATH,
+    POSITIVE,
+    max_pixels_option,
+    overwrite_option,
+    precision_option,
+    weights_option,
+)
 from tfalexnet.io.terminal import bar_character, escape, explain_os_error, print_error, print_text
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ BAR_WIDTH = 20
     metavar="FILE",
     help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an interrupted run.",
 )
+@max_pixels_option
 @overwrite_option
 @click.pass_obj
 def command(
@@ -40,6 +49,7 @@ def command(
     top: int,
     as_json: bool,
     output: Path | None,
+    max_pixels: int,
     overwrite: bool,
 ) -> int:
     """Print the best classes of photos."""
@@ -51,11 +61,11 @@ def command(
     if overwrite and not output:
         raise ValueError("--overwrite requires --output")
     if not output:
-        return _print_predictions(photos, weights, top, precision, as_json)
+        return _print_predictions(photos, weights, top, precision, as_json, max_pixels)
     if as_json:
         raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
     try:
-        report = label(photos, output, weights, top, precision, overwrite)
+        report = label(photos, output, weights, top, precision, overwrite, max_pixels)
     except KeyboardInterrupt:
         print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
         return 130
@@ -63,7 +73,9 @@ def command(
     return 1 if report.unreadable else 0
 
 
-def _print_predictions(sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool) -> int:
+def _print_predictions(
+    sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool, max_pixels: int
+) -> int:
     """Print the predictions for each photo; return 1 if a source or a photo cannot be read, else 0."""
     from tfalexnet.images.decode import PictureError
     from tfalexnet.inference.label import expand_sources, label_row
@@ -78,7 +90,8 @@ def _print_predictions(sources: tuple[str, ...], weights: str | None, top: int, 
         except (ValueError, OSError) as error:
             failed = True
             print_error(explain_os_error(error))
-    predictions = iter_predictions(photos, weights, top, precision, compiled=len(photos) > COMPILE_ABOVE)
+    compiled = len(photos) > COMPILE_ABOVE
+    predictions = iter_predictions(photos, weights, top, precision, compiled, max_pixels)
     for photo, result in zip(photos, predictions, strict=True):
         if isinstance(result, PictureError):
             failed = True

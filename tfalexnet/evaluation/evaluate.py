@@ -18,6 +18,7 @@ from tfalexnet.evaluation.ground_truth import GroundTruth, label_by_folder, read
 from tfalexnet.evaluation.numbering import Ids
 from tfalexnet.evaluation.report import VIEWS, Answer, summarize_answers
 from tfalexnet.hub.cache import default_weights, find_weights, identify_published
+from tfalexnet.images.decode import MAX_PIXELS
 from tfalexnet.images.folders import require_folder
 from tfalexnet.inference.pipeline import Outputs, check_positive, run_network
 from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header
@@ -36,6 +37,7 @@ def evaluate(
     output: str | os.PathLike | None = None,
     overwrite: bool = False,
     precision: Precision = "float32",
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Any]:
     """Measure top-1 and top-5 error on labelled pictures.
 
@@ -54,6 +56,7 @@ def evaluate(
             interruption the same evaluation continues there.
         overwrite: whether an existing output is replaced.
         precision: as for `tfalexnet.predict`.
+        max_pixels: as for `tfalexnet.predict`.
 
     Returns:
         The report, as JSON holds it: what was evaluated and how; errors in per cent with the counts behind them, in
@@ -85,7 +88,7 @@ def evaluate(
         else:
             stack.enter_context(exclusive_output(Path(output), overwrite))
             journal_path = Path(f"{os.fspath(output)}.journal")
-        resumed_after, entries = _answer(network, ground_truth, folder, journal_path, crops, batch)
+        resumed_after, entries = _answer(network, ground_truth, folder, journal_path, crops, batch, max_pixels)
         report = {
             "weights": name,
             **_describe(network, crops),
@@ -113,12 +116,19 @@ def _check_arguments(crops: int, batch: int, output: str | os.PathLike | None, o
 
 
 def _answer(
-    network: Network, ground_truth: GroundTruth, folder: Path, journal_path: Path, crops: int, batch: int
+    network: Network,
+    ground_truth: GroundTruth,
+    folder: Path,
+    journal_path: Path,
+    crops: int,
+    batch: int,
+    max_pixels: int,
 ) -> tuple[int, list[Entry]]:
     """Run the network on the pictures that the journal lacks; return how many it had, and all entries."""
     files = [picture.relative_to(folder).as_posix() for picture, _ in ground_truth.pictures]
     labels = [label for _, label in ground_truth.pictures]
-    header = job_header(network, files, crops=crops, labels_sha256=names_digest(map(str, labels)))
+    labels_sha256 = names_digest(map(str, labels))
+    header = job_header(network, files, crops=crops, max_pixels=max_pixels, labels_sha256=labels_sha256)
     journal = Journal(journal_path, header, files)
     resumed_after = journal.count
     wrong = sum(_is_wrong(entry, label) for entry, label in zip(journal, labels, strict=False))
@@ -130,7 +140,7 @@ def _answer(
         return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
 
     remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
-    journal.record(run_network(network, remaining, crops, batch), _top5, folder, {folder}, running_error)
+    journal.record(run_network(network, remaining, crops, batch, max_pixels), _top5, folder, {folder}, running_error)
     entries = list(journal)
     if journal.unreadable == len(files):
         journal_path.unlink()  # It would make the next call fail without reading a picture.

@@ -10,28 +10,29 @@ from pathlib import Path
 
 from PIL import Image
 
-# Pillow identifies these formats but cannot read them (Pillow's handbook, "Identify-only formats").
-NOT_READ = {"BUFR", "GRIB", "HDF5", "MPEG"}
-# Suffixes of pictures that are counted if Pillow does not read them.
+from tfalexnet.images.decode import picture_formats
+
+# Suffixes of pictures that are counted if they are not read.
 OTHER_FORMATS = {
     *(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".xcf", ".eps"),
     *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),  # Of cameras.
 }
 
 
-def list_pictures(folder: str | os.PathLike) -> list[Path]:
-    """Return all files below a folder whose suffix is that of a picture format that Pillow reads, sorted.
+def list_pictures(folder: str | os.PathLike, keep_unreadable: bool = False) -> list[Path]:
+    """Return all files below a folder whose suffix is that of a picture format that is read, sorted.
 
     Hidden files and folders are left out, and links to folders are not followed. A warning counts these links and the
-    pictures in formats that are not read.
+    pictures in formats that are not read. With `keep_unreadable`, a folder that cannot be read is listed like a
+    picture, so that decoding it states the reason.
 
     Raises:
         NotADirectoryError: there is no such folder.
         ValueError: the folder contains no picture.
-        OSError: a folder cannot be read.
+        OSError: a folder cannot be read, without `keep_unreadable`.
     """
     left_out: Counter[str] = Counter()
-    pictures = pictures_below(require_folder(folder), left_out)
+    pictures = pictures_below(require_folder(folder), left_out, keep_unreadable)
     warn_left_out(folder, left_out)
     if not pictures:
         raise ValueError(f"{os.fspath(folder)}: expected pictures (.jpg, .png, …); received a folder without any.")
@@ -89,22 +90,25 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(child for child in children if child.name != "__MACOSX")
 
 
-def pictures_below(folder: Path, left_out: Counter[str]) -> list[Path]:
+def pictures_below(folder: Path, left_out: Counter[str], keep_unreadable: bool = False) -> list[Path]:
     """Return the pictures below a folder as `list_pictures` does; the list may be empty.
 
     Args:
         folder: the folder.
         left_out: counts the links and the pictures in formats that are not read, for `warn_left_out`.
+        keep_unreadable: as for `list_pictures`.
     """
+    pictures = []
 
     def fail(error: OSError) -> None:
-        raise error
+        if not keep_unreadable:
+            raise error
+        pictures.append(Path(error.filename))
 
-    pictures = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         left_out["links to folders"] += sum(Path(parent, name).is_symlink() for name in folders)
-        pictures += [Path(parent, name) for name in files if is_picture(name)]
+        pictures.extend(Path(parent, name) for name in files if is_picture(name))
         others = (Path(name) for name in files if not name.startswith(".") and not is_picture(name))
         left_out.update(file.suffix.lower() for file in others if file.suffix.lower() in OTHER_FORMATS)
     return sorted(pictures)
@@ -125,5 +129,5 @@ def is_picture(name: str) -> bool:
 @functools.cache
 def _suffixes() -> frozenset[str]:
     formats = Image.registered_extensions().items()  # This call makes Pillow register all its formats.
-    read = {*Image.OPEN, "MPO"} - NOT_READ  # MPO is opened as JPEG.
+    read = {*picture_formats(), "MPO"}  # MPO is opened as JPEG.
     return frozenset(suffix for suffix, name in formats if name in read)

@@ -1,5 +1,8 @@
 """Grey pictures of more than 8 bits: their levels scaled to 0–255, or refused where their range is uncertain."""
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 
@@ -12,7 +15,8 @@ UNSIGNED, SIGNED = 1, 2  # Values of SAMPLE_FORMAT.
 OVERSHOOT = 0.1  # Sharpening and resizing leave a range of floats by up to this share; the rest is clipped.
 DARKEST = 0.1  # Least share of the range that the brightest pixel reaches; below it, another range was meant.
 DARKEST_MEDIAN = 0.02  # The same of the median of the pixels that are not 0.
-BAND = 1 << 22  # Pixels that are converted at a time, in 64 bits.
+SAMPLE = 1 << 20  # Pixels of which the median is taken.
+BAND = 1 << 20  # Pixels that are converted at a time, in 64 bits.
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -36,10 +40,9 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     bits = _tag(image, BITS_PER_SAMPLE, 16 if image.format and image.mode != "F" else 32)
     if signed and bits == 8:
         raise ValueError(_refusal("unsigned grey levels", "signed ones"))  # Pillow reads −1 as 255.
-    levels = np.asarray(image)
-    if image.mode == "I" and bits == 32 and not signed and image.format:
-        levels = levels.view(np.uint32)  # Pillow reads them as signed.
-    low, high = float(levels.min()), float(levels.max())
+    # Pillow reads unsigned levels of 32 bits as signed.
+    kind = np.uint32 if image.mode == "I" and bits == 32 and not signed and image.format else None
+    low, high = (float(extreme([extreme(levels) for _, levels in _bands(image, kind)])) for extreme in (np.min, np.max))
     if not np.isfinite([low, high]).all():
         raise ValueError(_refusal("finite grey levels", "NaN or infinity"))
     if image.mode == "F":
@@ -50,15 +53,26 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
         white = next(white for white in (255.0, 65535.0, 2.0**32 - 1) if high <= white)
     if low < (-OVERSHOOT * white if image.mode == "F" else 0):
         raise ValueError(_refusal("grey levels from 0", f"{low:g} to {high:g}"))
-    positive = levels[levels > 0]
+    step = 1 + math.isqrt(image.width * image.height // SAMPLE)
+    sample = np.concatenate([levels[::step, ::step].ravel() for _, levels in _bands(image, kind)])
+    positive = sample[sample > 0]
     if positive.size and (high < DARKEST * white or np.median(positive) < DARKEST_MEDIAN * white):
         raise ValueError(_refusal("grey levels that use their range", f"{low:g} to {high:g} in 0 to {white:g}"))
     inverted = _tag(image, PHOTOMETRIC, 1) == 0
-    result, rows = np.empty(levels.shape, np.uint8), max(1, BAND // image.width)
-    for start in range(0, image.height, rows):
-        band = levels[start : start + rows] / np.float64(white) * 255
-        result[start : start + rows] = (255 - band if inverted else band).clip(0, 255).round()
-    return Image.fromarray(result)
+    result = Image.new("L", image.size)
+    for top, levels in _bands(image, kind):
+        scaled = levels / np.float64(white) * 255
+        scaled = (255 - scaled if inverted else scaled).clip(0, 255).round()
+        result.paste(Image.fromarray(scaled.astype(np.uint8)), (0, top))
+    return result
+
+
+def _bands(image: Image.Image, kind: type | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of the first row and the levels, seen as `kind`, of bands: all at once would take gigabytes."""
+    rows = max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        levels = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        yield top, levels.view(kind) if kind else levels
 
 
 def _tag(image: Image.Image, tag: int, default: int) -> int:

@@ -148,15 +148,14 @@ class Preprocessing:
         mode = "L" if self.channels == "L" else "RGB"
         with open_picture(picture, max_pixels) as opened:
             pixels = None if self.antialias else decode_plain_jpeg(opened, mode)
-            if pixels is None:
-                image = decode_opened(opened)
-                image = image if image.mode == mode else image.convert(mode)
-                new = self._resized_shape(image.height, image.width)
-                if self.antialias:
-                    return resize_antialiased(image, *new, self.size).astype(np.float32)
-                pixels = np.asarray(image).reshape(image.height, image.width, -1)
-            new = self._resized_shape(*pixels.shape[:2])
-            return resize_bilinear(pixels, *new, self.size).astype(np.float32, copy=False)
+            if pixels is not None:
+                height, width = pixels.shape[:2]
+            else:
+                pixels = decode_opened(opened)
+                pixels = pixels if pixels.mode == mode else pixels.convert(mode)
+                width, height = pixels.size
+            resize = resize_antialiased if self.antialias else resize_bilinear
+            return resize(pixels, *self._resized_shape(height, width), self.size).astype(np.float32, copy=False)
 
     def normalize(self, pixels: Any, corner: tuple[int, int] | None = None) -> Any:
         """Return cropped pixels with their channels ordered, scaled, and with the mean subtracted.

@@ -10,7 +10,7 @@ from tfalexnet.images.decode import imported_tensorflow
 # A resized picture with a side of more than so many times that of its box is computed for the box only, by NumPy.
 # For others Pillow and TensorFlow are faster.
 THIN = 64
-LARGE = 1 << 24  # Pixels of an array that TensorFlow would copy.
+LARGE = 1 << 24  # Pixels of a picture of which only the rows that are used are copied out of Pillow.
 
 PRECISION = 22  # Pillow's fixed-point weights have so many bits behind the point (its Resample.c, PRECISION_BITS).
 
@@ -59,7 +59,8 @@ def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarra
     computes it where TensorFlow has been imported.
 
     Args:
-        pixels: array or tensor (rows, columns, channels), of any dtype that float32 can represent.
+        pixels: "RGB" or "L" of Pillow; or array or tensor (rows, columns, channels), of any dtype that float32 can
+            represent.
         height: number of rows of the whole resized picture, at least `box`.
         width: number of its columns, at least `box`.
         box: pixels of each side of the result.
@@ -67,12 +68,16 @@ def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarra
     Returns:
         (box, box, channels): float32, or the dtype of the pixels if their size does not change.
     """
+    if isinstance(pixels, Image.Image):
+        if pixels.width * pixels.height > LARGE:
+            return _interpolate_rows_of(pixels, height, width, box)
+        pixels = np.asarray(pixels).reshape(pixels.height, pixels.width, -1)
     if tuple(pixels.shape[:2]) == (height, width):
         return centre_crop(np.asarray(pixels), box)
     tf = imported_tensorflow()
-    large = isinstance(pixels, np.ndarray) and pixels.size > LARGE
-    if tf is None or large or max(height, width) > THIN * box:
-        return _interpolate(np.asarray(pixels), height, width, box)
+    if tf is None or max(height, width) > THIN * box:
+        pixels = np.asarray(pixels)
+        return _interpolate(pixels, _neighbours(height, pixels.shape[0], box), width, box)
     with tf.device("CPU"):
         # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
         resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=(height, width), half_pixel_centers=True)
@@ -108,9 +113,17 @@ def _weighted_sums(pixels: np.ndarray, weights: list[tuple[int, np.ndarray]]) ->
     return result
 
 
-def _interpolate(pixels: np.ndarray, height: int, width: int, box: int) -> np.ndarray:
+def _interpolate_rows_of(image: Image.Image, height: int, width: int, box: int) -> np.ndarray:
+    above, below, down = _neighbours(height, image.height, box)
+    used = np.unique([above, below])
+    rows = [np.asarray(image.crop((0, row, image.width, row + 1))) for row in used.tolist()]
+    pixels = np.concatenate(rows).reshape(len(rows), image.width, -1)
+    return _interpolate(pixels, (np.searchsorted(used, above), np.searchsorted(used, below), down), width, box)
+
+
+def _interpolate(pixels: np.ndarray, neighbours: tuple[np.ndarray, ...], width: int, box: int) -> np.ndarray:
     """Return the same as TensorFlow: interpolation along the rows, then between them, each as a + (b − a)·t."""
-    above, below, down = _neighbours(height, pixels.shape[0], box)
+    above, below, down = neighbours
     left, right, along = _neighbours(width, pixels.shape[1], box)
 
     def interpolate_rows(index: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import Picture, PictureError
+from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, require_readable, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, exclusive_output, explain_write_errors, job_header
@@ -27,6 +27,7 @@ def features(
     layers: str | Iterable[str] = "fc7",
     weights: str | os.PathLike | None = None,
     precision: Precision = "float32",
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, np.ndarray]:
     """Return the outputs of layers for pictures, float32.
 
@@ -37,6 +38,7 @@ def features(
             `features.11` after the ReLU.
         weights: as for `tfalexnet.predict`.
         precision: as for `tfalexnet.predict`.
+        max_pixels: as for `tfalexnet.predict`.
 
     Returns:
         For each layer an array, (height, width, channels) or (units,), channels last; for several pictures with their
@@ -49,7 +51,7 @@ def features(
     """
     pictures, is_sequence = as_sequence(images)
     network = load_network(find_weights(weights), _layer_names(layers), precision)
-    rows = require_readable(run_network(network, pictures))
+    rows = require_readable(run_network(network, pictures, max_pixels=max_pixels))
     if not rows:
         return {name: np.empty((0, *shape), np.float32) for name, shape in network.output_shapes().items()}
     stacked = dict(zip(network.layers, map(np.stack, zip(*rows, strict=True)), strict=True))
@@ -64,6 +66,7 @@ def extract_features(
     batch: int = BATCH_SIZE,
     overwrite: bool = False,
     precision: Precision = "float32",
+    max_pixels: int = MAX_PIXELS,
 ) -> list[PictureError]:
     """Write the outputs of layers for all pictures of a folder to an HDF5 file; memory holds a few batches.
 
@@ -81,6 +84,7 @@ def extract_features(
         batch: pictures a step.
         overwrite: whether an existing output is replaced.
         precision: as for `tfalexnet.predict`.
+        max_pixels: as for `tfalexnet.predict`.
 
     Returns:
         The errors of the pictures that cannot be read.
@@ -92,13 +96,14 @@ def extract_features(
         CheckpointError, WeightsNotFoundError: as for `features`.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
-    check_positive(batch=batch)
+    check_positive(batch=batch, max_pixels=max_pixels)
     folder, output = Path(folder), Path(output)
     check_output(output, (".h5", ".hdf5"), overwrite)
-    files = [path.relative_to(folder).as_posix() for path in list_pictures(folder)]
+    files = [path.relative_to(folder).as_posix() for path in list_pictures(folder, keep_unreadable=True)]
     network = load_network(find_weights(weights), _layer_names(layers), precision)
     row = np.dtype([(name, np.float32, shape) for name, shape in network.output_shapes().items()])
-    header = job_header(network, files, architecture=network.spec.architecture.name, layers=", ".join(network.layers))
+    names = {"architecture": network.spec.architecture.name, "layers": ", ".join(network.layers)}
+    header = job_header(network, files, **names, max_pixels=max_pixels)
     part, rows_part = (output.with_name(f"{output.name}{suffix}") for suffix in (PART, f".rows{PART}"))
     with exclusive_output(output, overwrite):
         stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
@@ -113,7 +118,7 @@ def extract_features(
                 return {}
 
             remaining = [folder / file for file in files[journal.count :]]
-            journal.record(run_network(network, remaining, batch=batch), store, folder, {folder})
+            journal.record(run_network(network, remaining, batch=batch, max_pixels=max_pixels), store, folder, {folder})
         if journal.unreadable < len(files):
             entries = list(journal)
             with explain_write_errors(part):

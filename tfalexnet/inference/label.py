@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import PictureError
+from tfalexnet.images.decode import MAX_PIXELS, PictureError
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import check_positive, run_network
 from tfalexnet.inference.predict import Prediction, top_predictions
@@ -40,6 +40,7 @@ def label(
     top: int = 5,
     precision: Precision = "float32",
     overwrite: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Report:
     r"""Write the best classes of every picture to a file, a row for each, sorted by file name.
 
@@ -61,6 +62,7 @@ def label(
         top: number of classes; at most as many as there are.
         precision: as for `tfalexnet.predict`.
         overwrite: whether an existing output is replaced. A `.part` of the same call is used in any case.
+        max_pixels: as for `tfalexnet.predict`.
 
     Raises:
         ValueError: there are no files, the `.part` is of another call, or an argument is out of its range.
@@ -69,7 +71,7 @@ def label(
         BlockingIOError: another process writes the output.
         OSError: a file cannot be written, or a folder of pictures is gone; the same call continues.
     """
-    check_positive(top=top)
+    check_positive(top=top, max_pixels=max_pixels)
     output = Path(output)
     part = output.with_name(output.name + PART)
     check_output(output, WRITERS, overwrite)
@@ -84,9 +86,9 @@ def label(
     top = min(top, len(classes))
     with exclusive_output(output, overwrite):
         remove_stale_parts(output)
-        journal = Journal(part, job_header(network, files, top=top), files)
+        journal = Journal(part, job_header(network, files, top=top, max_pixels=max_pixels), files)
         journal.record(
-            run_network(network, itertools.islice(files, journal.count, None)),
+            run_network(network, itertools.islice(files, journal.count, None), max_pixels=max_pixels),
             lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
             root=Path(),
             folders=map(_folder, sources),
@@ -102,12 +104,12 @@ def expand_sources(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> 
 
     Args:
         sources: one or several of: a file, whatever its name; a folder, which stands for all files below it with the
-            suffix of a picture (`list_pictures`); a pattern, which stands for all files that match, `**` also for
-            folders. Patterns match no hidden files, and follow links to folders.
+            suffix of a picture and all folders below it that cannot be read (`list_pictures`); a pattern, which stands
+            for all files that match, `**` also for folders. Patterns match no hidden files and follow links to folders.
 
     Raises:
         ValueError: there are no sources, a folder holds no picture, or no file matches a pattern.
-        OSError: a file does not exist, or a folder cannot be read.
+        FileNotFoundError: a file does not exist.
     """
     files = set(itertools.chain.from_iterable(map(_expand, _as_list(sources))))
     if not files:
@@ -143,7 +145,7 @@ def _as_list(sources: str | os.PathLike | Iterable[str | os.PathLike]) -> list[s
 
 def _expand(source: str) -> Iterable[str]:
     if source and Path(source).is_dir():
-        return map(str, list_pictures(source))
+        return map(str, list_pictures(source, keep_unreadable=True))
     if os.path.lexists(source):
         return [str(Path(source))]
     if glob.escape(source) == source:

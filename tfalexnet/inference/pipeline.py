@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.images.decode import Picture, PictureError
+from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.runtimes.cpu import preparing_threads
 from tfalexnet.runtimes.engine import aligned_memory
@@ -38,7 +38,7 @@ def check_positive(**arguments: int) -> None:
 
 
 def run_network(
-    network: Network, pictures: Iterable[Picture], crops: int = 1, batch: int = BATCH_SIZE
+    network: Network, pictures: Iterable[Picture], crops: int = 1, batch: int = BATCH_SIZE, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Outputs | PictureError]:
     """Yield the outputs of each picture, in order, or the error of one that cannot be read.
 
@@ -47,6 +47,7 @@ def run_network(
         pictures: any number of them; a few batches are in memory at a time.
         crops: 1 for the centre crop; 10 for the mean over the four corners, the centre, and their mirror images.
         batch: crops a step.
+        max_pixels: a picture of more pixels is answered with an error.
 
     Raises:
         CheckpointError: an output is not finite.
@@ -72,7 +73,7 @@ def run_network(
                 inputs = buffers.pop() if buffers and len(chunk) == pictures_per_batch else aligned_memory(shape)
                 views = inputs[: crops * len(chunk)].reshape(len(chunk), crops, *shape[1:])
                 prepared = [
-                    preparing.submit(_prepare, network.spec.preprocessing, picture, crops, view)
+                    preparing.submit(_prepare, network.spec.preprocessing, picture, crops, max_pixels, view)
                     for picture, view in zip(chunk, views, strict=True)
                 ]
                 batches.append((chunk, computing.submit(compute, inputs, prepared)))
@@ -103,10 +104,12 @@ def require_readable(results: Generator[Any, None, None]) -> list[Any]:
     return collected
 
 
-def _prepare(preprocessing: Preprocessing, picture: Picture, crops: int, view: np.ndarray) -> PictureError | None:
+def _prepare(
+    preprocessing: Preprocessing, picture: Picture, crops: int, max_pixels: int, view: np.ndarray
+) -> PictureError | None:
     """Write the crops of a picture into its part of a batch, or return why it cannot be read."""
     try:
-        view[...] = preprocessing.views(picture, crops)
+        view[...] = preprocessing.views(picture, crops, max_pixels)
     except PictureError as error:
         return error
     return None

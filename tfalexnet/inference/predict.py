@@ -13,7 +13,7 @@ from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.cache import find_weights, locate_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import Class, imagenet_classes
-from tfalexnet.images.decode import Picture, PictureError
+from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.inference.pipeline import as_sequence, check_positive, require_readable, run_network
 from tfalexnet.runtimes.cpu import Precision
@@ -34,6 +34,7 @@ def predict(
     weights: str | os.PathLike | None = None,
     top: int = 5,
     precision: Precision = "float32",
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Prediction] | list[list[Prediction]]:
     """Return the `top` best classes of a picture, best first; for several pictures a list of such lists.
 
@@ -45,13 +46,14 @@ def predict(
         top: number of classes; at most as many as there are.
         precision: of the products: "float32"; "bfloat16", up to three times as fast on new processors, with
             probabilities that differ by up to .02; "auto", which is bfloat16 on these processors.
+        max_pixels: a picture of more pixels is refused; the default is 120 million, which take about 1 GB.
 
     Raises:
         PictureError: a picture cannot be read; the message names it.
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or an output is not finite.
     """
     pictures, is_sequence = as_sequence(image)
-    predictions = require_readable(iter_predictions(pictures, weights, top, precision))
+    predictions = require_readable(iter_predictions(pictures, weights, top, precision, max_pixels=max_pixels))
     return predictions if is_sequence else predictions[0]
 
 
@@ -61,14 +63,15 @@ def iter_predictions(
     top: int = 5,
     precision: Precision = "float32",
     compiled: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[list[Prediction] | PictureError]:
     """Yield the best classes of each picture, in order, or the error of one that cannot be read.
 
     See `predict`, and `load_network` for `compiled`.
     """
-    check_positive(top=top)
+    check_positive(top=top, max_pixels=max_pixels)
     network = load_network(find_weights(weights), precision=precision, compiled=compiled)
-    for outputs in run_network(network, images):
+    for outputs in run_network(network, images, max_pixels=max_pixels):
         is_error = isinstance(outputs, PictureError)
         yield outputs if is_error else top_predictions(outputs[0], network.spec.classes, top)
 
