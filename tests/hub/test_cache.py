@@ -240,3 +240,11 @@ def test_two_processes_convert_once(server, home, tmp_path):
     assert first.returncode == second.returncode == 0
     assert server.starts("net.npy") == [0]
     assert_holds(home / "tested.weights.h5", 1)
+
+
+def test_the_cache_is_found_for_a_tilde_and_without_a_home(monkeypatch):
+    monkeypatch.setenv("TFALEXNET_HOME", "~/x")
+    assert cache_folder() == Path.home() / "x"
+    monkeypatch.delenv("TFALEXNET_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # As for a uid without a name, and no HOME.
+    assert cache_folder() == Path("weights")

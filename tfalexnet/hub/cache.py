@@ -24,9 +24,14 @@ class WeightsNotFoundError(FileNotFoundError):
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded and converted files: TFALEXNET_HOME, else `~/.cache/tfalexnet`."""
-    home = os.environ.get("TFALEXNET_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "tfalexnet"
+    """Return the folder of downloaded and converted files: TFALEXNET_HOME, else `~/.cache/tfalexnet`.
+
+    A user without a home folder, as in containers, gets `weights` in the working folder.
+    """
+    try:
+        return Path(os.environ.get("TFALEXNET_HOME") or "~/.cache/tfalexnet").expanduser()
+    except RuntimeError:  # HOME is not set, and the user's id has no entry in the system's list.
+        return Path("weights")
 
 
 def search_folders() -> tuple[Path, ...]:
