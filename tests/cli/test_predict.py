@@ -1,6 +1,7 @@
 """The command `predict`: its table, JSON and files of rows, and pictures that cannot be read."""
 
 import json
+import shutil
 
 import pytest
 from support.command import run, run_process
@@ -69,3 +70,10 @@ def test_flags_that_contradict_are_refused(flags, message, tmp_path, capsys):
     result = run(capsys, "predict", "a.jpg", "--weights", "cifar10", *flags, cwd=tmp_path)
     assert result.returncode == 1 and result.stderr.startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_valid_in_a_terminal_without_unicode(weights_file, photo):
+    name = "größe.png"
+    shutil.copy(photo, name)
+    result = run_process("predict", name, "--weights", weights_file, "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(result.stdout)["file"] == name and result.stdout.isascii()
