@@ -248,3 +248,8 @@ def test_the_cache_is_found_for_a_tilde_and_without_a_home(monkeypatch):
     monkeypatch.delenv("TFALEXNET_HOME")
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # As for a uid without a name, and no HOME.
     assert cache_folder() == Path("weights")
+
+
+def test_the_name_of_keras_applications_is_answered_with_ours():
+    with pytest.raises(WeightsNotFoundError, match=r"'imagenet'; .*bvlc_alexnet are those"):
+        locate_weights("imagenet")

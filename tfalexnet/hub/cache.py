@@ -91,6 +91,8 @@ def locate_weights(weights: str | os.PathLike) -> Path | None:
         return path
     if path.is_dir():
         problem = "it is a folder."
+    elif name == "imagenet":  # As in keras.applications.
+        problem = "several are trained on ImageNet; bvlc_alexnet are those of the default architecture."
     elif name in ARCHITECTURES:
         problem = "no weights are published for this network; AlexNet builds it with new ones."
     else:
