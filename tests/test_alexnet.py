@@ -1,10 +1,14 @@
 """`AlexNet`: its options, the conventions of keras.applications, and errors for wrong arguments."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.nets import small
 
+import tfalexnet
 from tfalexnet import AlexNet
 from tfalexnet.hub.cache import SHIPPED
 from tfalexnet.networks.catalog import ARCHITECTURES, BVLC_ALEXNET
@@ -41,13 +45,30 @@ def test_wrong_arguments_are_refused_with_what_is_expected(options):
         AlexNet(**options)
 
 
-def test_channels_first_is_refused():
+def answers_of_every_entry(weights, photo):
+    """The results of every function that computes a network of small weights."""
+    model = AlexNet("cifar10_18pct", weights)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    loss = model.fit(np.ones((2, 32, 32, 3)), np.zeros(2), verbose=0).history["loss"]
+    features = tfalexnet.features(photo, ["pool1", "prob"], weights)
+    exported = tf.saved_model.load(tfalexnet.export(weights, "served", overwrite=True))
+    served = exported.signatures["serving_default"](tf.constant([photo.read_bytes()]))["scores"].numpy()
+    inputs = tfalexnet.preprocess_input(np.full((1, 32, 32, 3), 9), weights=weights)
+    labels = tfalexnet.predict(photo, weights)
+    return [loss, features["pool1"], features["prob"], served, inputs, [label.score for label in labels]]
+
+
+def test_every_entry_answers_alike_whatever_order_of_axes_is_the_default_of_keras(weights_file, photo):
+    """Old users have "channels_first" in ~/.keras/keras.json."""
+    expected = answers_of_every_entry(weights_file, photo)
+    copy = shutil.copy(weights_file, "copy.weights.h5")  # Which no function has in memory.
     keras.config.set_image_data_format("channels_first")
     try:
-        with pytest.raises(ValueError, match="'channels_last'"):
-            AlexNet(NET)
+        received = answers_of_every_entry(copy, photo)
     finally:
         keras.config.set_image_data_format("channels_last")
+    for actual, right in zip(received, expected, strict=True):
+        np.testing.assert_allclose(actual, right, rtol=1e-5, atol=1e-6)
 
 
 def test_another_activation_of_the_classifier_is_refused_with_weights():

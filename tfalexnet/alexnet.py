@@ -114,14 +114,9 @@ def model_of_checkpoint(
 
 
 def _check_options(dropout: float | None) -> None:
-    """Raise `ValueError` if the rate of the dropout layers or Keras' order of axes cannot be used."""
+    """Raise `ValueError` if the rate of the dropout layers is out of its range."""
     if dropout is not None and not 0 <= dropout < 1:
         raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "Expected Keras' image_data_format to be 'channels_last', the order of all weights files. "
-            "Received: 'channels_first'. Call keras.config.set_image_data_format('channels_last')."
-        )
 
 
 def _build(net: Architecture, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import pytest
 from PIL import Image
@@ -103,3 +104,10 @@ def test_flags_that_contradict_are_refused(flags, message, tmp_path, capsys):
     result = run(capsys, "predict", "a.jpg", "--weights", "cifar10", *flags, cwd=tmp_path)
     assert result.returncode == 1 and result.stderr.startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_valid_in_a_terminal_without_unicode(weights_file, photo):
+    name = "größe.png"
+    shutil.copy(photo, name)
+    result = run_process("predict", name, "--weights", weights_file, "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(result.stdout)["file"] == name and result.stdout.isascii()

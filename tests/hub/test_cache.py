@@ -255,3 +255,16 @@ def test_a_cache_that_cannot_be_written_is_explained(server, register, home):
     with pytest.raises(OSError, match=r"Downloaded weights are kept in .*home; TFALEXNET_HOME moves it"):
         find_weights(name)
     assert server.requests == []
+
+
+def test_the_cache_is_found_for_a_tilde_and_without_a_home(monkeypatch):
+    monkeypatch.setenv("TFALEXNET_HOME", "~/x")
+    assert cache_folder() == Path.home() / "x"
+    monkeypatch.delenv("TFALEXNET_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # As for a uid without a name, and no HOME.
+    assert cache_folder() == Path("weights")
+
+
+def test_the_name_of_keras_applications_is_answered_with_ours():
+    with pytest.raises(WeightsNotFoundError, match=r"'imagenet'; .*bvlc_alexnet are those"):
+        locate_weights("imagenet")

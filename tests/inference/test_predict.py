@@ -7,6 +7,7 @@ import sys
 import threading
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,6 +84,13 @@ def test_a_file_that_keras_wrote_is_read_with_its_network(tmp_path):
     model.save_weights(tmp_path / "own.weights.h5")
     again = AlexNet(small(BVLC_ALEXNET), weights=tmp_path / "own.weights.h5")
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_preprocess_input_is_a_part_of_a_model():
+    inputs = keras.Input((227, 227, 3))
+    model = keras.Model(inputs, tfalexnet.preprocess_input(inputs))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 227, 227, 3), "uint8")
+    np.testing.assert_allclose(model(pixels.astype("float32")), tfalexnet.preprocess_input(pixels), atol=1e-4)
 
 
 def test_preprocess_input_normalizes_as_the_weights_expect():

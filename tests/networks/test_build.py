@@ -30,6 +30,16 @@ def test_a_keras_file_gives_the_same_model(name, tmp_path):
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_channels_are_last_whatever_the_default_of_keras_is(name):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        layers = build_model(thin(name)).layers
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert {getattr(layer, "data_format", "channels_last") for layer in layers} == {"channels_last"}
+
+
 def test_parameters_are_set_and_read_by_layer():
     net = thin("cifar10_18pct")
     parameters, model = random_parameters(net), build_model(net)

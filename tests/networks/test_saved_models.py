@@ -5,16 +5,20 @@ The fixtures hold tiny networks with layers of every kind. `saved_models_0.1.0.n
 """
 
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from support.nets import small
 
-import tfalexnet.networks.layers
-import tfalexnet.networks.towers  # noqa: F401  Registers the layers of two towers.
+from tfalexnet import AlexNet
+from tfalexnet.networks.catalog import ARCHITECTURES
 
+NET = small(ARCHITECTURES["krizhevsky2012"])
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ["one_device_0.1.0", "two_towers_0.1.0", "two_towers_without_top_0.1.0"]
 
@@ -43,3 +47,40 @@ def test_the_fixtures_name_every_registered_layer():
             registered |= set(re.findall(r'"tfalexnet[.\w]*>\w+"', file.read("config.json").decode()))
     objects = keras.saving.get_custom_objects().items()
     assert registered == {f'"{name}"' for name, kind in objects if kind.__module__.startswith("tfalexnet.networks.")}
+
+
+ORDERS = {"tfalexnet first": "import tfalexnet, keras", "keras first": "import keras, tfalexnet"}
+LOAD = """
+import sys
+import numpy as np
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+for path in sys.argv[1:]:
+    model = keras.saving.load_model(path)
+    keras.models.clone_model(model)
+    print(path, float(model(np.ones((1, *model.input_shape[1:]))).numpy().max()))
+"""
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_new_process_loads_models_that_keras_saved(order):
+    """`.keras`, `.h5` and the file of a ModelCheckpoint; Keras' old `.h5` does not store the class of a model."""
+    expected = {}
+    for name, net in {"one": small(ARCHITECTURES["cifar10_18pct"]), "two": NET}.items():
+        model = AlexNet(net, devices=("/CPU:0", "/CPU:1") if name == "two" else None)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        checkpoint = keras.callbacks.ModelCheckpoint(f"{name}.best.keras")
+        x = np.ones((1, *net.input_shape))
+        model.fit(x, np.zeros(1), verbose=0, callbacks=[checkpoint])
+        suffixes = (".keras", ".best.keras", ".h5") if name == "one" else (".keras", ".best.keras")
+        for suffix in (".keras", *suffixes[2:]):
+            model.save(f"{name}{suffix}")
+        expected |= {f"{name}{suffix}": float(model(x).numpy().max()) for suffix in suffixes}
+    code = ORDERS[order] + LOAD
+    run = subprocess.run([sys.executable, "-c", code, *expected], capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    received = dict(line.split() for line in run.stdout.splitlines())
+    assert {name: float(value) for name, value in received.items()} == pytest.approx(expected, rel=1e-4)

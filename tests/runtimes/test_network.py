@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,22 @@ def test_weights_are_read_once_and_again_when_their_file_changes(weights_file, m
     assert reads == [] and load_network(weights_file) is first
     os.utime(weights_file, (1, 1))
     assert load_network(weights_file) is not first and len(reads) == 1
+
+
+def test_another_file_of_the_same_size_and_time_is_read(weights_file):
+    first, state = load_network(weights_file), weights_file.stat()
+    weights_file.with_name("new").write_bytes(weights_file.read_bytes())
+    os.utime("new", ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.replace("new", weights_file)
+    assert load_network(weights_file) is not first
+
+
+def test_threads_load_a_network_once(weights_file, monkeypatch):
+    reads, read = [], engine.read_checkpoint
+    monkeypatch.setattr(engine, "read_checkpoint", lambda *given: reads.append(given) or read(*given))
+    with ThreadPoolExecutor(8) as pool:
+        networks = set(map(id, pool.map(load_network, [weights_file] * 8)))
+    assert len(reads) == len(networks) == 1
 
 
 def test_batches_of_every_size_are_traced_once(weights_file, monkeypatch):

@@ -1,6 +1,7 @@
 """The command `tfalexnet predict`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,9 @@ def _print_predictions(
             failed = True
             print_error(str(result))
         elif as_json:
-            print(json.dumps(label_row(photo, result), ensure_ascii=False))
+            # Characters that another encoding lacks are escaped as JSON requires, not as the terminal does.
+            unicode = sys.stdout.encoding.lower().startswith("utf")
+            print(json.dumps(label_row(photo, result), ensure_ascii=not unicode))
         else:
             print_text("\n".join([escape(photo), *map(_format_prediction, result)]))
     return int(failed)

@@ -26,9 +26,14 @@ class WeightsNotFoundError(FileNotFoundError):
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded and converted files: TFALEXNET_HOME, else `~/.cache/tfalexnet`."""
-    home = os.environ.get("TFALEXNET_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "tfalexnet"
+    """Return the folder of downloaded and converted files: TFALEXNET_HOME, else `~/.cache/tfalexnet`.
+
+    A user without a home folder, as in containers, gets `weights` in the working folder.
+    """
+    try:
+        return Path(os.environ.get("TFALEXNET_HOME") or "~/.cache/tfalexnet").expanduser()
+    except RuntimeError:  # HOME is not set, and the user's id has no entry in the system's list.
+        return Path("weights")
 
 
 def search_folders() -> tuple[Path, ...]:
@@ -100,6 +105,8 @@ def locate_weights(weights: str | os.PathLike) -> Path | None:
         return path
     if path.is_dir():
         problem = "it is a folder."
+    elif name == "imagenet":  # As in keras.applications.
+        problem = "several are trained on ImageNet; bvlc_alexnet are those of the default architecture."
     elif name in ARCHITECTURES:
         problem = "no weights are published for this network; AlexNet builds it with new ones."
     else:

@@ -103,9 +103,9 @@ def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.P
     if tuple(x.shape[-3:]) != preprocessing.shape:
         raise ValueError(f"Expected shape (…, *{preprocessing.shape}). Received: {tuple(x.shape)}")
     if not isinstance(x, np.ndarray):
-        import tensorflow as tf
+        import keras
 
-        return preprocessing.normalize(tf.cast(x, tf.float32))
+        return preprocessing.normalize(keras.ops.cast(x, "float32"))  # Also of a symbolic `keras.Input`.
     if x.dtype.kind == "f" and x.size and 0 < x.max() <= 1:
         warnings.warn(
             f"Expected grey levels 0–255; the largest here is {x.max():.3g}. Multiply pictures of 0–1 by 255.",

@@ -11,6 +11,8 @@ from tfalexnet.networks import spec
 from tfalexnet.networks.layers import Conv2D, LocalResponseNormalization
 from tfalexnet.networks.spec import Architecture, Parameters
 
+CHANNELS_LAST = {"data_format": "channels_last"}  # Whatever the default in ~/.keras/keras.json is.
+
 
 def build_model(
     architecture: Architecture,
@@ -82,7 +84,8 @@ def get_parameters(model: keras.Model) -> Parameters:
 
 
 def _conv(row: spec.Conv) -> keras.layers.Layer:
-    return Conv2D(row.filters, row.size, row.stride, row.padding, groups=row.groups, **_weight_arguments(row))
+    options = CHANNELS_LAST | _weight_arguments(row)
+    return Conv2D(row.filters, row.size, row.stride, row.padding, groups=row.groups, **options)
 
 
 def _norm(row: spec.Norm) -> keras.layers.Layer:
@@ -91,16 +94,16 @@ def _norm(row: spec.Norm) -> keras.layers.Layer:
 
 def _pool(row: spec.Pool) -> keras.layers.Layer:
     pooling = keras.layers.MaxPooling2D if row.kind == "max" else keras.layers.AveragePooling2D
-    return pooling(row.size, strides=row.stride, padding=row.padding, name=row.name)
+    return pooling(row.size, strides=row.stride, padding=row.padding, name=row.name, **CHANNELS_LAST)
 
 
 LAYER_BUILDERS: dict[type, Callable[..., keras.layers.Layer]] = {
-    spec.Pad: lambda row: keras.layers.ZeroPadding2D(row.size, name=row.name),
+    spec.Pad: lambda row: keras.layers.ZeroPadding2D(row.size, name=row.name, **CHANNELS_LAST),
     spec.Conv: _conv,
     spec.Activation: lambda row: keras.layers.Activation(row.function, name=row.name),
     spec.Norm: _norm,
     spec.Pool: _pool,
-    spec.Flatten: lambda row: keras.layers.Flatten(name=row.name),
+    spec.Flatten: lambda row: keras.layers.Flatten(name=row.name, **CHANNELS_LAST),
     spec.Dense: lambda row, **options: keras.layers.Dense(row.units, **_weight_arguments(row, **options)),
     spec.Dropout: lambda row, rate=None: keras.layers.Dropout(row.rate if rate is None else rate, name=row.name),
 }

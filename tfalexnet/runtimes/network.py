@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,8 @@ ENGINES = {
     "openvino": rb"<\?xml[^<]*<net\s",
     "tensorflow": rb"",
 }
+
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ def load_network(
     """
     path = Path(path)
     state = path.stat()
-    return _load(path.absolute(), layers, resolve_precision(precision), compiled, state.st_mtime_ns, state.st_size)
+    # A file that replaces another may have its size and its time of modification, not its number and time of change.
+    identity = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
+    with _LOADING:  # Threads that need the same network wait for the first, and do not load it too.
+        return _load(path.absolute(), layers, resolve_precision(precision), compiled, *identity)
 
 
 @functools.lru_cache(maxsize=2)
