@@ -31,6 +31,14 @@ def test_torchvision_equals_pillow():
     np.testing.assert_allclose(TORCHVISION(picture), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("crop", [26, 27, 28, 29, 30, 31])
+def test_the_crop_of_a_squashed_picture_is_that_of_caffe(crop):
+    """BVLC/caffe, data_transformer.cpp: h_off = (datum_height - crop_size) / 2, of integers."""
+    picture, start = gradient(32, 32), (32 - crop) // 2
+    preprocessing = Preprocessing("squash", 32, crop, antialias=False, channels="RGB", mean=(0, 0, 0))
+    np.testing.assert_array_equal(preprocessing(picture), picture[start : start + crop, start : start + crop])
+
+
 def test_a_mean_picture_is_cropped_like_the_picture():
     mean = gradient(256, 256).astype("float32")[..., ::-1]
     preprocessing = Preprocessing("squash", 256, 227, antialias=False, channels="BGR", mean=mean)

@@ -8,7 +8,7 @@ from support.patterns import gradient
 
 from tfalexnet.images import resizing
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
-from tfalexnet.images.resizing import centre, centre_crop, resize_antialiased, resize_bilinear
+from tfalexnet.images.resizing import central_box, centre, resize_antialiased, resize_bilinear
 
 SIZES = [((375, 500), (256, 256)), ((1, 1), (7, 7)), ((3, 2), (300, 256)), ((4000, 37), (256, 256)), ((32, 9), (32, 9))]
 COLOUR = {"size": 32, "crop": 28, "channels": "RGB", "mean": (0, 0, 0)}
@@ -26,7 +26,7 @@ def test_resizing_without_tensorflow_equals_tensorflow(old, new, kind):
     pixels = (np.random.default_rng(0).random((*old, 3)) * 255).astype(kind)
     expected = tf.raw_ops.ResizeBilinear(images=pixels[None], size=new, half_pixel_centers=True)[0].numpy()
     resized = resize_bilinear(pixels, *new, min(new))
-    np.testing.assert_allclose(resized, centre_crop(expected, min(new)), atol=1e-4)
+    np.testing.assert_allclose(resized, central_box(expected, min(new)), atol=1e-4)
 
 
 @pytest.mark.usefixtures("no_tensorflow")
@@ -34,7 +34,7 @@ def test_resizing_without_tensorflow_equals_tensorflow(old, new, kind):
 def test_resizing_without_tensorflow_equals_opencv(old, new):
     cv2 = pytest.importorskip("cv2")
     pixels = np.random.default_rng(0).random((*old, 3), np.float32) * 255
-    expected = centre_crop(cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR), min(new))
+    expected = central_box(cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR), min(new))
     resized = resize_bilinear(pixels, *new, min(new))
     np.testing.assert_allclose(resized, expected, atol=1e-2)
     assert np.abs(resized - expected).mean() < 1e-3
@@ -55,7 +55,7 @@ def test_the_box_alone_equals_that_of_pillow(size, mode, monkeypatch):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), "uint8")).convert(mode)
     height, width = (side * 64 // min(size) for side in size[::-1])
     whole = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
-    difference = np.abs(resize_antialiased(image, height, width, 64) - centre_crop(whole, 64).astype(int))
+    difference = np.abs(resize_antialiased(image, height, width, 64) - central_box(whole, 64).astype(int))
     assert difference.max() <= (1 if size == (70, 900) else 0)  # Newer versions of Pillow begin with the columns.
 
 
@@ -64,7 +64,7 @@ def test_the_box_alone_equals_that_of_pillow(size, mode, monkeypatch):
 def test_of_thin_pictures_the_box_alone_is_computed(size, antialias, monkeypatch):
     monkeypatch.setattr(Image.Image, "resize", None)  # Of the first picture it would need 1 GB.
     picture = np.full((*size[::-1], 3), 7, "uint8")
-    centre_crop(picture, 1)[...] = 200
+    central_box(picture, 1)[...] = 200
     resized = Preprocessing("shorter side", antialias=antialias, **COLOUR).resized(picture)
     assert resized.shape == (32, 32, 3) and resized.max() > 100 and resized.min() >= 7
 

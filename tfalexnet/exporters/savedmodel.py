@@ -8,7 +8,6 @@ from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, Samples
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import wnids_of
 from tfalexnet.images.preprocessing import Preprocessing
-from tfalexnet.images.resizing import centre
 from tfalexnet.networks.layer_names import PROBABILITIES
 
 NAME, BESIDE, LAYOUT = "{}/1", (), "NHWC"  # TensorFlow Serving expects a numbered version in the folder of a model.
@@ -114,7 +113,7 @@ def preparation(preprocessing: Preprocessing) -> Callable:
         pixels = tf.image.resize(tf.cast(pixels, tf.float32), new, antialias=preprocessing.antialias)
         if preprocessing.antialias:
             pixels = tf.round(pixels)
-        corner = tf.cast(tf.round((tf.shape(pixels)[:2] - size) / 2), tf.int32) + centre(size, crop).start
+        corner = tf.cast(tf.round((tf.shape(pixels)[:2] - size) / 2), tf.int32) + (size - crop) // 2
         pixels = tf.slice(pixels, tf.concat([corner, [0]], axis=0), [crop, crop, -1])
         return preprocessing.normalize(tf.ensure_shape(pixels, preprocessing.shape))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfalexnet.images.decode import MAX_PIXELS, Picture, decode_opened, decode_plain_jpeg, open_picture
-from tfalexnet.images.resizing import centre, centre_crop, resize_antialiased, resize_bilinear
+from tfalexnet.images.resizing import resize_antialiased, resize_bilinear
 
 LARGEST = 1 << 12  # Pixels a side. A damaged or hostile file could contain any number.
 LARGEST_RATIO = 4  # Of size and crop.
@@ -128,8 +128,7 @@ class Preprocessing:
         pixels, end = self.resized(picture, max_pixels), self.size - self.crop
         if crops == 1:
             return self.normalize(centre_crop(pixels, self.crop))[None]
-        middle = centre(self.size, self.crop).start
-        corners = [(0, 0), (0, end), (end, 0), (end, end), (middle, middle)]
+        corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
         upright = [self.normalize(_crop(pixels, *corner, self.crop), corner) for corner in corners]
         return np.array(upright + [view[:, ::-1] for view in upright])
 
@@ -207,6 +206,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = Preprocessing(
     "shorter side", 256, 224, antialias=True, channels="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
 )
+
+
+def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:
+    """Return the crop×crop pixels in the centre of a resized picture; halves are rounded down, as by Caffe."""
+    top, left = ((side - crop) // 2 for side in pixels.shape[:2])
+    return _crop(pixels, top, left, crop)
 
 
 def _crop(pixels: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:

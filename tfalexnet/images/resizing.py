@@ -21,9 +21,9 @@ def centre(side: int, part: int) -> slice:
     return slice(start, start + part)
 
 
-def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:
-    """Return the crop×crop pixels in the centre of a picture."""
-    return pixels[tuple(centre(side, crop) for side in pixels.shape[:2])]
+def central_box(pixels: np.ndarray, box: int) -> np.ndarray:
+    """Return the central box×box pixels of a picture."""
+    return pixels[tuple(centre(side, box) for side in pixels.shape[:2])]
 
 
 def resize_antialiased(image: Image.Image, height: int, width: int, box: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def resize_antialiased(image: Image.Image, height: int, width: int, box: int) ->
     """
     if max(height, width) <= THIN * box:
         pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-        return centre_crop(pixels.reshape(height, width, -1), box)
+        return central_box(pixels.reshape(height, width, -1), box)
     rows, columns = _weights(height, image.height, box), _weights(width, image.width, box)
     top, bottom = rows[0][0], rows[-1][0] + len(rows[-1][1])
     image = image.crop((0, top, image.width, bottom))
@@ -73,7 +73,7 @@ def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarra
             return _interpolate_rows_of(pixels, height, width, box)
         pixels = np.asarray(pixels).reshape(pixels.height, pixels.width, -1)
     if tuple(pixels.shape[:2]) == (height, width):
-        return centre_crop(np.asarray(pixels), box)
+        return central_box(np.asarray(pixels), box)
     tf = imported_tensorflow()
     if tf is None or max(height, width) > THIN * box:
         pixels = np.asarray(pixels)
@@ -81,7 +81,7 @@ def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarra
     with tf.device("CPU"):
         # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
         resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=(height, width), half_pixel_centers=True)
-        return centre_crop(resized[0].numpy(), box)
+        return central_box(resized[0].numpy(), box)
 
 
 def _weights(new: int, old: int, box: int) -> list[tuple[int, np.ndarray]]:
