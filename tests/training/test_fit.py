@@ -1,24 +1,17 @@
-"""`model.fit` runs on every network, and lowers the loss on real pictures."""
+"""`model.fit` trains every network for the answers after its conversion, and lowers the loss on real pictures."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from support.nets import small
 
-from tfalexnet import AlexNet, preprocess_input
+from tfalexnet import AlexNet, convert, evaluate, predict, preprocess_input
+from tfalexnet.data import from_folder
 from tfalexnet.images.decode import decode
 from tfalexnet.networks.catalog import ARCHITECTURES
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_step_on_every_network(name):
-    model = AlexNet(small(ARCHITECTURES[name]))
-    before = model.get_weights()
-    pictures = np.random.default_rng(0).normal(0, 1, (2, *model.input_shape[1:])).astype("float32")
-    model.compile(keras.optimizers.SGD(1e-2), "sparse_categorical_crossentropy", run_eagerly=True)  # Not traced.
-    history = model.fit(pictures, np.array([0, 1]), verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-    assert all(np.abs(new - old).max() > 0 for new, old in zip(model.get_weights(), before, strict=True))
 
 
 def test_the_loss_falls_on_real_pictures(photo):
@@ -38,3 +31,33 @@ def test_the_loss_falls_on_real_pictures(photo):
     inputs = preprocess_input(np.array(pictures))
     history = model.fit(inputs, np.array(halves), epochs=8, batch_size=8, verbose=0).history["loss"]
     assert history[-1] < 0.5 * history[0]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_trained_network_answers_after_its_conversion_as_in_keras(name, tmp_path, monkeypatch):
+    """The preprocessing is the same in `from_folder`, in `fit`, and after `save_weights` and `convert` in `evaluate`."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for index, (label, colour) in enumerate([("blue", (30, 60, 200)), ("red", (200, 60, 30))] * 3):
+        pixels = (colour + generator.normal(0, 30, (60, 90, 3))).clip(0, 255).astype("uint8")
+        for part in ("train", "val"):
+            Path("colours", part, label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(f"colours/{part}/{label}/{index}.png")
+    net = small(ARCHITECTURES[name]).with_classes(2)
+    model = AlexNet(net)
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", run_eagerly=True)  # Not traced.
+    pictures = from_folder("colours", architecture=net, batch=6, augment="none")
+    history = model.fit(pictures, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["loss"]).all()
+    assert all(np.abs(new - old).max() > 0 for new, old in zip(model.get_weights(), before, strict=True))
+    inputs, labels = next(iter(from_folder("colours", architecture=net, batch=6, part="validation")))
+    expected = model(inputs, training=False).numpy()
+    model.save_weights("trained.weights.h5")
+    Path("names.txt").write_text("blue\nred\n")
+    convert("trained.weights.h5", "converted.weights.h5", net, "names.txt")
+    report = evaluate("colours/val", "converted.weights.h5")
+    assert (report["read"], report["top1_wrong"]) == (6, np.count_nonzero(expected.argmax(axis=1) != labels))
+    answers = predict(sorted(Path("colours/val").glob("*/*.png")), "converted.weights.h5")
+    received = [[{answer.index: answer.score for answer in row}[index] for index in (0, 1)] for row in answers]
+    np.testing.assert_allclose(received, expected, atol=1e-4)
