@@ -35,7 +35,7 @@ def test_the_loss_falls_on_real_pictures(photo):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_trained_network_answers_after_its_conversion_as_in_keras(name, tmp_path, monkeypatch):
-    """The preprocessing is the same in `from_folder`, in `fit`, and after `save_weights` and `convert` in `evaluate`."""
+    """The preprocessing is the same in `from_folder` and, after `save_weights` and `convert`, in `evaluate`."""
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     for index, (label, colour) in enumerate([("blue", (30, 60, 200)), ("red", (200, 60, 30))] * 3):
