@@ -82,4 +82,4 @@ def test_weights_that_do_not_exist(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match="a name or a path. Received: 3"):
         AlexNet(weights=3)
     with pytest.raises(CheckpointError, match="not fit bvlc_alexnet. It was written for cifar10_18pct"):
-        AlexNet(weights="cifar10")
+        AlexNet("bvlc_alexnet", weights="cifar10")
