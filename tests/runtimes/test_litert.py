@@ -19,7 +19,8 @@ from tfalexnet.runtimes import network
 from tfalexnet.runtimes.litert import load
 from tfalexnet.runtimes.network import load_network, recognise_engine
 
-pytest.importorskip("ai_edge_litert")
+schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+flatbuffers = pytest.importorskip("flatbuffers")
 
 
 def test_a_file_is_computed_without_tensorflow(weights_file):
@@ -60,6 +61,38 @@ def test_a_damaged_description_is_refused(damage, tflite):
             archive.writestr("tfalexnet.json", text)
     with pytest.raises(CheckpointError, match=r"^.*damaged\.tflite: expected [^\n]+$"):
         load(path, ("prob",))
+
+
+def without_a_kernel(content: bytes) -> bytes:
+    """The file with a convolution whose kernel is the tensor −1, "no input"; LiteRT does not check it, and crashes."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    kinds = [code.builtinCode for code in model.operatorCodes]
+    convolution = next(
+        operator
+        for operator in model.subgraphs[0].operators
+        if kinds[operator.opcodeIndex] == schema.BuiltinOperator.CONV_2D
+    )
+    convolution.inputs = [convolution.inputs[0], -1, convolution.inputs[2]]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_a_graph_that_ends_the_process_of_litert_is_refused(tflite, tmp_path):
+    content = tflite.read_bytes()
+    end = content.index(b"PK\x03\x04")
+    path = tmp_path / "damaged.tflite"
+    path.write_bytes(without_a_kernel(content[:end]))
+    with zipfile.ZipFile(tflite) as archive, zipfile.ZipFile(path, "a") as copy:
+        copy.writestr("tfalexnet.json", archive.read("tfalexnet.json"))
+    with pytest.raises(CheckpointError, match=r"damaged\.tflite: .*LiteRT cannot compute it: its process ended with"):
+        load(path, ("prob",))
+
+
+def test_an_error_of_litert_is_one_of_the_file(tflite):
+    _, _, function = load(tflite, ("prob",))
+    with pytest.raises(CheckpointError, match=r"\.tflite: expected a network that tfalexnet exported for LiteRT"):
+        function(np.zeros((1, 2, 3, 4), np.float32))
 
 
 def test_a_description_that_is_too_large_is_not_read(tflite, monkeypatch):
