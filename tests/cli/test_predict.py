@@ -111,3 +111,13 @@ def test_json_is_valid_in_a_terminal_without_unicode(weights_file, photo):
     shutil.copy(photo, name)
     result = run_process("predict", name, "--weights", weights_file, "--json", PYTHONIOENCODING="ascii")
     assert json.loads(result.stdout)["file"] == name and result.stdout.isascii()
+
+
+def test_missing_photos_are_reported_before_weights_are_looked_for(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tfalexnet.inference.predict.find_weights", lambda _: pytest.fail("weights were looked for"))
+    os.mkdir("empty")
+    status, out, err = run(capsys, "predict", "a.jpg", "empty", "*.png", "b.jpg")
+    assert (status, out) == (1, "")
+    for line in ("a.jpg: no such file", "empty: expected pictures", "'*.png', which none does", "b.jpg: no such file"):
+        assert line in err

@@ -91,6 +91,10 @@ def _print_predictions(
         except (ValueError, OSError) as error:
             failed = True
             print_error(explain_os_error(error))
+    if not any(Path(photo).exists() for photo in photos):  # Reported before weights are downloaded or loaded.
+        for photo in photos:
+            print_error(f"{photo}: no such file or directory")
+        return 1
     compiled = len(photos) > COMPILE_ABOVE
     predictions = iter_predictions(photos, weights, top, precision, compiled, max_pixels)
     for photo, result in zip(photos, predictions, strict=True):
