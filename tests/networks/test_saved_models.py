@@ -65,7 +65,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.usefixtures("in_tmp_path")
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ["keras first", pytest.param("tfalexnet first", marks=pytest.mark.slow)])
 def test_a_new_process_loads_models_that_keras_saved(order):
     """`.keras`, `.h5` and the file of a ModelCheckpoint; Keras' old `.h5` does not store the class of a model."""
     expected = {}

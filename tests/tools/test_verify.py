@@ -174,6 +174,7 @@ def test_right_weights_pass(weights, right, photo, tmp_path):
     assert f"{score:.4f}" in text and "0.0000  ok" in text and text.endswith("1 of 1 pictures as published.")
 
 
+@pytest.mark.slow
 def test_published_weights_at_full_size(npy, parameters, pixels, photo, monkeypatch):
     monkeypatch.undo()
     assert verify(photo, npy, fingerprints=[fingerprint(caffe(BVLC_ALEXNET, pixels, parameters))]).passed

@@ -13,6 +13,8 @@ from tfalexnet.data import from_folder
 from tfalexnet.images.decode import decode
 from tfalexnet.networks.catalog import ARCHITECTURES
 
+QUICK = ("krizhevsky2012", "bvlc_alexnet", "cifar10_18pct")  # The three kinds of preprocessing.
+
 
 def test_the_loss_falls_on_real_pictures(photo):
     """Left and right half of a photo, cut out at many places, told apart by the small BVLC network."""
@@ -33,7 +35,9 @@ def test_the_loss_falls_on_real_pictures(photo):
     assert history[-1] < 0.5 * history[0]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
+)
 def test_a_trained_network_answers_after_its_conversion_as_in_keras(name, tmp_path, monkeypatch):
     """The preprocessing is the same in `from_folder` and, after `save_weights` and `convert`, in `evaluate`."""
     monkeypatch.chdir(tmp_path)

@@ -72,6 +72,7 @@ def test_compiling_with_a_recipe_without_decay_removes_it():
     assert not model.losses
 
 
+@pytest.mark.slow
 def test_two_towers_train_like_one_device():
     x, y = random_batch()
     one, two = tfalexnet.AlexNet(NET), tfalexnet.AlexNet(NET, devices=("/CPU:0", "/CPU:1"))

@@ -43,6 +43,7 @@ def outputs(net, inputs, parameters=PARAMETERS):
     return model(inputs).numpy()
 
 
+@pytest.mark.slow
 def test_bvlc_alexnet_at_full_size_converted_from_npy(npy, parameters, inputs, tmp_path):
     output, _ = convert(npy, tmp_path / "bvlc_alexnet.weights.h5")
     expected = opencv_softmax(BVLC_ALEXNET, parameters, inputs)
