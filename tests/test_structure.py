@@ -31,7 +31,9 @@ TABLES = {"networks/catalog.py"}  # Long because the published networks are.
 TEST_LINES = 500
 
 # Tests that mirror no module: of the repository, and of behaviour that several modules of a package share.
-TESTS_OF_THE_REPOSITORY = {f"test_{name}" for name in ("benchmarks", "converters", "docs", "examples", "structure")}
+TESTS_OF_THE_REPOSITORY = {
+    f"test_{name}" for name in ("benchmarks", "converters", "docs", "examples", "kills", "structure")
+}
 TESTS_OF_SEVERAL_MODULES = {
     *("networks/test_saved_models.py", "hub/test_real_weights.py", "exporters/test_answers.py"),
     *(f"checkpoints/formats/test_{name}.py" for name in ("formats", "fuzz", "hostile_files")),
