@@ -17,7 +17,7 @@ def test_an_output_that_a_kill_changed_is_a_failure(tmp_path, monkeypatch):
     (tmp_path / "pictures").mkdir()
     results = iter([(0, "complete"), (None, ""), (0, "complete"), (None, ""), (0, "other")])
 
-    def run(folder, arguments, limit=None):
+    def run(folder, *_):
         status, content = next(results)
         (folder / "out.jsonl").write_text(content)
         return status
