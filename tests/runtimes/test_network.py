@@ -1,6 +1,9 @@
 """Networks are loaded once, compute batches of few sizes, and are shared by threads."""
 
 import os
+import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +20,7 @@ import tfalexnet
 from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.networks.catalog import BVLC_ALEXNET
+from tfalexnet.runtimes import network
 from tfalexnet.runtimes import tensorflow as engine
 from tfalexnet.runtimes.network import Network, load_network
 
@@ -70,6 +74,60 @@ def test_threads_load_a_network_once(weights_file, monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         networks = set(map(id, pool.map(load_network, [weights_file] * 8)))
     assert len(reads) == len(networks) == 1
+
+
+def test_a_network_in_memory_does_not_wait_for_another_that_is_loaded(weights_file, monkeypatch):
+    first, started, proceed, read = load_network(weights_file), threading.Event(), threading.Event(), engine.load
+
+    def slow(*given):
+        started.set()
+        assert proceed.wait(60)
+        return read(*given)
+
+    monkeypatch.setattr(engine, "load", slow)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(load_network, weights_file, ("fc4",))
+        assert started.wait(60)
+        try:
+            assert pool.submit(load_network, weights_file).result(60) is first
+        finally:
+            proceed.set()
+        assert other.result().layers == ("fc4",)
+    assert network._LOADING == {}
+
+
+FORKED = """
+import os, signal, sys
+import numpy as np
+from tfalexnet.runtimes import network
+
+loaded = network.load_network(sys.argv[1])
+x = np.zeros((1, *loaded.spec.architecture.input_shape), np.float32)
+(answer,) = loaded(x)
+for use in (lambda: network.load_network(sys.argv[1])(x), lambda: loaded(x)):
+    if os.fork() == 0:
+        signal.alarm(60)  # Ends a process that waits.
+        try:
+            print(np.array_equal(use()[0], answer), flush=True)
+        except RuntimeError as error:
+            print(error, flush=True)
+        os._exit(0)
+    print(os.wait()[1], flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
+@pytest.mark.parametrize("file", ["weights_file", "tflite", "xml"])
+def test_a_forked_process_computes_or_is_told_what_to_do(file, request):
+    run = subprocess.run(
+        [sys.executable, "-c", FORKED, request.getfixturevalue(file)], capture_output=True, encoding="utf-8"
+    )
+    answer = (
+        r"Expected TensorFlow in the process that computed with it first, \d+\. Received: the process \d+, forked from "
+        r'it\. Start workers with multiprocessing\.get_context\("spawn"\), .*'
+    )
+    answer = answer if file == "weights_file" else "True"
+    assert re.fullmatch(rf"(?:{answer}\n0\n){{2}}", run.stdout), run
 
 
 def test_batches_of_every_size_are_traced_once(weights_file, monkeypatch):

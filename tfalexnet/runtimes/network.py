@@ -28,7 +28,7 @@ ENGINES = {
     "tensorflow": rb"",
 }
 
-_LOADING = threading.Lock()
+_LOADING: dict[tuple, threading.Lock] = {}  # A lock for each network that is being loaded.
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,20 @@ def load_network(
             installed.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
+        RuntimeError: this process was forked from one in which TensorFlow has computed a network.
     """
     path = Path(path)
     state = path.stat()
     # A file that replaces another may have its size and its time of modification, not its number and time of change.
     identity = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
-    with _LOADING:  # Threads that need the same network wait for the first, and do not load it too.
-        return _load(path.absolute(), layers, resolve_precision(precision), compiled, *identity)
+    # With the process in the key, a forked process uses neither the networks of its parent nor a lock that a thread
+    # of its parent held.
+    key = (path.absolute(), layers, resolve_precision(precision), compiled, *identity, os.getpid())
+    with _LOADING.setdefault(key, threading.Lock()):  # Threads that need the same network wait for the first.
+        try:
+            return _load(*key)
+        finally:
+            _LOADING.pop(key, None)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,5 +1,7 @@
 """Engine TensorFlow: compiles the network of a checkpoint into one function with constant weights."""
 
+import functools
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +30,9 @@ def load(
     Raises:
         CheckpointError: the file is not a checkpoint, or lacks weights that these layers need.
         ValueError: the network has no such layer.
+        RuntimeError: this process was forked from one that has called this function; also raised by the result.
     """
+    _require_first_process()
     checkpoint = read_checkpoint(path)
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=5)
@@ -44,7 +48,28 @@ def load(
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
     frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
     function = tf.function(frozen, input_signature=signature)
-    return checkpoint.spec, precision, lambda inputs: function(_as_tensor(inputs))
+
+    def compute(inputs: np.ndarray) -> list[Any]:
+        _require_first_process()
+        return function(_as_tensor(inputs))
+
+    return checkpoint.spec, precision, compute
+
+
+@functools.cache
+def _first_process() -> int:
+    """Return the process that has called this first, also in those forked from it."""
+    return os.getpid()
+
+
+def _require_first_process() -> None:
+    """Raise `RuntimeError` in a forked process, which lacks TensorFlow's threads and would wait for them for ever."""
+    if _first_process() != os.getpid():
+        raise RuntimeError(
+            f"Expected TensorFlow in the process that computed with it first, {_first_process()}. Received: the "
+            f'process {os.getpid()}, forked from it. Start workers with multiprocessing.get_context("spawn"), or call '
+            "tfalexnet in the workers only."
+        )
 
 
 def freeze(
