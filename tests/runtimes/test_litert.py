@@ -89,6 +89,11 @@ def test_a_graph_that_ends_the_process_of_litert_is_refused(tflite, tmp_path):
         load(path, ("prob",))
 
 
+def test_a_module_in_the_working_folder_is_not_run(tflite, in_tmp_path):
+    (in_tmp_path / "numpy.py").write_text("raise SystemExit('this is not NumPy')")
+    load(tflite, ("prob",))
+
+
 def test_an_error_of_litert_is_one_of_the_file(tflite):
     _, _, function = load(tflite, ("prob",))
     with pytest.raises(CheckpointError, match=r"\.tflite: expected a network that tfalexnet exported for LiteRT"):

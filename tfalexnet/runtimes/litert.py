@@ -22,7 +22,9 @@ import sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 runner = Interpreter(sys.argv[1], num_threads=1).get_signature_runner()
-runner(**{name: np.zeros(of["shape"], of["dtype"]) for name, of in runner.get_input_details().items()})
+details = runner.get_input_details().items()
+for count in 1, 2:
+    runner(**{name: np.zeros((count, *of["shape"][1:]), of["dtype"]) for name, of in details})
 """
 TRIAL_SECONDS = 60
 MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
@@ -66,8 +68,9 @@ def _try_in_child(path: Path) -> None:
 
     LiteRT (2.1) does not check the graph: a damaged file can end its process. The child takes a fifth of a second.
     """
+    command = [sys.executable, "-P", "-c", TRIAL, path]  # Without -P, a numpy.py in the working folder would be run.
     try:
-        child = subprocess.run([sys.executable, "-c", TRIAL, path], capture_output=True, timeout=TRIAL_SECONDS)
+        child = subprocess.run(command, capture_output=True, timeout=TRIAL_SECONDS)
     except subprocess.TimeoutExpired:
         raise CheckpointError(f"LiteRT computes no answer within {TRIAL_SECONDS} seconds") from None
     if child.returncode:
