@@ -189,6 +189,8 @@ def member(data: bytes, others: list[bytes], generator: random.Random) -> bytes:
     else:
         if old.name.endswith(".pkl"):
             change = generator.choice((opcode, opcode, opcode, *ANYWHERE))
+        elif old.name.endswith(".h5"):
+            change = word
         else:
             change = generator.choice((token, array_header, array_header, *ANYWHERE))
         members[chosen] = old._replace(data=change(old.data, [m.data for m in members], generator))

@@ -61,6 +61,7 @@ from support.fuzz_seeds import (
     Seeds,
     seeds_caffemodel,
     seeds_h5,
+    seeds_keras,
     seeds_net,
     seeds_npy,
     seeds_npz,
@@ -105,6 +106,7 @@ READERS = {
     "net": Reader(seeds_net, (count,), ".net"),
     "npz": Reader(seeds_npz, (member,), ".npz"),
     "safetensors": Reader(seeds_safetensors, (header,), ".safetensors"),
+    "keras": Reader(seeds_keras, (member,), ".keras"),
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
 }
 
@@ -129,7 +131,7 @@ HARMLESS = {"os.listdir", "os.scandir"}
 # Modules that the standard library and NumPy import when they first need them, independent of the file.
 IMPORTED_LATE = ("ast", "bz2", "lzma", "mmap", "stringprep", "tokenize", "unicodedata", "encodings.cp437",
         "encodings.idna", "encodings.latin_1", "encodings.raw_unicode_escape", "encodings.utf_16_be",
-        "encodings.utf_16_le", "encodings.utf_32_be", "encodings.utf_32_le")  # fmt: skip
+        "encodings.unicode_escape", "encodings.utf_16_le", "encodings.utf_32_be", "encodings.utf_32_le")  # fmt: skip
 
 
 class Watch:

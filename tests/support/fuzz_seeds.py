@@ -258,3 +258,26 @@ def seeds_h5() -> Seeds:
             with h5py.File(path, "r+") as file:
                 change(file)
             yield name, path.read_bytes()
+
+
+def seeds_keras() -> Seeds:
+    """Models that Keras saves, with another layer, without the top and packed."""
+    try:
+        import keras
+    except ImportError:
+        return
+    from tfalexnet import AlexNet
+
+    layers = (keras.layers.Conv2D(4, 3, name="conv1"), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3))
+    models = {"one": AlexNet(NET), "top": AlexNet(NET, include_top=False)}
+    models[HOSTILE] = keras.Sequential([keras.Input((3, 3, 3)), *layers])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.keras"
+        for name, model in models.items():
+            model.save(path)
+            yield name, path.read_bytes()
+        packed = io.BytesIO()
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as copy:
+            for member in archive.namelist():
+                copy.writestr(member, archive.read(member))
+        yield f"{HOSTILE}-packed", packed.getvalue()

@@ -12,11 +12,13 @@ import numpy as np
 
 from tfalexnet.checkpoints import formats, match
 from tfalexnet.checkpoints.formats import (
+    SPEC,
     caffe_npy,
     caffemodel,
     deep_compression,
     foreign,
     keras_h5,
+    keras_model,
     npz,
     safetensors,
     torch_pth,
@@ -34,6 +36,7 @@ FORMATS: dict[str, ModuleType] = {
     ".weights.h5": keras_h5,
     ".npy": caffe_npy,
     ".pth": torch_pth,
+    ".keras": keras_model,
     ".npz": npz,
     ".safetensors": safetensors,
     ".net": deep_compression,
@@ -48,7 +51,6 @@ EXPORTED = {
     ".tflite": " Only `predict` and `evaluate` read a .tflite.",
 }
 UNVERIFIED = "unverified"  # The attribute that states why the origin of the weights is not certain.
-SPEC = "spec"  # The extra array that holds the JSON of the ModelSpec, as UTF-8.
 DESCRIPTION = "a file with a valid description of its network"
 
 

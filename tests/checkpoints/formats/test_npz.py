@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.parameters import NET, PARAMETERS, assert_equal
 
-from tfalexnet import AlexNet, CheckpointError
+from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.checkpoints.formats import Contents, npz
 
@@ -26,12 +26,6 @@ def test_numpy_reads_what_is_written(tmp_path):
     npz.write(tmp_path / "net.npz", Contents(PARAMETERS))
     with np.load(tmp_path / "net.npz") as archive:
         np.testing.assert_array_equal(archive["conv2.kernel"], PARAMETERS["conv2"][0])
-
-
-def test_a_complete_keras_model_is_refused_with_advice(tmp_path):
-    AlexNet("cifar10_18pct").save(tmp_path / "net.keras")
-    with pytest.raises(CheckpointError, match="a complete model of Keras. Save only its weights: .*save_weights"):
-        read_checkpoint(tmp_path / "net.keras")
 
 
 def test_objects_and_bombs_are_refused(tmp_path):

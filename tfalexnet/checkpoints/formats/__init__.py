@@ -3,9 +3,9 @@
 The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or
 (in, out); the rows of the first fully connected kernel are in the order height, width, channel.
 
-Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except that of PyTorch's
-pickles, `write(path, contents)`. Deep Compression has no signature: its module has `classes(path, shapes)` instead
-of `recognises`, and its `read` takes the shapes.
+Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except those of PyTorch's
+pickles and of Keras' models, `write(path, contents)`. Deep Compression has no signature: its module has
+`classes(path, shapes)` instead of `recognises`, and its `read` takes the shapes.
 """
 
 import os
@@ -19,6 +19,8 @@ import numpy as np
 
 from tfalexnet.io.terminal import escape
 from tfalexnet.networks.spec import Parameters
+
+SPEC = "spec"  # The extra array that holds the JSON of the ModelSpec, as UTF-8.
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from tfalexnet.checkpoints.formats import npz
+from tfalexnet.checkpoints.formats import keras_model, npz
 
 _UNPACK = "Unpack it and give the file of weights"
 # What begins in this way, and what to do; the first match is used.
@@ -36,7 +36,7 @@ MEMBERS = {
     r"\[Content_Types\]\.xml|word/.*": ("an Office document", ""),
     r"(.*/)?Manifest\.json": ("a Core ML package", "Save its arrays with numpy.savez, see docs/formats.md"),
 }
-WEIGHTS = rf".*\.npy|.*{npz.PICKLE.decode()}|{re.escape(npz.KERAS)}"
+WEIGHTS = rf".*\.npy|.*{npz.PICKLE.decode()}|{re.escape(keras_model.WEIGHTS)}"
 
 
 def describe(path: Path) -> tuple[str, str] | None:

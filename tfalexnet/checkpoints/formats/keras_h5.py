@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from tfalexnet.checkpoints.formats.binary import BFLOAT16, is_float, map_file, s
 from tfalexnet.io.files import atomic_write
 from tfalexnet.networks.spec import Parameters
 
+EXPECTED = "weights of Keras 3"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FLATTEN = "HWC"
 EXTRAS = "tfalexnet"
@@ -76,11 +78,25 @@ def read(path: str | os.PathLike) -> Contents:
         CheckpointError: the file is damaged or holds no layers.
         OSError: the file cannot be opened.
     """
-    with _opened(path) as file:
+    with reading(path, EXPECTED):
+        return contents(map_file(path), path)
+
+
+def contents(data: np.ndarray, source: str | os.PathLike | BinaryIO) -> Contents:
+    """Return kernels and biases as views of the bytes of a file, uint8.
+
+    Args:
+        data: the bytes, mapped.
+        source: the same bytes, as h5py opens them.
+
+    Raises:
+        Exception: of any kind; the file is damaged. See `formats.reading`.
+    """
+    with _opened(data, source) as file:
         parameters: Parameters = {}
         left_out: dict[str, str] = {}
         # The layers of a hostile file may share one array. float16 doubles its bytes as float32, which is accepted.
-        remaining = Path(path).stat().st_size
+        remaining = data.size
         for group in _variables(file, set()):
             kind = group.name.removeprefix("/layers/").removesuffix("/vars")
             name = _attribute(group, "name") if "name" in group.attrs else None
@@ -90,7 +106,7 @@ def read(path: str | os.PathLike) -> Contents:
             if set(group) != {"0", "1"}:
                 left_out[name] = f"{name} ({kind}): not 2 variables but {len(group)}"
                 continue
-            kernel, bias = _array(path, group, "0"), _array(path, group, "1")
+            kernel, bias = _array(data, group, "0"), _array(data, group, "1")
             remaining -= kernel.nbytes + bias.nbytes
             if remaining < 0:
                 raise CheckpointError("expected no more numbers than the file holds")
@@ -105,23 +121,22 @@ def read(path: str | os.PathLike) -> Contents:
             raise CheckpointError(f"expected layers of Keras 3; received {received}. {advice}")
         group = _child(file, EXTRAS) if EXTRAS in file else {}
         _check_count(group, "arrays")
-        extras = {name: _array(path, group, name) for name in group}
+        extras = {name: _array(data, group, name) for name in group}
         return Contents(parameters, _attributes(file), extras, left_out=tuple(left_out.values()))
 
 
 def attributes(path: str | os.PathLike) -> dict[str, str | int]:
     """Return the attributes; the weights are not read."""
-    with _opened(path) as file:
+    with reading(path, EXPECTED), _opened(map_file(path), path) as file:
         return _attributes(file)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+def _opened(data: np.ndarray, source: str | os.PathLike | BinaryIO) -> Iterator[h5py.File]:
     """Open the file after a check of its heaps."""
-    with reading(path, "weights of Keras 3"):
-        _check_heaps(map_file(path))
-        with h5py.File(path, "r") as file:
-            yield file
+    _check_heaps(data)
+    with h5py.File(source, "r") as file:
+        yield file
 
 
 def _check_heaps(data: np.ndarray) -> None:
@@ -192,18 +207,18 @@ def _variables(model: h5py.Group, seen: set[h5py.Group]) -> Iterator[h5py.Group]
         yield from _variables(layer, seen)
 
 
-def _array(path: str | os.PathLike, group: h5py.Group, name: str) -> np.ndarray:
-    """Return a contiguous dataset, as Keras writes it, mapped from the file."""
+def _array(data: np.ndarray, group: h5py.Group, name: str) -> np.ndarray:
+    """Return a contiguous dataset, as Keras writes it, as a view of the bytes of the file."""
     dataset = _child(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{group.name}/{name} is outside the file; refused")
     if dataset.chunks is not None:  # Chunks may be compressed bombs, or require plugins.
         raise CheckpointError(f"{dataset.name}: expected its numbers in one piece, as Keras writes them")
-    if dataset.nbytes > Path(path).stat().st_size:
+    if dataset.nbytes > data.size:
         raise CheckpointError(f"{dataset.name} claims {dataset.nbytes} bytes, more than the file")
     if dataset.dtype.kind not in "fiub" and dataset.dtype != BFLOAT16:
         raise CheckpointError(f"{dataset.name}: expected numbers; received {dataset.dtype}")
     offset = dataset.id.get_offset()
     if offset is None or not dataset.size:
         return dataset[()]
-    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    return data[offset : offset + dataset.nbytes].view(dataset.dtype).reshape(dataset.shape)

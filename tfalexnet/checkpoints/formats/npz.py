@@ -20,7 +20,6 @@ from tfalexnet.io.files import atomic_write
 
 MAGIC = b"PK\x03\x04"
 PICKLE = b"/data.pkl"
-KERAS = "model.weights.h5"
 FLATTEN = "HWC"
 ATTRIBUTES = state_dict.EXTRAS + "attributes"
 EXPANSION = 2  # Limit of unpacked by packed bytes. Weights hardly compress; a zip bomb grows a thousandfold.
@@ -46,17 +45,8 @@ def read(path: str | os.PathLike) -> Contents:
     """
     with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
         data = map_file(path)
-        if KERAS in archive.namelist():
-            advice = "Save only its weights: keras.models.load_model(file).save_weights('model.weights.h5')"
-            raise CheckpointError(f"expected weights; received a complete model of Keras. {advice}")
-        members = archive.infolist()
-        if len(members) > MAX_MEMBERS:
-            raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(members)}")
-        total = sum(member.file_size for member in members)
-        if total > EXPANSION * data.size:
-            limit = f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked"
-            raise CheckpointError(f"{limit}; received {total}. If you trust the file, save it with numpy.savez")
-        arrays = {member.filename.removesuffix(".npy"): _array(member, archive, data) for member in members}
+        check_members(archive, data)
+        arrays = {member.filename.removesuffix(".npy"): _array(member, archive, data) for member in archive.infolist()}
         attributes = json.loads(arrays.pop(ATTRIBUTES).tobytes()) if ATTRIBUTES in arrays else {}
         if not isinstance(attributes, dict):
             raise CheckpointError(f"expected attributes with names; received {type(attributes).__name__}")
@@ -78,11 +68,28 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
         np.savez(file, **arrays)
 
 
-def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
+def check_members(archive: zipfile.ZipFile, data: np.ndarray) -> None:
+    """Raise `CheckpointError` for too many members, or for a zip bomb; `data` are the bytes of the archive."""
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise CheckpointError(f"expected at most {MAX_MEMBERS} arrays; received {len(members)}")
+    total = sum(member.file_size for member in members)
+    if total > EXPANSION * data.size:
+        limit = f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked"
+        raise CheckpointError(f"{limit}; received {total}. If you trust the file, save it with numpy.savez")
+
+
+def unpacked(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
+    """Return the bytes of a member, a view of the archive's bytes `data` where it is not compressed."""
     content = stored(member, data)
     if content is None:
         with archive.open(member) as file:  # archive.read would unpack more than the stated size.
             content = np.frombuffer(file.read(member.file_size), np.uint8)
+    return content
+
+
+def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
+    content = unpacked(member, archive, data)
     shape, fortran, dtype, start = header(content)
     if dtype.kind not in "fiub":
         raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
