@@ -74,3 +74,12 @@ def test_every_entry_answers_alike_whatever_order_of_axes_is_the_default_of_kera
 def test_another_activation_of_the_classifier_is_refused_with_weights():
     with pytest.raises(ValueError, match=r"'softmax' or None with `weights`\. Received: 'sigmoid'"):
         AlexNet(NET, weights="nothing", classifier_activation="sigmoid")
+
+
+@pytest.mark.parametrize(
+    "argument, hint",
+    [("input_shape", r"dataclasses\.replace"), ("pooling", "GlobalAveragePooling2D"), ("clases", r"help\(tfalexnet")],
+)
+def test_arguments_of_keras_applications_are_answered(argument, hint):
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{argument}'\. .*{hint}"):
+        AlexNet("cifar10_18pct", **{argument: None})

@@ -16,6 +16,15 @@ from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
 from tfalexnet.networks.towers import build_towers
 
+# For arguments of keras.applications: what to write.
+INSTEAD = {
+    "input_shape": "The network determines it; for another give a table: "
+    "AlexNet(dataclasses.replace(tfalexnet.ARCHITECTURES[NAME], input_shape=…)).",
+    "input_tensor": "Call the model: AlexNet()(tensor).",
+    "pooling": "Add keras.layers.GlobalAveragePooling2D()(model.output) to a model with include_top=False.",
+    "name": "It is the name of the network; the `name` of a table is free.",
+}
+
 
 def AlexNet(
     architecture: str | Architecture | None = None,
@@ -25,6 +34,7 @@ def AlexNet(
     include_top: bool = True,
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
+    **others: Any,
 ) -> keras.Model:
     """Return a network as a functional `keras.Model` with layers conv1 … fc8.
 
@@ -46,14 +56,19 @@ def AlexNet(
         classifier_activation: activation of the last layer; None returns the logits. With weights,
             "softmax" or None.
         dropout: rate of all dropout layers; None as published.
+        **others: none; for those of `keras.applications` the error says what to write instead.
 
     Raises:
+        TypeError: there is no such argument.
         ValueError: an argument is out of its range, a device does not exist, or the towers of the network
             cannot be divided between the devices.
         CheckpointError: the weights do not match the network; the message shows both sides.
         WeightsNotFoundError: the weights are not on this machine and cannot be downloaded; the message
             states how to get them.
     """
+    for name in others:
+        hint = INSTEAD.get(name, "See help(tfalexnet.AlexNet).")
+        raise TypeError(f"AlexNet() got an unexpected keyword argument {name!r}. {hint}")
     if classes is not None:
         if isinstance(classes, bool) or not isinstance(classes, SupportsIndex) or classes < 1:
             raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")

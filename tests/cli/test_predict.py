@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -121,3 +123,41 @@ def test_missing_photos_are_reported_before_weights_are_looked_for(capsys, tmp_p
     assert (status, out) == (1, "")
     for line in ("a.jpg: no such file", "empty: expected pictures", "'*.png', which none does", "b.jpg: no such file"):
         assert line in err
+
+
+def test_names_are_read_from_a_file_and_standard_input(weights_file, photo, capsys, monkeypatch):
+    shutil.copy(photo, "b.png")
+    Path("names.txt").write_bytes(b"b.png\r\n\n" + os.fsencode(photo) + b"\n")
+    arguments = ("predict", "--weights", weights_file, "--json", "--files-from")
+    answers = run(capsys, *arguments, "names.txt").stdout.splitlines()
+    assert [json.loads(answer)["file"] for answer in answers] == ["b.png", str(photo)]
+    with Path("names.txt").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        result = run(capsys, *arguments, "-", "--json", "b.png")
+    assert [json.loads(answer)["file"] for answer in result.stdout.splitlines()] == ["b.png", "b.png", str(photo)]
+    result = run(capsys, *arguments[:-2], "--files-from", "names.txt", "--output", "labels.jsonl")
+    assert result.stdout == "2 files, 0 of them unreadable: labels.jsonl\n"
+    Path("names.txt").write_text("\n")
+    assert "names.txt: expected the name of a photo on each line" in run(capsys, *arguments, "names.txt").stderr
+
+
+def test_a_photo_is_read_from_standard_input(weights_file, photo, capsys, monkeypatch):
+    arguments = ("predict", "-", "--weights", weights_file)
+    with photo.open() as content:
+        monkeypatch.setattr(sys, "stdin", content)
+        from_input = run(capsys, *arguments).stdout.splitlines()
+    from_file = run(capsys, "predict", photo, "--weights", weights_file).stdout.splitlines()
+    assert from_input == ["-", *from_file[1:]]
+    for more in (("--output", "labels.jsonl"), ("--files-from", "-")):
+        result = run(capsys, *arguments, *more)
+        assert result.returncode == 1 and "Expected one photo on standard input (-) without --output" in result.stderr
+    assert run(capsys, "predict", "--weights", weights_file).returncode == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--output", "labels.jsonl")])
+def test_an_address_is_refused_with_a_way_out(more, weights_file, capsys):
+    for address in ("https://example.org/a.jpg", "http://example.org/a.jpg?b=1"):
+        result = run(capsys, "predict", address, "--weights", weights_file, *more)
+        assert result.returncode == 1 and result.stdout == ""
+        expected = f"tfalexnet: {address} is an address; download the picture first, and give its file\n"
+        assert result.stderr == expected

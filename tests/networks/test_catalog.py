@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 
 import pytest
 
@@ -89,3 +90,19 @@ def test_the_text_table_has_a_line_for_each_network():
     assert len(lines) == len(ARCHITECTURES)
     for line, net in zip(lines, ARCHITECTURES.values(), strict=True):
         assert line.split()[0] == net.name and f"{net.classes} classes" in line and line.endswith(net.source)
+
+
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("alexnet", "'alexnet'; did you mean bvlc_alexnet or tf_alexnet?"),
+        ("CaffeNet", "'CaffeNet'; did you mean bvlc_caffenet?"),
+        ("krizhevsky_2012", "'krizhevsky_2012'; did you mean krizhevsky2012?"),
+        ("", "''"),
+        ("vgg16", "'vgg16'"),
+        (["bvlc_alexnet"], "['bvlc_alexnet']"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_a_known_one(name, hint):
+    with pytest.raises(ValueError, match=rf"Received: architecture={re.escape(hint)}$"):
+        get_architecture(name)

@@ -1,6 +1,7 @@
 """The command `tfalexnet predict`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from tfalexnet.cli.options import (
     NAME_OR_PATH,
     PATH,
     POSITIVE,
+    file_option,
     max_pixels_option,
     overwrite_option,
     precision_option,
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 
 COMPILE_ABOVE = 100  # For fewer photos, compiling the network takes longer than it saves.
 BAR_WIDTH = 20
+STANDARD_INPUT = "-"
 
 
 @click.command
 @click.argument(
-    "photos", metavar="PHOTO...", nargs=-1, required=True, type=NAME_OR_PATH, help="Files, folders, quoted patterns."
+    "photos",
+    metavar="PHOTO...",
+    nargs=-1,
+    type=NAME_OR_PATH,
+    help="Files, folders, quoted patterns; - is the content of a file on standard input.",
 )
+@file_option("--files-from", "Read the names of photos from FILE too, one on each line; - is standard input.")
 @weights_option
 @precision_option
 @click.option("--top", type=POSITIVE, default=5, metavar="N", help="Number of classes.")
@@ -45,6 +53,7 @@ BAR_WIDTH = 20
 def command(
     command_line: str,
     photos: tuple[str, ...],
+    files_from: Path | None,
     weights: str | None,
     precision: str,
     top: int,
@@ -54,6 +63,12 @@ def command(
     overwrite: bool,
 ) -> int:
     """Print the best classes of photos."""
+    if not photos and not files_from:
+        raise click.UsageError("Missing argument 'PHOTO...'.")
+    if STANDARD_INPUT in photos and (output or str(files_from) == STANDARD_INPUT):
+        raise ValueError("Expected one photo on standard input (-) without --output and without --files-from -")
+    if files_from:
+        photos += _read_names(files_from)
     from tfalexnet.hub.cache import default_weights
     from tfalexnet.inference.label import label
 
@@ -74,16 +89,28 @@ def command(
     return 1 if report.unreadable else 0
 
 
+def _read_names(path: Path) -> tuple[str, ...]:
+    """Return the lines of a file, or of standard input, that are not empty; names need not be valid UTF-8."""
+    content = sys.stdin.buffer.read() if str(path) == STANDARD_INPUT else path.read_bytes()
+    names = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n")]
+    if not any(names):
+        raise ValueError(f"{path}: expected the name of a photo on each line; received none")
+    return tuple(name for name in names if name)
+
+
 def _print_predictions(
     sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool, max_pixels: int
 ) -> int:
     """Print the predictions for each photo; return 1 if a source or a photo cannot be read, else 0."""
-    from tfalexnet.images.decode import PictureError
+    from tfalexnet.images.decode import MAX_BYTES, PictureError
     from tfalexnet.inference.label import expand_sources, label_row
     from tfalexnet.inference.predict import iter_predictions
 
     photos, failed = [], False
     for source in sources:
+        if source == STANDARD_INPUT:
+            photos.append(source)
+            continue
         try:
             photos += expand_sources(source)
         except FileNotFoundError:
@@ -96,7 +123,8 @@ def _print_predictions(
             print_error(f"{photo}: no such file or directory")
         return 1
     compiled = len(photos) > COMPILE_ABOVE
-    predictions = iter_predictions(photos, weights, top, precision, compiled, max_pixels)
+    pictures = (sys.stdin.buffer.read(MAX_BYTES + 1) if photo == STANDARD_INPUT else photo for photo in photos)
+    predictions = iter_predictions(pictures, weights, top, precision, compiled, max_pixels)
     for photo, result in zip(photos, predictions, strict=True):
         if isinstance(result, PictureError):
             failed = True

@@ -1,7 +1,6 @@
 """Find the file of weights by name or path; named weights are downloaded and converted once."""
 
 import contextlib
-import difflib
 import os
 import textwrap
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from tfalexnet.hub.download import DownloadError, download_file
 from tfalexnet.hub.registry import REGISTRY, PublishedWeights, Source
 from tfalexnet.io.files import sha256
 from tfalexnet.io.locks import file_lock
-from tfalexnet.io.terminal import format_table
+from tfalexnet.io.terminal import format_table, suggestion
 from tfalexnet.networks.catalog import ARCHITECTURES
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -110,8 +109,7 @@ def locate_weights(weights: str | os.PathLike) -> Path | None:
     elif name in ARCHITECTURES:
         problem = "no weights are published for this network; AlexNet builds it with new ones."
     else:
-        close = difflib.get_close_matches(name, REGISTRY, 1)
-        problem = f"there is no such file; did you mean {close[0]}?" if close else "there is no such file."
+        problem = f"there is no such file{suggestion(name, REGISTRY) or '.'}"
     raise WeightsNotFoundError(
         f"Expected weights to be a file or one of {', '.join(REGISTRY)}. Received: {name!r}; {problem}"
     )

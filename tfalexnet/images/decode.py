@@ -32,6 +32,7 @@ MAX_PIXELS = 120_000_000  # Of one picture, unless the caller says otherwise; te
 BUDGET = 1 << 28  # Pixels in work at the same time; each takes about 8 bytes.
 MAX_BYTES = 1 << 29  # Of a file.
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Opening a pipe would wait for a writer.
+DOWNLOAD = "is an address; download the picture first, and give its file"
 
 ORIENTATION = 0x0112  # EXIF's tag; the value 1 means upright.
 TURNS = {
@@ -276,7 +277,12 @@ def _read_file(name: str) -> bytes:
     except IsADirectoryError:
         raise PictureError(name, _explain_folder(name)) from None
     except OSError as error:
-        raise PictureError(name, (error.strerror or str(error)).lower()) from None
+        raise PictureError(name, DOWNLOAD if is_address(name) else (error.strerror or str(error)).lower()) from None
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is the address of a web page or a file on a server; none is downloaded."""
+    return name.lower().startswith(("http://", "https://"))
 
 
 def _explain_folder(name: str) -> str:

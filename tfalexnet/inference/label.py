@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import MAX_PIXELS, PictureError
+from tfalexnet.images.decode import DOWNLOAD, MAX_PIXELS, PictureError, is_address
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.inference.pipeline import check_positive, run_network
 from tfalexnet.inference.predict import Prediction, top_predictions
@@ -148,6 +148,8 @@ def _expand(source: str) -> Iterable[str]:
         return map(str, list_pictures(source, keep_unreadable=True))
     if os.path.lexists(source):
         return [str(Path(source))]
+    if is_address(source):
+        raise ValueError(f"{source} {DOWNLOAD}")
     if glob.escape(source) == source:
         raise FileNotFoundError(f"Expected a file, a folder or a pattern. Received: {source!r}, which is not there")
     matching = map(Path, glob.iglob(source, recursive=True))  # noqa: PTH207, pathlib has no absolute patterns

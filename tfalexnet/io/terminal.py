@@ -1,9 +1,10 @@
 """The terminal: tables, bars, error lines, and the output of C libraries."""
 
+import difflib
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LAYOUT = "\n\t"  # Of several lines.
 INVISIBLE = "\u200c\u200d\u00ad"  # Joiners and the soft hyphen, which belong to words.
@@ -39,6 +40,14 @@ def escape(text: str, allowed: str = "", limit: int | None = None) -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" with the known names that contain a name, else with the most similar; or nothing."""
+    known = list(known)
+    meant = [other for other in known if name and name.casefold() in other.casefold()]
+    meant = meant[:3] or difflib.get_close_matches(name.casefold(), known, 1)
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def print_text(text: str) -> None:

@@ -15,7 +15,7 @@ Sources cited below by their short names:
 
 import dataclasses
 
-from tfalexnet.io.terminal import format_table
+from tfalexnet.io.terminal import format_table, suggestion
 from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Dropout, Flatten, Norm, Normal, Pad, Pool
 
 # The paper's network, with the numbers of code/layers/layers-145.cfg and layer-params-145.cfg. One row
@@ -288,9 +288,11 @@ def get_architecture(architecture: str | Architecture) -> Architecture:
     """
     if isinstance(architecture, Architecture):
         return architecture
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        hint = suggestion(architecture, ARCHITECTURES) if isinstance(architecture, str) else ""
         raise ValueError(
-            f"Expected `architecture` to be one of {', '.join(ARCHITECTURES)}. Received: architecture={architecture!r}"
+            f"Expected `architecture` to be one of {', '.join(ARCHITECTURES)}. "
+            f"Received: architecture={architecture!r}{hint}"
         )
     return ARCHITECTURES[architecture]
 
