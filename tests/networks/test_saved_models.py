@@ -46,7 +46,8 @@ def test_the_fixtures_name_every_registered_layer():
         with zipfile.ZipFile(FIXTURES / f"{name}.keras") as file:
             registered |= set(re.findall(r'"tfalexnet[.\w]*>\w+"', file.read("config.json").decode()))
     objects = keras.saving.get_custom_objects().items()
-    assert registered == {f'"{name}"' for name, kind in objects if kind.__module__.startswith("tfalexnet.networks.")}
+    ours = {name for name, kind in objects if kind.__module__.startswith("tfalexnet.networks.")}
+    assert registered == {f'"{name}"' for name in ours - {"PlacedModel"}}  # As Keras' old .h5 states it.
 
 
 ORDERS = {"tfalexnet first": "import tfalexnet, keras", "keras first": "import keras, tfalexnet"}
@@ -67,7 +68,7 @@ for path in sys.argv[1:]:
 @pytest.mark.usefixtures("in_tmp_path")
 @pytest.mark.parametrize("order", ["keras first", pytest.param("tfalexnet first", marks=pytest.mark.slow)])
 def test_a_new_process_loads_models_that_keras_saved(order):
-    """`.keras`, `.h5` and the file of a ModelCheckpoint; Keras' old `.h5` does not store the class of a model."""
+    """`.keras`, `.h5` and the file of a ModelCheckpoint."""
     expected = {}
     for name, net in {"one": small(ARCHITECTURES["cifar10_18pct"]), "two": NET}.items():
         model = AlexNet(net, devices=("/CPU:0", "/CPU:1") if name == "two" else None)
@@ -75,10 +76,10 @@ def test_a_new_process_loads_models_that_keras_saved(order):
         checkpoint = keras.callbacks.ModelCheckpoint(f"{name}.best.keras")
         x = np.ones((1, *net.input_shape))
         model.fit(x, np.zeros(1), verbose=0, callbacks=[checkpoint])
-        suffixes = (".keras", ".best.keras", ".h5") if name == "one" else (".keras", ".best.keras")
-        for suffix in (".keras", *suffixes[2:]):
+        for suffix in (".keras", ".h5"):
             model.save(f"{name}{suffix}")
-        expected |= {f"{name}{suffix}": float(model(x).numpy().max()) for suffix in suffixes}
+        answer = float(model(x).numpy().max())
+        expected |= dict.fromkeys((f"{name}.keras", f"{name}.best.keras", f"{name}.h5"), answer)
     code = ORDERS[order] + LOAD
     run = subprocess.run([sys.executable, "-c", code, *expected], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr

@@ -289,6 +289,9 @@ class PlacedModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
 
+keras.saving.get_custom_objects()[PlacedModel.__name__] = PlacedModel  # Keras' old .h5 states this without the package.
+
+
 def _joined_shape(shape: Any) -> tuple[int | None, ...]:
     """Return the shape of all towers concatenated. The argument is one shape or a list; so is a shape in a file."""
     shapes = shape if isinstance(shape[0], list | tuple) else [shape]
