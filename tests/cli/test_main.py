@@ -147,8 +147,8 @@ MISTAKES = {
     "other shapes": (["convert", "small.npy"], "conv1 kernel: expected (11, 11, 3, 96), received (11, 11, 3, 12)"),
     "no such file": (["convert", "none.npy"], "none.npy"),
     "no such network": (["convert", "small.npy", "--architecture", "vgg"], "Expected `architecture` to be one of"),
-    "no such weights": (["predict", "a.jpg", "--weights", "none"], "there is no such file"),
-    "not on this machine": (["predict", "a.jpg"], "tfalexnet convert FILE --architecture bvlc_alexnet"),
+    "no such weights": (["predict", "text.npy", "--weights", "none"], "there is no such file"),
+    "not on this machine": (["predict", "text.npy"], "tfalexnet convert FILE --architecture bvlc_alexnet"),
 }
 
 

@@ -1,5 +1,6 @@
 """`label` writes a row for each file, in order, with the answers of `predict`."""
 
+import csv
 import errno
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.labels import COUNT, SUFFIXES, UNREADABLE, assert_same, expected_row, interrupt, read_rows
 from support.nets import random_parameters
-from support.weights import write_infinite
+from support.weights import cifar_checkpoint, write_infinite
 
 import tfalexnet
 from tfalexnet import CheckpointError
@@ -202,6 +203,25 @@ def test_an_error_of_the_system_elsewhere_is_not_attributed_to_the_journal(photo
 
 
 @pytest.mark.usefixtures("photos")
+def test_formulas_in_names_are_quoted_on_request(photos, tmp_path, monkeypatch):
+    os.makedirs("formulas")
+    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "plain=.png"]
+    for name in names:
+        shutil.copy(photos / "0000.png", f"formulas/{name}")
+    monkeypatch.chdir("formulas")
+    checkpoint = cifar_checkpoint(["=SUM(A1)", "@b", *"cdefghij"])
+    write_checkpoint(tmp_path / "net.weights.h5", checkpoint)
+    label(names, "plain.csv", tmp_path / "net.weights.h5", top=10)
+    label(names, "quoted.csv", tmp_path / "net.weights.h5", top=10, quote_formulas=True)
+    with open("plain.csv", encoding="utf-8") as plain, open("quoted.csv", encoding="utf-8") as quoted:
+        pairs = zip(csv.DictReader(plain), csv.DictReader(quoted), strict=True)
+        cells = [(cell, other[key]) for row, other in pairs for key, cell in row.items()]
+    assert {cell for cell, other in cells if other == f"'{cell}"} == {*names[:4], "=SUM(A1)", "@b"}
+    assert all(other in (cell, f"'{cell}") for cell, other in cells)
+    with pytest.raises(ValueError, match=r"ends in \.csv for quote_formulas. Received: other\.jsonl"):
+        label(names, "other.jsonl", "cifar10", quote_formulas=True)
+
+
 def test_the_network_is_loaded_once(monkeypatch):
     loaded, load = [], network._load
     monkeypatch.setattr(network, "_load", lambda *given: loaded.append(given) or load(*given))

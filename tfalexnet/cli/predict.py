@@ -47,6 +47,9 @@ STANDARD_INPUT = "-"
     metavar="FILE",
     help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an interrupted run.",
 )
+@click.option(
+    "--quote-formulas", is_flag=True, help="In a .csv, put an apostrophe before names that a spreadsheet would run."
+)
 @max_pixels_option
 @overwrite_option
 @click.pass_obj
@@ -59,6 +62,7 @@ def command(
     top: int,
     as_json: bool,
     output: Path | None,
+    quote_formulas: bool,
     max_pixels: int,
     overwrite: bool,
 ) -> int:
@@ -74,14 +78,14 @@ def command(
 
     if weights is None:
         print_error(f"weights: {default_weights()}")
-    if overwrite and not output:
-        raise ValueError("--overwrite requires --output")
+    if (overwrite or quote_formulas) and not output:
+        raise ValueError(f"{'--overwrite' if overwrite else '--quote-formulas'} requires --output")
     if not output:
         return _print_predictions(photos, weights, top, precision, as_json, max_pixels)
     if as_json:
         raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
     try:
-        report = label(photos, output, weights, top, precision, overwrite, max_pixels)
+        report = label(photos, output, weights, top, precision, overwrite, max_pixels, quote_formulas)
     except KeyboardInterrupt:
         print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
         return 130

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 TYPES = {"index": "int32", "label": "string", "wnid": "string", "score": "float32"}  # Arrow's types of a prediction.
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # Beginnings of formulas in spreadsheets (OWASP, CSV Injection).
 GROUP = 8192  # Rows of a parquet file in memory at a time.
 
 
@@ -41,6 +42,7 @@ def label(
     precision: Precision = "float32",
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
+    quote_formulas: bool = False,
 ) -> Report:
     r"""Write the best classes of every picture to a file, a row for each, sorted by file name.
 
@@ -63,6 +65,8 @@ def label(
         precision: as for `tfalexnet.predict`.
         overwrite: whether an existing output is replaced. A `.part` of the same call is used in any case.
         max_pixels: as for `tfalexnet.predict`.
+        quote_formulas: of a .csv, put an apostrophe before names of files and classes that a spreadsheet would run as
+            formulas: those that begin with =, +, -, @, a tab or a carriage return.
 
     Raises:
         ValueError: there are no files, the `.part` is of another call, or an argument is out of its range.
@@ -75,6 +79,8 @@ def label(
     output = Path(output)
     part = output.with_name(output.name + PART)
     check_output(output, WRITERS, overwrite)
+    if quote_formulas and output.suffix != ".csv":
+        raise ValueError(f"Expected an output that ends in .csv for quote_formulas. Received: {output}")
     if output.suffix == ".parquet":
         require_packages("parquet", "pyarrow")
     sources = _as_list(sources)
@@ -94,7 +100,8 @@ def label(
             folders=map(_folder, sources),
         )
         with explain_write_errors(part), atomic_write(output) as temporary:
-            WRITERS[output.suffix](temporary, iter(journal), top)
+            rows = map(_quote_formulas, journal) if quote_formulas else iter(journal)
+            WRITERS[output.suffix](temporary, rows, top)
         part.unlink()
     return Report(len(files), journal.unreadable)
 
@@ -179,6 +186,14 @@ def _flatten(row: Entry) -> dict[str, Any]:
     for rank, prediction in enumerate(row.get("predictions", ()), start=1):
         columns |= {f"{name}_{rank}": prediction[name] for name in TYPES}
     return columns
+
+
+def _quote_formulas(row: Entry) -> Entry:
+    """Return a row whose texts begin with an apostrophe where a spreadsheet would run them."""
+    quoted = {key: f"'{text}" for key, text in row.items() if isinstance(text, str) and text.startswith(FORMULAS)}
+    if "predictions" in row:
+        quoted["predictions"] = list(map(_quote_formulas, row["predictions"]))
+    return row | quoted
 
 
 def _write_jsonl(path: Path, rows: Iterable[Entry], _: int) -> None:
