@@ -122,7 +122,9 @@ def _print_predictions(
         except (ValueError, OSError) as error:
             failed = True
             print_error(explain_os_error(error))
-    if not any(Path(photo).exists() for photo in photos):  # Reported before weights are downloaded or loaded.
+    if not any(
+        photo == STANDARD_INPUT or Path(photo).exists() for photo in photos
+    ):  # Reported before weights are downloaded or loaded.
         for photo in photos:
             print_error(f"{photo}: no such file or directory")
         return 1
