@@ -202,7 +202,6 @@ def test_an_error_of_the_system_elsewhere_is_not_attributed_to_the_journal(photo
         label(photos, "labels.jsonl", "cifar10")
 
 
-@pytest.mark.usefixtures("photos")
 def test_formulas_in_names_are_quoted_on_request(photos, tmp_path, monkeypatch):
     os.makedirs("formulas")
     names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "plain=.png"]
@@ -222,6 +221,7 @@ def test_formulas_in_names_are_quoted_on_request(photos, tmp_path, monkeypatch):
         label(names, "other.jsonl", "cifar10", quote_formulas=True)
 
 
+@pytest.mark.usefixtures("photos")
 def test_the_network_is_loaded_once(monkeypatch):
     loaded, load = [], network._load
     monkeypatch.setattr(network, "_load", lambda *given: loaded.append(given) or load(*given))
