@@ -4,10 +4,12 @@ import ast
 import functools
 import graphlib
 import io
+import re
 import runpy
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +137,15 @@ def test_a_module_states_its_job_in_its_first_line():
 def test_a_module_has_no_more_lines_than_can_be_read_at_once():
     sizes = {path.relative_to(PACKAGE).as_posix(): len(code_lines(path)) for path in package_files()}
     assert {name: size for name, size in sizes.items() if size > MODULE_LINES and name not in TABLES} == {}
+
+
+def test_the_lowest_versions_are_those_of_the_metadata():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["plots"], *extras["export"], *extras["parquet"]]
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / ".ci" / "lowest.txt").read_text("utf-8"), re.M))
+    for name, floor in (requirement.split(">=") for requirement in required):
+        assert f"{pinned[name]}.".startswith(f"{floor}."), name
 
 
 def test_a_function_has_no_more_lines_than_a_screen():

@@ -1,6 +1,7 @@
 """Resizing: equality with TensorFlow, OpenCV, Pillow and torchvision, and only the central box is computed."""
 
 import numpy as np
+import PIL
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -56,7 +57,10 @@ def test_the_box_alone_equals_that_of_pillow(size, mode, monkeypatch):
     height, width = (side * 64 // min(size) for side in size[::-1])
     whole = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
     difference = np.abs(resize_antialiased(image, height, width, 64) - central_box(whole, 64).astype(int))
-    assert difference.max() <= (1 if size == (70, 900) else 0)  # Newer versions of Pillow begin with the columns.
+    if int(PIL.__version__.split(".")[0]) < 13:  # Earlier versions order and round the two passes in other ways.
+        assert difference.max() <= 6 and difference.mean() < 0.5
+    else:
+        assert difference.max() <= (1 if size == (70, 900) else 0)  # Of this size Pillow begins with the columns.
 
 
 @pytest.mark.parametrize("antialias", [True, False])

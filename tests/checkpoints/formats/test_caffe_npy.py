@@ -3,7 +3,9 @@
 import copyreg
 import io
 import pickle
+import pickletools
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -105,6 +107,19 @@ def test_every_protocol_of_python_3_is_read(protocol, keys, tmp_path):
     entries = np.array({keys(name): list(arrays) for name, arrays in PARAMETERS.items()}, dtype=object)
     (tmp_path / "net.npy").write_bytes(header() + pickle.dumps(entries, protocol))
     assert_file_holds(tmp_path / "net.npy")
+
+
+@pytest.mark.parametrize("module", pickles.NUMPY_NUMERIC)
+def test_protocol_5_of_every_version_of_numpy_is_read(module, tmp_path):
+    entries = np.array({name: list(arrays) for name, arrays in PARAMETERS.items()}, dtype=object)
+    content = pickle.dumps(entries, 5)
+    [written] = set(re.findall(rb"\x8c[\x12\x13]numpy\._?core\.numeric", content))  # Its length is before it.
+    renamed = content.replace(written, bytes([0x8C, len(module)]) + module.encode())
+    (tmp_path / "net.npy").write_bytes(
+        header() + pickletools.optimize(renamed)
+    )  # Which corrects the lengths of frames.
+    assert_file_holds(tmp_path / "net.npy")
+    assert (module, "_frombuffer") in torch_pth.GLOBALS
 
 
 def test_numpy_reads_what_is_written(tmp_path):
