@@ -27,7 +27,8 @@ def test_exit_status_is_that_of_the_report(passed, monkeypatch, capsys):
 def test_random_weights_fail(photo, npy, tmp_path, capsys):
     (tmp_path / "zebra.png").write_bytes(photo.read_bytes())
     result = run(capsys, "verify", "zebra.png", "--weights", npy, cwd=tmp_path)
-    assert result.returncode == 1 and "0 of 1 pictures as published" in result.stdout and not result.stderr
+    assert result.returncode == 1 and "0 of 1 pictures as published" in result.stdout
+    assert all("known mistakes" in line for line in result.stderr.splitlines())  # Progress, on a slow machine.
 
 
 def test_an_architecture_that_the_weights_do_not_have_is_one_line(photo, tmp_path, capsys):

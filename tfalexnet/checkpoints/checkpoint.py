@@ -99,11 +99,11 @@ def read_checkpoint(
     contents = match.rename_layers(_read_contents(path, requested), renamed or {}, path)
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
-        stated_net = architecture_from_json(stated)
+        stated_net, stated_name = architecture_from_json(stated), stated["architecture"]
     hints = (contents.resembles, path.name.split(".")[0])
     net = requested or stated_net or match.guess_architecture(contents, hints)
     listed = match.first_match(contents, [contents.resembles])
-    written_for = stated["architecture"] or (listed and listed.name)
+    written_for = stated_name or (listed and listed.name)
     origin = f"It was written for {escape(str(written_for), limit=100)}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
     if origin:
