@@ -11,7 +11,7 @@ from absl import app, flags
 
 import tfalexnet
 from tfalexnet.tools.compare import comparison_table
-from tfalexnet.tools.verify import report_table
+from tfalexnet.tools.verification import report_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pictures", None, "Folder with sealion.jpeg, llama.jpeg, zebra.jpeg, or others.")

@@ -3,7 +3,7 @@ from .checkpoints.formats import CheckpointError as CheckpointError
 from .evaluation.evaluate import evaluate as evaluate
 from .exporters.export import export as export
 from .hub.cache import WeightsNotFoundError as WeightsNotFoundError
-from .images.decode import PictureError as PictureError
+from .images.opening import PictureError as PictureError
 from .inference.features import features as features
 from .inference.label import label as label
 from .inference.predict import Prediction as Prediction

@@ -3,6 +3,7 @@
 import pytest
 from support.command import run
 
+from tfalexnet.tools import verification
 from tfalexnet.tools import verify as verify_module
 
 
@@ -15,7 +16,7 @@ def test_exit_status_is_that_of_the_report(passed, monkeypatch, capsys):
     report.passed = passed
     calls = []
     monkeypatch.setattr(verify_module, "verify", lambda *arguments: calls.append(arguments) or report)
-    monkeypatch.setattr(verify_module, "report_table", lambda printed: f"table of {printed is report}")
+    monkeypatch.setattr(verification, "report_table", lambda printed: f"table of {printed is report}")
     result = run(capsys, "verify", "zebra.png", "cat.jpg", "--weights", "w.npy", "--architecture", "bvlc_alexnet")
     assert result == (0 if passed else 1, "table of True\n", "")
     [(pictures, weights, architecture)] = calls

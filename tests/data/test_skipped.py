@@ -3,7 +3,7 @@
 import pytest
 
 from tfalexnet import data
-from tfalexnet.images.decode import PictureError
+from tfalexnet.images.opening import PictureError
 
 
 def test_unreadable_files_are_counted_once_and_sorted(tmp_path):

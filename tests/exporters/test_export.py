@@ -190,15 +190,15 @@ def test_an_error_of_a_library_on_a_full_disk_is_that_of_the_system(weights_file
     def write(*_):
         raise RuntimeError("Failed to write")
 
-    monkeypatch.setattr(EXPORTERS["onnx"], "write", write)
+    monkeypatch.setattr(EXPORTERS["savedmodel"], "write", write)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     free = 1 << 30
     with pytest.raises(RuntimeError, match="Failed to write"):
-        export(weights_file, "net.onnx", "onnx")
+        export(weights_file, "full")
     free = 4096
-    with pytest.raises(OSError, match=r"No space left on device: 'net\.onnx'"):
-        export(weights_file, "net.onnx", "onnx")
-    assert not [name for name in os.listdir() if "onnx" in name]
+    with pytest.raises(OSError, match=r"No space left on device: 'full'"):
+        export(weights_file, "full")
+    assert not [name for name in os.listdir() if "full" in name]
 
 
 @pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])

@@ -222,7 +222,7 @@ def test_offline_the_error_explains_the_manual_way_which_works(server, register,
 FIND = """
 import sys
 from tfalexnet.hub import cache, registry
-from tfalexnet.hub.download import Digest
+from tfalexnet.hub.digest import Digest
 from tfalexnet.io import locks
 locks.POLL = 0.01
 url, hexadecimal, architecture = sys.argv[1:]

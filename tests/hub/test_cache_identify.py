@@ -8,7 +8,7 @@ from support.evaluation import NET, save
 from support.nets import random_parameters, write_npy
 
 from tfalexnet.hub.cache import identify_published, locate_weights
-from tfalexnet.hub.download import Digest
+from tfalexnet.hub.digest import Digest
 from tfalexnet.hub.registry import REGISTRY, Source
 from tfalexnet.images.classes import classes_from_labels
 

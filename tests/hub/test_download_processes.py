@@ -14,11 +14,11 @@ from tfalexnet.hub.download import download_file
 DOWNLOAD = """
 import sys
 from pathlib import Path
-from tfalexnet.hub import download
+from tfalexnet.hub import digest, download
 from tfalexnet.io import locks
 download.PAUSE = locks.POLL = 0.01
 url, path, hexadecimal = sys.argv[1:]
-download.download_file([url], Path(path), download.Digest("sha256", hexadecimal))
+download.download_file([url], Path(path), digest.Digest("sha256", hexadecimal))
 """
 
 
@@ -80,10 +80,10 @@ def test_threads_download_once(server, path):
 def test_a_full_disk_is_an_os_error_and_no_other_address_is_tried(server, path, part):
     url, mirror = server.url("file", COMPLETE), server.url("mirror", COMPLETE)
     code = (
-        "import resource, signal, sys; from pathlib import Path; from tfalexnet.hub import download\n"
+        "import resource, signal, sys; from pathlib import Path; from tfalexnet.hub import digest, download\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
-        "try: download.download_file(sys.argv[3:], Path(sys.argv[1]), download.Digest('sha256', sys.argv[2]))\n"
+        "try: download.download_file(sys.argv[3:], Path(sys.argv[1]), digest.Digest('sha256', sys.argv[2]))\n"
         "except OSError as error: sys.exit(f'{type(error).__name__} {error.errno}')\n"
     )
     with start_python(code, path, BODY_DIGEST.hexadecimal, url, mirror) as full:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -92,6 +93,16 @@ def test_a_graph_that_ends_the_process_of_litert_is_refused(tflite, tmp_path):
 def test_a_module_in_the_working_folder_is_not_run(tflite, in_tmp_path):
     (in_tmp_path / "numpy.py").write_text("raise SystemExit('this is not NumPy')")
     load(tflite, ("prob",))
+
+
+def test_a_network_computes_after_its_file_was_deleted(tflite, tmp_path):
+    path = shutil.copy(tflite, tmp_path / "deleted.tflite")
+    spec, _, function = load(path, ("prob",))
+    path.unlink()
+    assert function(np.zeros((1, *spec.architecture.input_shape), np.float32))[0].shape == (
+        1,
+        spec.architecture.classes,
+    )
 
 
 def test_an_error_of_litert_is_one_of_the_file(tflite):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from support.servers import Answer
-from tfalexnet.hub.download import Digest
+from tfalexnet.hub.digest import Digest
 
 SIZE, PART_SIZE = 1_000_000, 400_000  # Bytes of the file, and of an incomplete download of it.
 _generator = np.random.default_rng(2012)

@@ -12,9 +12,9 @@ def noise(count: int, size: tuple[int, int] = (40, 50)) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), "uint8"))
 
 
-def encode(pixels: np.ndarray, format: str = "PNG", mode: str | None = None, **options) -> bytes:
+def encode(picture: np.ndarray | Image.Image, format: str = "PNG", mode: str | None = None, **options) -> bytes:
     """The bytes of a picture's file, converted to a mode of Pillow first if one is given."""
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image, buffer = picture if isinstance(picture, Image.Image) else Image.fromarray(picture), io.BytesIO()
     (image.convert(mode) if mode else image).save(buffer, format, **options)
     return buffer.getvalue()
 

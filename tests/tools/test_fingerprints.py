@@ -6,7 +6,7 @@ import pytest
 from tfalexnet import ARCHITECTURES
 from tfalexnet.images.classes import imagenet_classes
 from tfalexnet.tools.fingerprints import PUBLISHED
-from tfalexnet.tools.verify import MUTANTS
+from tfalexnet.tools.mistakes import MUTANTS
 
 
 @pytest.mark.parametrize(

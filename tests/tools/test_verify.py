@@ -13,10 +13,12 @@ from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
-from tfalexnet.images.decode import PictureError
+from tfalexnet.images.opening import PictureError
 from tfalexnet.networks.catalog import BVLC_ALEXNET, BVLC_CAFFENET, TF_ALEXNET
 from tfalexnet.tools.fingerprints import KRATZERT, PUBLISHED, Fingerprint
-from tfalexnet.tools.verify import MUTANTS, report_table, verify
+from tfalexnet.tools.mistakes import MUTANTS
+from tfalexnet.tools.verification import report_table
+from tfalexnet.tools.verify import verify
 
 cv2 = pytest.importorskip("cv2")
 

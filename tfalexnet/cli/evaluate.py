@@ -5,27 +5,22 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import (
-    PATH,
-    batch_option,
-    file_option,
-    max_pixels_option,
-    overwrite_option,
-    precision_option,
-    weights_option,
-)
+from tfalexnet.cli import options
 from tfalexnet.io.terminal import print_error, print_text
 
 
 @click.command
 @click.argument(
-    "folder", metavar="DIR", type=PATH, help="One folder per class, or all pictures in one folder (see --truth)."
+    "folder",
+    metavar="DIR",
+    type=options.PATH,
+    help="One folder per class, or all pictures in one folder (see --truth).",
 )
-@weights_option
-@precision_option
+@options.weights_option
+@options.precision_option
 @click.option("--crops", type=click.Choice((1, 10)), default=1, help="The centre, or the paper's ten crops.")
-@batch_option("Pictures, or crops with --crops 10, per step.")
-@file_option("--truth", "Ground truth, if there are no class folders.")
+@options.batch_option("Pictures, or crops with --crops 10, per step.")
+@options.file_option("--truth", "Ground truth, if there are no class folders.")
 @click.option(
     "--truth-ids",
     "ids",
@@ -33,11 +28,11 @@ from tfalexnet.io.terminal import print_error, print_text
     help="Numbering of classes in the ground truth: sorted WordNet ids from 0, or the devkit's ids from 1. "
     "[default: detected from pictures whose class is known]",
 )
-@file_option(
+@options.file_option(
     "--output", "The report. The same command resumes an interrupted evaluation.", default=Path("evaluation.json")
 )
-@max_pixels_option
-@overwrite_option
+@options.max_pixels_option
+@options.overwrite_option
 def command(**arguments: Any) -> int:
     """Measure top-1 and top-5 error on labelled pictures."""
     from tfalexnet.evaluation.evaluate import evaluate

@@ -4,20 +4,12 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import (
-    PATH,
-    batch_option,
-    file_option,
-    max_pixels_option,
-    overwrite_option,
-    precision_option,
-    weights_option,
-)
+from tfalexnet.cli import options
 from tfalexnet.io.terminal import print_error, print_text
 
 
 @click.command
-@click.argument("folder", metavar="DIR", type=PATH, help="Folder of pictures.")
+@click.argument("folder", metavar="DIR", type=options.PATH, help="Folder of pictures.")
 @click.option(
     "--layer",
     "layers",
@@ -26,12 +18,12 @@ from tfalexnet.io.terminal import print_error, print_text
     metavar="L",
     help="fc7 is the activation after the ReLU, fc7:pre before it; norm1, pool5, prob … May be repeated.",
 )
-@file_option("--output", "An HDF5 file, such as f.h5.", required=True)
-@weights_option
-@precision_option
-@batch_option("Pictures per step.")
-@max_pixels_option
-@overwrite_option
+@options.file_option("--output", "An HDF5 file, such as f.h5.", required=True)
+@options.weights_option
+@options.precision_option
+@options.batch_option("Pictures per step.")
+@options.max_pixels_option
+@options.overwrite_option
 def command(**arguments: Any) -> int:
     """Write the activations of layers for the pictures in a folder."""
     from tfalexnet.inference.features import extract_features

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tfalexnet.cli.options import (
-    NAME_OR_PATH,
-    PATH,
-    POSITIVE,
-    file_option,
-    max_pixels_option,
-    overwrite_option,
-    precision_option,
-    weights_option,
-)
+from tfalexnet.cli import options
 from tfalexnet.io.terminal import bar_character, escape, explain_os_error, print_error, print_text
 
 if TYPE_CHECKING:
@@ -33,25 +24,25 @@ STANDARD_INPUT = "-"
     "photos",
     metavar="PHOTO...",
     nargs=-1,
-    type=NAME_OR_PATH,
+    type=options.NAME_OR_PATH,
     help="Files, folders, quoted patterns; - is the content of a file on standard input.",
 )
-@file_option("--files-from", "Read the names of photos from FILE too, one on each line; - is standard input.")
-@weights_option
-@precision_option
-@click.option("--top", type=POSITIVE, default=5, metavar="N", help="Number of classes.")
+@options.file_option("--files-from", "Read the names of photos from FILE too, one on each line; - is standard input.")
+@options.weights_option
+@options.precision_option
+@click.option("--top", type=options.POSITIVE, default=5, metavar="N", help="Number of classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each photo.")
 @click.option(
     "--output",
-    type=PATH,
+    type=options.PATH,
     metavar="FILE",
     help="Write a row for each photo to a .jsonl, .csv or .parquet file. The same command resumes an interrupted run.",
 )
 @click.option(
     "--quote-formulas", is_flag=True, help="In a .csv, put an apostrophe before names that a spreadsheet would run."
 )
-@max_pixels_option
-@overwrite_option
+@options.max_pixels_option
+@options.overwrite_option
 @click.pass_obj
 def command(
     command_line: str,
@@ -106,7 +97,7 @@ def _print_predictions(
     sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool, max_pixels: int
 ) -> int:
     """Print the predictions for each photo; return 1 if a source or a photo cannot be read, else 0."""
-    from tfalexnet.images.decode import MAX_BYTES, PictureError
+    from tfalexnet.images.opening import MAX_BYTES, PictureError
     from tfalexnet.inference.label import expand_sources, label_row
     from tfalexnet.inference.predict import iter_predictions
 
@@ -122,9 +113,8 @@ def _print_predictions(
         except (ValueError, OSError) as error:
             failed = True
             print_error(explain_os_error(error))
-    if not any(
-        photo == STANDARD_INPUT or Path(photo).exists() for photo in photos
-    ):  # Reported before weights are downloaded or loaded.
+    # Photos of which none is there are reported before weights are downloaded or loaded.
+    if not any(photo == STANDARD_INPUT or Path(photo).exists() for photo in photos):
         for photo in photos:
             print_error(f"{photo}: no such file or directory")
         return 1

@@ -14,7 +14,8 @@ from tfalexnet.io.terminal import print_text
 @architecture_option
 def command(pictures: tuple[Path, ...], weights: str | None, architecture: str | None) -> int:
     """Check weights against published outputs for known pictures."""
-    from tfalexnet.tools.verify import report_table, verify
+    from tfalexnet.tools.verification import report_table
+    from tfalexnet.tools.verify import verify
 
     report = verify(pictures, weights, architecture)
     print_text(report_table(report))

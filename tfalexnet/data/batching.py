@@ -14,7 +14,7 @@ from tfalexnet.data.datasets import read
 from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.preparation import prepared
 from tfalexnet.data.skipped import Skipped
-from tfalexnet.images.decode import PictureError
+from tfalexnet.images.opening import PictureError
 from tfalexnet.images.preprocessing import Preprocessing, centre_crop
 from tfalexnet.networks.spec import Architecture
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from tfalexnet.data.labelled import Labelled
-from tfalexnet.images.decode import PictureError
+from tfalexnet.images.opening import PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 
 # Eigenvectors, a column each, times eigenvalues of the colours in ImageNet, for levels 0–1, rows R, G, B

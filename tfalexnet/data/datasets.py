@@ -146,9 +146,8 @@ def _read_npz(path: Path) -> tuple[Labelled, Labelled | None]:
         )
     try:
         training = from_arrays(*arrays[:2])
-        return training, from_arrays(*arrays[2:], limit=max(MOST_NUMBERS, len(training.classes))) if arrays[
-            2:
-        ] else None
+        limit = max(MOST_NUMBERS, len(training.classes))
+        return training, from_arrays(*arrays[2:], limit=limit) if len(arrays) > 2 else None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from tfalexnet.data.labelled import Labelled
-from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
+from tfalexnet.images.opening import PictureError
 
 LISTED = 10  # A report names at most this many files.
 

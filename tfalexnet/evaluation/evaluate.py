@@ -18,8 +18,8 @@ from tfalexnet.evaluation.ground_truth import GroundTruth, label_by_folder, read
 from tfalexnet.evaluation.numbering import Ids
 from tfalexnet.evaluation.report import VIEWS, Answer, summarize_answers
 from tfalexnet.hub.cache import default_weights, find_weights, identify_published
-from tfalexnet.images.decode import MAX_PIXELS
 from tfalexnet.images.folders import require_folder
+from tfalexnet.images.opening import MAX_PIXELS
 from tfalexnet.inference.pipeline import Outputs, check_positive, run_network
 from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header
 from tfalexnet.io.files import atomic_write, names_digest, require_absent

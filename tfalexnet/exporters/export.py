@@ -14,8 +14,8 @@ from tfalexnet.checkpoints.exported import Samples, describe_export
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.exporters import litert, onnx, openvino, savedmodel
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import Picture, PictureError
 from tfalexnet.images.folders import list_pictures
+from tfalexnet.images.opening import Picture, PictureError
 from tfalexnet.io.files import PART, remove_stale_parts, require_absent, sha256, temporary_prefix
 from tfalexnet.io.packages import require_packages
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfalexnet.hub.download import Digest
+from tfalexnet.hub.digest import Digest
 
 IMAGENET = "the 1000 classes of ILSVRC 2012 by sorted WordNet id"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tfalexnet.images.decode import picture_formats
+from tfalexnet.images.opening import picture_formats
 
 # Suffixes of pictures that are counted if they are not read.
 OTHER_FORMATS = {

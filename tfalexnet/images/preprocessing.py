@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfalexnet.images.decode import MAX_PIXELS, Picture, decode_opened, decode_plain_jpeg, open_picture
+from tfalexnet.images.decode import decode_opened, decode_plain_jpeg
+from tfalexnet.images.opening import MAX_PIXELS, Picture, open_picture
 from tfalexnet.images.resizing import resize_antialiased, resize_bilinear
 
 LARGEST = 1 << 12  # Pixels a side. A damaged or hostile file could contain any number.

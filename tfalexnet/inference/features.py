@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.folders import list_pictures
+from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, require_readable, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, exclusive_output, explain_write_errors, job_header
 from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
@@ -107,7 +107,7 @@ def extract_features(
     part, rows_part = (output.with_name(f"{output.name}{suffix}") for suffix in (PART, f".rows{PART}"))
     with exclusive_output(output, overwrite):
         stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
-        remove_stale_parts(output)
+        remove_stale_parts(output)  # Now: the disk may need their space for the rows.
         journal = Journal(part, header, files, max_readable=stored)
         if rows_part.exists():
             os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import DOWNLOAD, MAX_PIXELS, PictureError, is_address
 from tfalexnet.images.folders import list_pictures
+from tfalexnet.images.opening import DOWNLOAD, MAX_PIXELS, PictureError, is_address
 from tfalexnet.inference.pipeline import check_positive, run_network
 from tfalexnet.inference.predict import Prediction, top_predictions
 from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header, json_line
-from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
+from tfalexnet.io.files import PART, atomic_write, check_output
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
@@ -91,7 +91,6 @@ def label(
     classes = network.spec.classes
     top = min(top, len(classes))
     with exclusive_output(output, overwrite):
-        remove_stale_parts(output)
         journal = Journal(part, job_header(network, files, top=top, max_pixels=max_pixels), files)
         journal.record(
             run_network(network, itertools.islice(files, journal.count, None), max_pixels=max_pixels),

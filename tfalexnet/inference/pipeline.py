@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
+from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.runtimes.cpu import preparing_threads
 from tfalexnet.runtimes.engine import aligned_memory

@@ -13,7 +13,7 @@ from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.cache import find_weights, locate_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import Class, imagenet_classes
-from tfalexnet.images.decode import MAX_PIXELS, Picture, PictureError
+from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.inference.pipeline import as_sequence, check_positive, require_readable, run_network
 from tfalexnet.runtimes.cpu import Precision

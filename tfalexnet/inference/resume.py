@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfalexnet.images.decode import PictureError
 from tfalexnet.images.folders import check_folder_present
+from tfalexnet.images.opening import PictureError
 from tfalexnet.io.files import atomic_write, names_digest, require_absent
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress

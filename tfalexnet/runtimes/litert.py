@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
-from tfalexnet.checkpoints.formats import CheckpointError, reading
+from tfalexnet.checkpoints.formats import CheckpointError, explaining, reading
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import available_cores
 from tfalexnet.runtimes.engine import Loaded, require_probabilities
@@ -57,7 +57,7 @@ def load(path: Path, layers: tuple[str, ...], _precision: str = "float32", _comp
     lock = threading.Lock()
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
-        with lock, reading(path, EXPECTED):
+        with lock, explaining(path, EXPECTED):
             return [runner(**{INPUTS: np.asarray(inputs, np.float32)})[OUTPUTS]]
 
     return spec, precision, function

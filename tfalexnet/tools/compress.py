@@ -15,7 +15,7 @@ import numpy as np
 from tfalexnet.checkpoints.checkpoint import output_format, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import deep_compression
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.images.decode import Picture
+from tfalexnet.images.opening import Picture
 from tfalexnet.inference.pipeline import run_network
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfalexnet.images.decode import Picture, PictureError, decode
+from tfalexnet.images.decode import decode
+from tfalexnet.images.opening import Picture, PictureError
 from tfalexnet.images.preprocessing import ILSVRC_MEAN_BGR, Preprocessing
 
 Probabilities = Mapping[int, float]  # Some entries of the softmax, by the index of their class.

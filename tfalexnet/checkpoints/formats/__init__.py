@@ -84,6 +84,13 @@ def reading(path: str | os.PathLike, expected: str) -> Iterator[None]:
     """
     with Path(path).open("rb"):
         pass
+    with explaining(path, expected):
+        yield
+
+
+@contextmanager
+def explaining(path: str | os.PathLike, expected: str) -> Iterator[None]:
+    """Do the same as `reading` for a file that was read before, and may be gone."""
     try:
         yield
     except MemoryError:
