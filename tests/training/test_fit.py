@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from support.nets import small
+from support.nets import random_parameters, small
 
 from tfalexnet import AlexNet, convert, evaluate, predict, preprocess_input
 from tfalexnet.data import from_folder
 from tfalexnet.images.decode import decode
+from tfalexnet.networks.build import set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 
 QUICK = ("krizhevsky2012", "bvlc_alexnet", "cifar10_18pct")  # The three kinds of preprocessing.
@@ -49,8 +50,11 @@ def test_a_trained_network_answers_after_its_conversion_as_in_keras(name, tmp_pa
             Image.fromarray(pixels).save(f"colours/{part}/{label}/{index}.png")
     net = small(ARCHITECTURES[name]).with_classes(2)
     model = AlexNet(net)
+    set_parameters(model, random_parameters(net))
     before = model.get_weights()
-    model.compile(keras.optimizers.SGD(1e-4), "sparse_categorical_crossentropy", run_eagerly=True)  # Not traced.
+    model.compile(
+        keras.optimizers.SGD(1e-2, clipnorm=1.0), "sparse_categorical_crossentropy", run_eagerly=True
+    )  # Not traced.
     pictures = from_folder("colours", architecture=net, batch=6, augment="none")
     history = model.fit(pictures, verbose=0, shuffle=False)
     assert np.isfinite(history.history["loss"]).all()
@@ -64,4 +68,10 @@ def test_a_trained_network_answers_after_its_conversion_as_in_keras(name, tmp_pa
     assert (report["read"], report["top1_wrong"]) == (6, np.count_nonzero(expected.argmax(axis=1) != labels))
     answers = predict(sorted(Path("colours/val").glob("*/*.png")), "converted.weights.h5")
     received = [[{answer.index: answer.score for answer in row}[index] for index in (0, 1)] for row in answers]
-    np.testing.assert_allclose(received, expected, atol=1e-4)
+    # Another preprocessing changes the logits by as much as the pictures differ; the probabilities may be saturated.
+    received_logits, expected_logits = (
+        np.log(scores[:, 0] / scores[:, 1]) for scores in (np.array(received), expected)
+    )
+    spread = np.ptp(expected_logits)
+    assert np.isfinite(spread) and spread > 1e-3
+    np.testing.assert_allclose(received_logits, expected_logits, atol=0.02 * spread)
