@@ -54,6 +54,10 @@ class PictureError(ValueError):
         self.name = name
         self.reason = reason
 
+    def without_traceback(self) -> "PictureError":
+        """Return the error to keep: the frames of a traceback hold the file and the pixels of the picture."""
+        return PictureError(self.name, self.reason)
+
 
 class Opened(NamedTuple):
     """A picture whose size is known and whose pixels are not yet decoded.
