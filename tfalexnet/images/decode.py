@@ -50,9 +50,12 @@ class PictureError(ValueError):
     """A picture cannot be read. `name` is the file, or the kind of input; `reason` states what is wrong."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        super().__init__(name, reason)  # With all arguments, worker processes can return it.
         self.name = name
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
     def without_traceback(self) -> "PictureError":
         """Return the error to keep: the frames of a traceback hold the file and the pixels of the picture."""
