@@ -42,6 +42,7 @@ def tiff(levels: np.ndarray, **tags: int) -> bytes:
         ((65535 - SCENE * 65535).astype("uint16"), {"photometric": 0}),
         ((1 - SCENE).astype("float32"), {"photometric": 0}),
         ((SCENE * (2.0**32 - 1)).astype("uint32").view("int32"), {"sample_format": 1}),
+        ((SCENE * 32767).astype("uint16"), {"sample_format": 2}),
     ],
 )
 def test_levels_are_scaled_from_the_range_of_their_type(levels, tags):
@@ -72,6 +73,16 @@ def test_levels_of_an_uncertain_range_are_refused(levels, received):
 def test_signed_levels_of_8_bits_are_refused():
     with pytest.raises(PictureError, match="received signed ones"):
         decode(tiff((SCENE * 255).astype("uint8"), sample_format=2))
+
+
+def test_a_transparent_level_is_laid_on_white():
+    levels = (SCENE * 65535).astype("uint16")
+    transparent, buffer = int(levels[3, 4]), io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG", transparency=transparent)
+    with Image.open(buffer) as image:
+        assert image.info["transparency"] == transparent
+    expected = np.where(levels == transparent, 255, SCENE * 255)
+    np.testing.assert_allclose(np.asarray(decode(buffer.getvalue())), expected, atol=1.1)
 
 
 def test_black_pictures_are_black_and_bands_are_joined(monkeypatch):

@@ -1,6 +1,7 @@
 """Pictures are opened within bounds; whatever cannot be opened is an error that names the picture and the reason."""
 
 import os
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,11 @@ def test_errors_state_the_file_and_the_reason(content, reason, tmp_path):
         decode(tmp_path / "bad.jpg")
     assert caught.value.name == str(tmp_path / "bad.jpg")
     assert "\n" not in str(caught.value)
+
+
+def test_errors_of_worker_processes_arrive():
+    error = pickle.loads(pickle.dumps(PictureError("a.jpg", "empty file")))
+    assert (str(error), error.name, error.reason) == ("a.jpg: empty file", "a.jpg", "empty file")
 
 
 def test_folders_and_missing_files_are_refused(tmp_path):

@@ -1,7 +1,9 @@
 """Pictures are prepared in memory that is used again, a few batches ahead, and answered in order."""
 
 import dataclasses
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -32,6 +34,21 @@ def test_answers_before_one_that_is_not_finite_are_returned(network):
     assert [type(next(answers)) for _ in range(3)] == [PictureError, list, list]
     with pytest.raises(CheckpointError, match="answers a picture with NaN or infinity in prob"):
         next(answers)
+
+
+def test_errors_that_wait_in_a_batch_hold_no_pixels(network, monkeypatch):
+    images = []
+
+    def fail(image):
+        images.append(weakref.ref(image))
+        raise OSError("truncated")
+
+    monkeypatch.setattr("PIL.Image.Image.load", fail)
+    for error in list(run_network(network, noise(3))):
+        assert str(error) == "array: damaged picture (truncated)"
+        assert error.__traceback__ is error.__cause__ is error.__context__ is None
+    gc.collect()
+    assert len(images) == 3 and not any(image() for image in images)
 
 
 @pytest.mark.parametrize(("crops", "batch"), [(1, 32), (1, 12), (10, 32), (10, 40), (10, 10)])

@@ -41,13 +41,13 @@ def decode_opened(opened: Opened) -> Image.Image:
     """
     image = opened.image
     image.load()
-    if image.has_transparency_data:
-        pixels = _on_white(image)
-    elif is_deep(image):
+    if is_deep(image):  # Pillow would clip them, those with a transparent level too.
         try:
             pixels = to_eight_bits(image)
         except ValueError as error:
             raise PictureError(opened.name, str(error)) from None
+    elif image.has_transparency_data:
+        pixels = _on_white(image)
     else:
         mode = "L" if image.mode in ("1", "L") else "RGB"
         pixels = image if image.mode == mode else image.convert(mode)

@@ -27,8 +27,9 @@ def is_deep(image: Image.Image) -> bool:
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """Return a grey picture of more than 8 bits in "L", its range scaled to 0–255 (Pillow would clip it).
 
-    Integers of 16 bits and less have the range of their bits. Others have the first range that holds the brightest
-    pixel: 0–255, 0–65535 or all bits for integers; 0–1, 0–255 or up to the brightest pixel for floats.
+    Unsigned integers of 16 bits and less have the range of their bits. Others have the first range that holds the
+    brightest pixel: 0–255, 0–65535 (0–32767 if they are signed, of 16 bits) or all bits for integers; 0–1, 0–255 or up
+    to the brightest pixel for floats. The level that a PNG states as transparent becomes white.
 
     Args:
         image: as opened, with the tags of its file.
@@ -50,7 +51,8 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     elif bits <= 16 and not signed:
         white = 2.0**bits - 1
     else:
-        white = next(white for white in (255.0, 65535.0, 2.0**32 - 1) if high <= white)
+        middle = 32767.0 if bits == 16 else 65535.0
+        white = next(white for white in (255.0, middle, 2.0**32 - 1) if high <= white)
     if low < (-OVERSHOOT * white if image.mode == "F" else 0):
         raise ValueError(_refusal("grey levels from 0", f"{low:g} to {high:g}"))
     step = 1 + math.isqrt(image.width * image.height // SAMPLE)
@@ -58,11 +60,12 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     positive = sample[sample > 0]
     if positive.size and (high < DARKEST * white or np.median(positive) < DARKEST_MEDIAN * white):
         raise ValueError(_refusal("grey levels that use their range", f"{low:g} to {high:g} in 0 to {white:g}"))
-    inverted = _tag(image, PHOTOMETRIC, 1) == 0
+    inverted, transparent = _tag(image, PHOTOMETRIC, 1) == 0, image.info.get("transparency")
     result = Image.new("L", image.size)
     for top, levels in _bands(image, kind):
         scaled = levels / np.float64(white) * 255
         scaled = (255 - scaled if inverted else scaled).clip(0, 255).round()
+        scaled[levels == transparent] = 255
         result.paste(Image.fromarray(scaled.astype(np.uint8)), (0, top))
     return result
 

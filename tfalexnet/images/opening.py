@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib.util
-import io
 import os
 import stat
 import threading
@@ -13,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from tfalexnet.images.bounds import READS, Reader, decoded_pixels, has_too_many_scans, has_too_many_strips
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 """A picture that a user gives: a path, the bytes of a file, a Pillow image, or a uint8 array (RGB, RGBA or
@@ -36,9 +37,16 @@ class PictureError(ValueError):
     """A picture cannot be read. `name` is the file, or the kind of input; `reason` states what is wrong."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        super().__init__(name, reason)  # With all arguments, worker processes can return it.
         self.name = name
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+    def without_traceback(self) -> "PictureError":
+        """Return the error to keep: the frames of a traceback hold the file and the pixels of the picture."""
+        return PictureError(self.name, self.reason)
 
 
 class Opened(NamedTuple):
@@ -78,13 +86,12 @@ def open_picture(picture: Picture, max_pixels: int = MAX_PIXELS) -> Iterator[Ope
                 data = picture if isinstance(picture, bytes) else _read_file(name)
                 if not data:
                     raise PictureError(name, "empty file")
+                if has_too_many_strips(data):
+                    raise PictureError(name, f"expected a TIFF of at most {READS} strips or tiles; received more")
                 if Image.MAX_IMAGE_PIXELS and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
                     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice as many.
-                image = Image.open(io.BytesIO(data), formats=picture_formats())
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                size = f"{image.width}×{image.height}"
-                raise PictureError(name, f"expected at most {max_pixels} pixels (max_pixels); received {size}")
+                image = Image.open(Reader(data), formats=picture_formats())
+            pixels = _check_bounds(name, image, data, max_pixels)
             with budget.reserved(pixels):
                 yield Opened(name, image, data)
         except PictureError:
@@ -196,6 +203,19 @@ def _read_file(name: str) -> bytes:
         raise PictureError(name, _explain_folder(name)) from None
     except OSError as error:
         raise PictureError(name, DOWNLOAD if is_address(name) else (error.strerror or str(error)).lower()) from None
+
+
+def _check_bounds(name: str, image: Image.Image, data: bytes | None, max_pixels: int) -> int:
+    """Return how many pixels are decoded. Raise `PictureError` if these, or the scans of a JPEG, are too many."""
+    shown = image.width * image.height
+    pixels = shown if data is None else decoded_pixels(image)
+    size = f"{image.width}×{image.height}"
+    if pixels > max_pixels:
+        more = "" if pixels == shown else f", whose decoding takes as much as {pixels} pixels"
+        raise PictureError(name, f"expected at most {max_pixels} pixels (max_pixels); received {size}{more}")
+    if data and has_too_many_scans(image, data):
+        raise PictureError(name, f"expected a JPEG of a few scans; received too many for {size} pixels")
+    return pixels
 
 
 def is_address(name: str) -> bool:

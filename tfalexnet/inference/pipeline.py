@@ -111,7 +111,7 @@ def _prepare(
     try:
         view[...] = preprocessing.views(picture, crops, max_pixels)
     except PictureError as error:
-        return error
+        return error.without_traceback()
     return None
 
 
