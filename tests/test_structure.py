@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import io
+import re
 import runpy
 import subprocess
 import sys
@@ -182,6 +183,15 @@ def test_test_files_share_code_through_support_only():
     for path in TESTS.rglob("*.py"):
         parts = {part for name in imports(path) for part in name.split(".")}
         assert not parts & names, path
+
+
+def test_the_lowest_versions_of_the_metadata_are_tested():
+    """But for setuptools, which only builds, and Ray, which those tests do not use."""
+    allowed = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)', (ROOT / "pyproject.toml").read_text("utf-8")))
+    installed = dict(re.findall(r"(?m)^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "lowest.txt").read_text("utf-8")))
+    assert set(allowed) - set(installed) == {"setuptools", "ray"}
+    for name, version in installed.items():
+        assert f"{version}.".startswith(f"{allowed[name]}."), name
 
 
 @pytest.mark.parametrize(

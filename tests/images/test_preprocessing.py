@@ -4,12 +4,13 @@ import csv
 import dataclasses
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from support.patterns import gradient
 
 from tfalexnet import PictureError
-from tfalexnet.images.decode import decode
+from tfalexnet.images.decode import decode, picture_formats
 from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing
 
 UNCERTAIN = {"gray/12bit.cropped.tif", "gray/16bit.cropped.tif"}  # Grey levels of 1 % of the range: black pictures.
@@ -96,6 +97,8 @@ def test_what_pillow_reads_is_preprocessed_and_the_rest_is_an_error(data):
     for row in rows:
         path = data / "hard" / row["file"]
         refused = row["file"] in UNCERTAIN or row["rgb size after EXIF transpose"] == "OSError"
+        if int(PIL.__version__.split(".")[0]) < 13:  # AVIF is read since 11.3; this damage is overlooked since 13.
+            refused |= row["file"] == "corrupt/crash-0da0.tif" or row["format"] not in (*picture_formats(), "")
         if row["Pillow 13"] != "ok" or refused:
             with pytest.raises(PictureError) as caught:
                 BVLC(path)

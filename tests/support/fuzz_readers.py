@@ -72,6 +72,8 @@ from tfalexnet import CheckpointError
 from tfalexnet.checkpoints.checkpoint import FORMATS, read_checkpoint, read_spec
 from tfalexnet.checkpoints.formats import Contents, deep_compression
 
+byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds  # Its place in NumPy 2, and in NumPy 1.
+
 LIMIT = 10  # Seconds for one input; they take milliseconds.
 SLACK = 1 << 20  # Objects of Python for an archive, a header, a message; independent of lengths in the file.
 SLACK_OF_PROCESS = 16 << 20  # Caches of libhdf5, and the steps in which malloc takes memory.
@@ -175,10 +177,8 @@ def touch(contents: Contents) -> None:
             owner = array
             while getattr(owner, "base", None) is not None:
                 owner = owner.base
-            low, high = np.lib.array_utils.byte_bounds(array)
-            first, last = np.lib.array_utils.byte_bounds(
-                owner if isinstance(owner, np.ndarray) else np.frombuffer(owner, np.uint8)
-            )
+            low, high = byte_bounds(array)
+            first, last = byte_bounds(owner if isinstance(owner, np.ndarray) else np.frombuffer(owner, np.uint8))
             assert first <= low and high <= last, "an array reaches beyond its bytes"
 
 

@@ -108,7 +108,7 @@ def _weighted_sums(pixels: np.ndarray, weights: list[tuple[int, np.ndarray]]) ->
     for row, (start, shares) in zip(result, weights, strict=True):
         total = np.full(row.shape, 1 << PRECISION - 1, np.int32)
         for line, share in zip(pixels[start:], shares, strict=False):
-            total += line * share
+            total += np.multiply(line, share, dtype=np.int32)  # NumPy 1 would keep small shares in 8 bits.
         row[...] = (total >> PRECISION).clip(0, 255)
     return result
 

@@ -107,6 +107,19 @@ def test_every_protocol_of_python_3_is_read(protocol, keys, tmp_path):
     assert_file_holds(tmp_path / "net.npy")
 
 
+@pytest.mark.parametrize("module", pickles.NUMPY_NUMERIC)
+def test_protocol_5_of_numpy_1_and_2_is_read(module, tmp_path):
+    content = pickle.dumps(np.array({name: list(arrays) for name, arrays in PARAMETERS.items()}, dtype=object), 5)
+    [name] = [name for name in pickles.NUMPY_NUMERIC if name.encode() in content]
+    frame = int.from_bytes(content[3:11], "little") + len(module) - len(name)  # Protocol, then FRAME and its length.
+    named, other = (bytes([len(each)]) + each.encode() for each in (name, module))
+    (tmp_path / "net.npy").write_bytes(
+        header() + content[:3] + frame.to_bytes(8, "little") + content[11:].replace(named, other)
+    )
+    assert_file_holds(tmp_path / "net.npy")
+    assert (module, "_frombuffer") in torch_pth.GLOBALS
+
+
 def test_numpy_reads_what_is_written(tmp_path):
     caffe_npy.write(tmp_path / "net.npy", Contents(PARAMETERS))
     entries = np.load(tmp_path / "net.npy", allow_pickle=True, encoding="latin1").item()

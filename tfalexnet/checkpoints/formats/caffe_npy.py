@@ -159,7 +159,7 @@ class _Array(pickles.Placeholder):
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    """Replace numpy._core.numeric._frombuffer."""
+    """Replace _frombuffer of numpy.core.numeric, or numpy._core.numeric in NumPy 2."""
     array = _Array()
     array.set_state((1, shape, dtype, order == "F", data))
     return array
@@ -169,5 +169,5 @@ GLOBALS: pickles.Globals = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     **{(module, "_reconstruct"): _Array for module in pickles.NUMPY_MODULES},
-    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+    **{(module, "_frombuffer"): _from_buffer for module in pickles.NUMPY_NUMERIC},
 }

@@ -17,6 +17,7 @@ ADVICE = "If you trust the file, save only its weights; in PyTorch: torch.save(m
 NUMPY_MODULES = tuple(
     f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray", "_multiarray_umath")
 )
+NUMPY_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")  # The modules of `_frombuffer`: NumPy 1, NumPy 2.
 MAX_NAME = 1 << 8
 MAX_LINE = 1 << 10  # Bytes of a global's name or of a number in decimal; long numbers are slow to parse and to hash.
 MAX_READS = 1 << 20  # Two per opcode; a training checkpoint may hold a list of its losses.

@@ -194,7 +194,7 @@ DISCARDED = {
     "datetime": "date datetime timedelta",
     "numpy": "dtype ndarray",
     **dict.fromkeys(pickles.NUMPY_MODULES, "_reconstruct scalar"),
-    "numpy._core.numeric": "_frombuffer",
+    **dict.fromkeys(pickles.NUMPY_NUMERIC, "_frombuffer"),
     **dict.fromkeys(("pathlib", "pathlib._local"), "PosixPath PurePosixPath PureWindowsPath WindowsPath"),
     "torch": "device bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128",
     **dict.fromkeys(("builtins", "__builtin__"), "bytearray complex dict float frozenset int list set str"),
