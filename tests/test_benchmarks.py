@@ -90,9 +90,8 @@ def test_a_missing_package_is_named():
 @pytest.mark.slow
 def test_the_short_campaign_finds_no_failure(tmp_path, capsys):
     results = tmp_path / "RESULTS.md"
-    assert campaign.main(["--short", "--results", str(results), "--failed", str(tmp_path)]) == 0, (
-        capsys.readouterr().out
-    )
+    status = campaign.main(["--short", "--results", str(results), "--failed", str(tmp_path)])
+    assert status == 0, capsys.readouterr().out
     assert "### Kills and full disks" in results.read_text("utf-8")
 
 
