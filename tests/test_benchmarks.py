@@ -1,6 +1,8 @@
 """The benchmarks without their timing: sections of a report, counts of work, workers, ratios."""
 
+import itertools
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from support.worker_tasks import make_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import campaign
 import report
 import roofline
 import rounds
@@ -82,3 +85,19 @@ def test_a_worker_answers_or_states_the_reason():
 def test_a_missing_package_is_named():
     with pytest.raises(workers.NotMeasured, match="pip install there_is_no_such_package"):
         workers.Worker(make_tasks, "lacking")
+
+
+@pytest.mark.slow
+def test_the_short_campaign_finds_no_failure(tmp_path, capsys):
+    results = tmp_path / "RESULTS.md"
+    status = campaign.main(["--short", "--results", str(results), "--failed", str(tmp_path)])
+    assert status == 0, capsys.readouterr().out
+    assert "### Kills and full disks" in results.read_text("utf-8")
+
+
+def test_wrong_answers_of_threads_are_counted(monkeypatch):
+    answers = itertools.count()
+    prediction = types.SimpleNamespace
+    monkeypatch.setattr("tfalexnet.predict", lambda *_, **__: [prediction(index=0, score=float(next(answers) > 35))])
+    text, failures = campaign.threads(20)
+    assert "| wrong answers, of 20 in 8 threads | 16 | ≤ 0 | **no** |" in text and len(failures) == 16

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from support.patterns import gradient
@@ -12,6 +13,7 @@ from tfalexnet import PictureError
 from tfalexnet.images.decode import decode
 from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing
 
+NEWLY_READ = {"other/hopper.avif", "wrongext/avif_as.jpg", "corrupt/crash-0da0.tif"}  # By Pillow 11.3 and 13.
 UNCERTAIN = {"gray/12bit.cropped.tif", "gray/16bit.cropped.tif"}  # Grey levels of 1 % of the range: black pictures.
 
 
@@ -96,6 +98,8 @@ def test_what_pillow_reads_is_preprocessed_and_the_rest_is_an_error(data):
     for row in rows:
         path = data / "hard" / row["file"]
         refused = row["file"] in UNCERTAIN or row["rgb size after EXIF transpose"] == "OSError"
+        if row["file"] in NEWLY_READ and int(PIL.__version__.split(".")[0]) < 13:
+            continue
         if row["Pillow 13"] != "ok" or refused:
             with pytest.raises(PictureError) as caught:
                 BVLC(path)

@@ -80,6 +80,13 @@ def splice(data: bytes, others: list[bytes], generator: random.Random) -> bytes:
     return data[: position_in(data, generator)] + other[position_in(other, generator) :]
 
 
+def big_endian(data: bytes, _: list[bytes], generator: random.Random) -> bytes:
+    """Change an integer, as JPEG, PNG and JPEG 2000 write them."""
+    at, size = position_in(data, generator), generator.choice((2, 4))
+    value = generator.choice((*INTEGERS, 20_000, len(data))) & (1 << 8 * size) - 1
+    return data[:at] + value.to_bytes(size, "big") + data[at + size :]
+
+
 ANYWHERE: list[Mutation] = [flip, flip, byte, byte, integer, integer, integer]
 ANYWHERE += [remove, repeat, swap, noise, truncate, splice]
 

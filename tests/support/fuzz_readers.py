@@ -1,4 +1,5 @@
-"""Fuzz test of every reader: files that are damaged may cause nothing but `CheckpointError`.
+"""Fuzz test of every reader and of the decoder of pictures: files that are damaged may cause nothing but
+`CheckpointError`, or `PictureError`.
 
     cd tests && python -m support.fuzz_readers [--inputs 10000] [--seed 0] [READER …]
 
@@ -37,7 +38,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,7 @@ from support.fuzz_mutations import (
     ANYWHERE,
     Mutation,
     array_header,
+    big_endian,
     count,
     header,
     layout,
@@ -65,12 +67,16 @@ from support.fuzz_seeds import (
     seeds_net,
     seeds_npy,
     seeds_npz,
+    seeds_pictures,
     seeds_pth,
     seeds_safetensors,
 )
-from tfalexnet import CheckpointError
+from tfalexnet import CheckpointError, PictureError
 from tfalexnet.checkpoints.checkpoint import FORMATS, read_checkpoint, read_spec
 from tfalexnet.checkpoints.formats import Contents, deep_compression
+from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
+
+byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds  # Its place in NumPy 2, and in NumPy 1.
 
 byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # NumPy 1.
 LIMIT = 10  # Seconds for one input; they take milliseconds.
@@ -99,8 +105,36 @@ class Reader(NamedTuple):
         module.recognises(path)
         return module.read(path)
 
+    def ways(self, path: Path, number: int) -> Iterator[Callable[[], int | None]]:
+        """All ways to read a file; each returns the number of its classes."""
+        yield lambda: touch(self.read(path))
+        yield lambda: len(read_checkpoint(path, NET).spec.classes)
+        if number % 4 == 0:
+            yield lambda: len(read_checkpoint(path).spec.classes)
+            yield lambda: len(read_spec(path).classes)
 
-READERS = {
+    error: ClassVar = CheckpointError
+    memory: ClassVar = 0
+
+
+class Pictures(NamedTuple):
+    """The seeds of all formats of pictures, and their decoder with the resizing and cropping of a network."""
+
+    seeds: Callable[[], Seeds]
+    mutations: tuple[Mutation, ...]
+
+    def ways(self, path: Path, number: int) -> Iterator[Callable[[], None]]:
+        def prepare(preprocessing: Preprocessing) -> None:
+            pixels = preprocessing(path)
+            assert pixels.dtype == np.float32 and pixels.shape == preprocessing.shape and np.isfinite(pixels).all()
+
+        yield lambda: prepare((BVLC, TORCHVISION)[number % 2])
+
+    error: ClassVar = PictureError
+    memory: ClassVar = 1_500_000_000  # MAX_PIXELS in the mode with most bytes, and its copy in RGB.
+
+
+READERS: dict[str, Reader | Pictures] = {
     "npy": Reader(seeds_npy, (opcode, opcode, array_header), ".npy"),
     "caffemodel": Reader(seeds_caffemodel, (message,), ".caffemodel"),
     "pth": Reader(seeds_pth, (layout,), ".pth"),
@@ -109,6 +143,7 @@ READERS = {
     "safetensors": Reader(seeds_safetensors, (header,), ".safetensors"),
     "keras": Reader(seeds_keras, (member,), ".keras"),
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
+    "pictures": Pictures(seeds_pictures, (big_endian,)),
 }
 
 
@@ -181,15 +216,6 @@ def touch(contents: Contents) -> None:
             assert first <= low and high <= last, "an array reaches beyond its bytes"
 
 
-def ways(reader: Reader, path: Path, number: int) -> Iterator[Callable[[], int | None]]:
-    """All ways to read a file; each returns the number of its classes."""
-    yield lambda: touch(reader.read(path))
-    yield lambda: len(read_checkpoint(path, NET).spec.classes)
-    if number % 4 == 0:
-        yield lambda: len(read_checkpoint(path).spec.classes)
-        yield lambda: len(read_spec(path).classes)
-
-
 def process_memory(field: str, reset_peak: bool = False) -> int:
     """A field of /proc/self/status in bytes; 0 where there is no such file."""
     try:
@@ -201,11 +227,11 @@ def process_memory(field: str, reset_peak: bool = False) -> int:
         return 0
 
 
-def attempt(reader: Reader, path: Path, number: int) -> tuple[str, str]:
+def attempt(reader: Reader | Pictures, path: Path, number: int) -> tuple[str, str]:
     """The outcome and, where it is a failure, the reason."""
     outcomes = []
     size = path.stat().st_size
-    for way in ways(reader, path, number):
+    for way in reader.ways(path, number):
         before_process = process_memory("VmRSS", reset_peak=True)
         classes = 0
         tracemalloc.reset_peak()
@@ -214,7 +240,7 @@ def attempt(reader: Reader, path: Path, number: int) -> tuple[str, str]:
         try:
             classes = way() or 0
             outcomes.append("accepted")
-        except CheckpointError as error:
+        except reader.error as error:
             if watch().path is None:
                 return "failed", f"an audited event was caught: {error}"
             if os.fspath(path) not in str(error):
@@ -226,7 +252,7 @@ def attempt(reader: Reader, path: Path, number: int) -> tuple[str, str]:
             return "failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         finally:
             watch().path = None
-        limit = 2 * size + CLASS_NAME * classes
+        limit = 2 * size + CLASS_NAME * classes + reader.memory
         traced = tracemalloc.get_traced_memory()[1] - before
         if traced > limit + SLACK:
             return "failed", f"{traced} bytes of Python for a file of {size}"
@@ -248,7 +274,7 @@ def attempts(name: str, folder: Path, numbers: range, seed: int) -> Iterator[tup
     for module in IMPORTED_LATE:
         importlib.import_module(module)
     for number, file in enumerate(files, -len(files)):
-        for way in ways(reader, file, 0):  # Fills the caches of libraries, so that the attempts do not.
+        for way in reader.ways(file, 0):  # Fills the caches of libraries, so that the attempts do not.
             with contextlib.suppress(Exception):
                 way()
         outcome, reason = attempt(reader, file, 0)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image
 
 from support import caffe
 from support.fuzz_mutations import fields_of, serialised
@@ -281,3 +282,26 @@ def seeds_keras() -> Seeds:
             for member in archive.namelist():
                 copy.writestr(member, archive.read(member))
         yield f"{HOSTILE}-packed", packed.getvalue()
+
+
+# Formats that Pillow writes, and options; those that this version does not write are left out.
+PICTURES = {
+    "jpeg": ("JPEG", "RGB", {}), "progressive": ("JPEG", "RGB", {"progressive": True}), "cmyk": ("JPEG", "CMYK", {}),
+    "png": ("PNG", "RGBA", {}), "palette": ("PNG", "P", {}), "deep": ("PNG", "I;16", {}), "gif": ("GIF", "P", {}),
+    "bmp": ("BMP", "RGB", {}), "ppm": ("PPM", "RGB", {}), "ico": ("ICO", "RGBA", {}), "tga": ("TGA", "RGB", {}),
+    "tiff": ("TIFF", "RGB", {}), "lzw": ("TIFF", "RGB", {"compression": "tiff_lzw"}), "float": ("TIFF", "F", {}),
+    "webp": ("WEBP", "RGB", {}), "jpeg2000": ("JPEG2000", "RGB", {}), "avif": ("AVIF", "RGB", {}),
+}  # fmt: skip
+
+
+def seeds_pictures() -> Seeds:
+    """A small picture in each format, and one that is none."""
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+    levels = np.asarray(colours.convert("L"), np.uint16) * 257
+    for name, (kind, mode, options) in PICTURES.items():
+        buffer = io.BytesIO()
+        image = Image.fromarray(levels) if mode == "I;16" else colours.convert(mode)
+        with contextlib.suppress(KeyError, OSError):
+            image.save(buffer, kind, **options)
+            yield name, buffer.getvalue()
+    yield f"{HOSTILE}-postscript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"

@@ -1,70 +1,126 @@
-"""Kill commands at random moments: the same command then ends with the bytes of a run that was not killed.
+"""Kill commands at random moments, or give them a small disk: the same command then ends with the complete output.
 
-    cd tests && python -m support.kill_commands [--kills 100] [--seed 0] [COMMAND …]
+    cd tests && python -m support.kill_commands [--kills 100] [--disks 10] [--seed 0] [COMMAND …]
 
 Each command runs in a folder of its own. It is killed (SIGKILL) again and again, at a moment drawn evenly from the
 duration of a complete run, until it ends by itself; then its output is compared with that of the complete run, and
-nothing may be left beside it. This is repeated until there were as many kills as asked for. One hundred kills of each
-command take about half an hour on two cores; no failures are expected.
+nothing may be left beside it. This is repeated until there were as many kills as asked for.
+
+Disks of several sizes, up to twice the size of the output, are file systems in memory, where the system allows that,
+else limits of the size of a file. The command must end with an error that says so, without a traceback, or with the
+complete output. The same command, on a large disk, must then end with the complete output.
+
+One hundred kills of each command take about half an hour on two cores; no failures are expected.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 from PIL import Image
 
-PICTURES = 300
+from support.servers import Answer, Server
+
+PICTURES = 100
 CONVERTED = "net.safetensors"
-# Command lines by name; the output is the file or folder `out…`.
+DISK = "disk"  # The folder of the outputs.
+TFALEXNET = ("-m", "tfalexnet")
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from tfalexnet.hub import download
+from tfalexnet.io import locks, terminal
+download.PAUSE = locks.POLL = 0.01
+try:
+    download.download_file([Path("address").read_text()], Path("disk/out"), download.Digest("sha256", sys.argv[1]))
+except OSError as error:
+    sys.exit(terminal.explain_os_error(error))
+"""
+BODY = np.random.default_rng(0).bytes(1 << 23)  # The file that is downloaded, in PIECES answers.
+PIECES = 64
+# Arguments of Python by name; the output is the file or folder `disk/out…`.
 COMMANDS = {
-    "convert": ("convert", CONVERTED, "--output", "out.weights.h5", "--overwrite"),
-    "predict": ("predict", "pictures", "--weights", "net.tflite", "--output", "out.jsonl", "--overwrite"),
-    "evaluate": ("evaluate", "pictures", "--weights", "net.tflite", "--output", "out.json", "--overwrite"),
+    "convert": (*TFALEXNET, "convert", CONVERTED, "--output", "disk/out.weights.h5", "--overwrite"),
+    "predict": (
+        *(*TFALEXNET, "predict", "pictures", "--weights", "net.tflite"),
+        *("--output", "disk/out.jsonl", "--overwrite"),
+    ),
+    "evaluate": (
+        *(*TFALEXNET, "evaluate", "pictures", "--weights", "net.tflite"),
+        *("--output", "disk/out.json", "--overwrite"),
+    ),
     "features": (
-        *("features", "pictures", "--weights", CONVERTED, "--layer", "fc4", "--layer", "conv1"),
-        *("--output", "out.h5", "--overwrite"),
+        *(*TFALEXNET, "features", "pictures", "--weights", CONVERTED, "--layer", "fc4", "--layer", "conv1"),
+        *("--output", "disk/out.h5", "--overwrite"),
     ),
-    "export": ("export", CONVERTED, "--format", "onnx", "--output", "out.onnx", "--overwrite"),
+    "export": (*TFALEXNET, "export", CONVERTED, "--format", "onnx", "--output", "disk/out.onnx", "--overwrite"),
     "train": (
-        *("train", "pictures", "--architecture", "mnist_28", "--epochs", "2", "--batch-size", "20"),
-        *("--deterministic", "--checkpoint-minutes", "0.01", "--log-interval", "1", "--output", "out"),
+        *(*TFALEXNET, "train", "pictures", "--architecture", "mnist_28", "--epochs", "2", "--batch-size", "20"),
+        *("--deterministic", "--checkpoint-minutes", "0.01", "--log-interval", "1", "--output", "disk/out"),
     ),
+    "download": ("-c", DOWNLOAD, hashlib.sha256(BODY).hexdigest()),
 }
+ENOSPC = ("No space left on device", "File too large")  # Of a disk in memory, of a limit.
 VARYING = {"seconds", "resumed_after"}  # Fields of the report of an evaluation.
 
 
-def make_inputs(folder: Path) -> None:
-    """Write pictures of two classes, one of them unreadable, and weights with these classes."""
+class Run(NamedTuple):
+    """The exit status of a command, None if it was killed, and what it wrote to stderr."""
+
+    status: int | None
+    errors: str
+
+
+class Complete(NamedTuple):
+    """A run that nothing interrupted: its status, its seconds, and the digest and the bytes of its output."""
+
+    status: int
+    seconds: float
+    digest: str
+    size: int
+
+
+@contextmanager
+def inputs() -> Iterator[Path]:
+    """A folder with pictures of two classes, one unreadable, weights with these classes, and an address that answers
+    during the block.
+    """
     generator = np.random.default_rng(0)
-    for index in range(PICTURES):
-        path = folder / "pictures" / ("airplane", "automobile")[index % 2] / f"{index:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
-    (folder / "pictures" / "airplane" / "unreadable.png").write_bytes(b"no picture")
-    for arguments in (
-        ("convert", "cifar10", "--output", CONVERTED),
-        ("export", CONVERTED, "--format", "litert", "--output", "net.tflite"),
-    ):
-        subprocess.run([sys.executable, "-m", "tfalexnet", *arguments], cwd=folder, check=True, capture_output=True)
+    with tempfile.TemporaryDirectory() as name, Server() as server:
+        folder = Path(name)
+        (folder / DISK).mkdir()
+        for index in range(PICTURES):
+            path = folder / "pictures" / ("airplane", "automobile")[index % 2] / f"{index:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+        (folder / "pictures" / "airplane" / "unreadable.png").write_bytes(b"no picture")
+        (folder / "address").write_text(server.url("file", Answer(BODY, piece=len(BODY) // PIECES)))
+        for arguments in (
+            ("convert", "cifar10", "--output", CONVERTED),
+            ("export", CONVERTED, "--format", "litert", "--output", "net.tflite"),
+        ):
+            subprocess.run([sys.executable, *TFALEXNET, *arguments], cwd=folder, check=True, capture_output=True)
+        yield folder
 
 
 def digest(folder: Path) -> str:
-    """The SHA-256 of all that a command's output states, whenever and however often it was interrupted."""
+    """The SHA-256 of all that the outputs in a folder state, whenever and however often a command was interrupted."""
     state = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.suffix in (".png", ".tflite") or path.name == CONVERTED:
-            continue
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name.startswith("out/") and path.name != "model.weights.h5":
             continue  # The log of a training states times, its description the versions.
@@ -94,63 +150,134 @@ def values(path: Path) -> Iterator[bytes]:
     return iter(found)
 
 
-def run(folder: Path, arguments: tuple[str, ...], limit: float | None = None) -> int | None:
-    """Return the exit status of a command, None if it was killed after `limit` seconds."""
+def run(folder: Path, command: str, seconds: float | None = None, size: int | None = None) -> Run:
+    """Run a command in a folder; kill it after some seconds; let no file have more than `size` bytes."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
     with subprocess.Popen(
-        [sys.executable, "-m", "tfalexnet", *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, *COMMANDS[command]],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=limit if size is not None else None,
     ) as process:
         try:
-            process.communicate(timeout=limit)
+            _, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            return None
-    return process.returncode
+            return Run(None, "")
+    return Run(process.returncode, errors.decode("utf-8", "replace"))
 
 
-def kill_often(command: str, inputs: Path, kills: int, generator: random.Random) -> tuple[int, int, list[str]]:
-    """Return the number of kills, of outputs that were compared, and a sentence for each failure."""
-    arguments, failures, killed, compared = COMMANDS[command], [], 0, 0
+def run_completely(command: str, inputs: Path) -> Complete:
+    """Return what a run in a copy of the inputs gives."""
     with tempfile.TemporaryDirectory() as work:
-        complete = Path(work, "complete")
-        shutil.copytree(inputs, complete)
+        folder = shutil.copytree(inputs, Path(work, "complete"))
         began = time.monotonic()
-        expected_status = run(complete, arguments)
-        duration, expected = time.monotonic() - began, digest(complete)
-        while killed < kills:
-            folder = Path(work, "killed")
-            shutil.copytree(inputs, folder)
-            state, status, earlier = generator.getstate(), None, killed
-            while status is None:
-                limit = generator.uniform(0, 1.1) * duration if killed < kills else None
-                status = run(folder, arguments, limit)
-                killed += status is None
+        status, _ = run(folder, command)
+        seconds = time.monotonic() - began
+        size = sum(path.stat().st_size for path in (folder / DISK).rglob("*") if path.is_file())
+        return Complete(status, seconds, digest(folder / DISK), size)
+
+
+def difference(folder: Path, result: Run, expected: Complete) -> str:
+    """Say how a run differs from the complete one; nothing if it does not."""
+    if result.status == expected.status and digest(folder / DISK) == expected.digest:
+        return ""
+    left = sorted(path.name for path in (folder / DISK).iterdir())
+    return f"status {result.status}, {left}, {result.errors[-300:]!r}"
+
+
+def kill_often(
+    command: str, inputs: Path, expected: Complete, kills: int, generator: random.Random
+) -> tuple[int, list[str]]:
+    """Return the number of outputs that were compared, and a sentence for each failure."""
+    failures, killed, compared = [], 0, 0
+    while killed < kills:
+        with tempfile.TemporaryDirectory() as work:
+            folder = shutil.copytree(inputs, Path(work, "killed"))
+            moments, result = [], Run(None, "")
+            while result.status is None:
+                moment = generator.uniform(0, 1.1) * expected.seconds if killed < kills else None
+                result = run(folder, command, moment)
+                if result.status is None:
+                    moments.append(f"{moment:.3f}")
+            killed += len(moments)
             compared += 1
-            if status != expected_status or digest(folder) != expected:
-                left = sorted(path.name for path in folder.iterdir() if path.name not in ("pictures", CONVERTED))
-                failures.append(f"{command}, kills {earlier + 1} to {killed}: status {status}, {left}, {state[1][-1]}")
-            shutil.rmtree(folder)
-    return killed, compared, failures
+            if reason := difference(folder, result, expected):
+                failures.append(f"{command}, killed after {', '.join(moments)} s: {reason}")
+    return compared, failures
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[int | None]:
+    """Mount a file system of `size` bytes on a folder; in the block, yield None, or `size` if that is forbidden.
+
+    The block ends with a large file system with the same files.
+    """
+    page = os.sysconf("SC_PAGESIZE")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={max(page, size // page * page)}", "none", os.fspath(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        yield size
+        return
+    try:
+        yield None
+        copy = shutil.copytree(folder, folder.with_name("copy"), symlinks=True)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    folder.rmdir()
+    copy.rename(folder)
+
+
+def fill_disk(command: str, inputs: Path, expected: Complete, disks: int) -> tuple[int, list[str]]:
+    """Return the number of disks that were too small, and a sentence for each failure."""
+    failures, full = [], 0
+    for number in range(disks):
+        size = int(2 * expected.size * (number + 0.5) / disks)
+        with tempfile.TemporaryDirectory() as work:
+            folder = shutil.copytree(inputs, Path(work, "full"))
+            with small_disk(folder / DISK, size) as limit:
+                result = run(folder, command, size=limit)
+            if difference(folder, result, expected):
+                full += 1
+                explained = any(reason in result.errors for reason in ENOSPC) and "Traceback" not in result.errors
+                if not explained or result.status < 0:
+                    failures.append(f"{command}, {size} bytes: status {result.status}, {result.errors[-300:]!r}")
+            if reason := difference(folder, run(folder, command), expected):
+                failures.append(f"{command} again after {size} bytes: {reason}")
+    return full, failures
+
+
+def interrupt(command: str, inputs: Path, kills: int, disks: int, seed: int = 0) -> tuple[str, list[str]]:
+    """Return a line of figures, and a sentence for each failure."""
+    began, generator = time.monotonic(), random.Random(f"{command} {seed}")
+    expected = run_completely(command, inputs)
+    compared, failures = kill_often(command, inputs, expected, kills, generator)
+    full, of_disks = fill_disk(command, inputs, expected, disks)
+    failures += of_disks
+    cells = (command, kills, compared, disks, full, len(failures), f"{time.monotonic() - began:.0f}")
+    return f"| {' | '.join(map(str, cells))} |", failures
+
+
+HEADS = "| command | kills | outputs compared | disks | too small | failures | s |\n|---|---|---|---|---|---|---|"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help=", ".join(COMMANDS))
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--disks", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     failed = False
-    with tempfile.TemporaryDirectory() as inputs:
-        make_inputs(Path(inputs))
+    print(HEADS)
+    with inputs() as folder:
         for command in options.commands or COMMANDS:
-            began = time.monotonic()
-            generator = random.Random(f"{command} {options.seed}")
-            killed, compared, failures = kill_often(command, Path(inputs), options.kills, generator)
-            seconds = time.monotonic() - began
-            print(
-                f"{command}: {killed} kills, {compared} outputs, {len(failures)} failures, {seconds:.0f} s", flush=True
-            )
-            print(*failures, sep="\n", end="\n" if failures else "")
+            line, failures = interrupt(command, folder, options.kills, options.disks, options.seed)
+            print(line, *failures, sep="\n", flush=True)
             failed |= bool(failures)
     return int(failed)
 
