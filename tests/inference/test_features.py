@@ -171,7 +171,7 @@ class Killing(resume.Progress):
         self.count == 3 and os.kill(os.getpid(), signal.SIGKILL)
 
 resume.Progress = Killing
-extract_features(sys.argv[1], "f.h5", "prob", sys.argv[2])
+extract_features(sys.argv[1], "f.h5", "prob", sys.argv[2], batch=1)
 """
 
 
@@ -181,7 +181,7 @@ def test_a_kill_loses_nothing(quick_weights, folder, tmp_path, read):
     output = tmp_path / "f.h5"
     assert run.returncode == -signal.SIGKILL, run.stderr
     assert (tmp_path / "f.h5.part").exists() and not output.exists()
-    extract_features(folder, output, "prob", quick_weights)
+    extract_features(folder, output, "prob", quick_weights, batch=1)
     assert [path.name for path in read] == ["c.png", "ü.png"]
     assert_complete(output, folder, quick_weights, ["prob"])
 
@@ -195,7 +195,7 @@ def interrupted(weights_file, folder, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(resume, "Progress", act_at(4, fail))
-        extract_features(folder, "f.h5", "fc4", weights_file)
+        extract_features(folder, "f.h5", "fc4", weights_file, batch=1)
     return Path("f.h5.part"), Path("f.h5.rows.part")
 
 
@@ -216,11 +216,20 @@ def test_rows_and_journal_of_different_lengths_are_cut_to_the_same_pictures(
     else:
         stored.write_bytes((stored.read_bytes() + b"\xff" * 3 * ROW)[:rows])
     read.clear()
-    extract_features(folder, "f.h5", "fc4", weights_file)
+    extract_features(folder, "f.h5", "fc4", weights_file, batch=1)
     with h5py.File("f.h5") as file:
         assert names(file["files"]) == READABLE and np.isfinite(file["fc4"]).all() and file["fc4"].shape == (4, 6)
     usable = min(entries, {0: 0, 1: 1}.get((rows or 0) // ROW, 3 if (rows or 0) < 3 * ROW else 4))
     assert len(read) == 5 - usable
+
+
+def test_the_remaining_pictures_are_computed_in_the_batches_of_an_uninterrupted_job(
+    interrupted, weights_file, folder, read
+):
+    read.clear()
+    extract_features(folder, "f.h5", "fc4", weights_file, batch=3)
+    assert [path.name for path in read] == ["c.png", "ü.png"]
+    assert_complete("f.h5", folder, weights_file)
 
 
 def test_features_of_other_layers_do_not_continue_the_job(interrupted, weights_file, folder):

@@ -97,6 +97,14 @@ def test_entries_whose_results_are_lost_are_removed(path):
         assert (journal.count, journal.unreadable) == (count, int(count == 4))
 
 
+def test_entries_of_an_incomplete_batch_are_removed_unless_it_is_the_last(path):
+    for count in range(6):
+        copy = path.with_name(f"{count}.part")
+        copy.write_bytes(b"".join([path.read_bytes().splitlines(True)[0], *map(json_line, ENTRIES[:count])]))
+        assert Journal(copy, HEADER, FILES, batch=2).count == (count if count in (0, 2, 4, 5) else count - 1)
+        assert Journal(copy, HEADER, FILES, max_readable=3, batch=2).count == min(2, count // 2 * 2)
+
+
 def test_results_and_errors_are_recorded_in_order(tmp_path):
     (tmp_path / "other.png").touch()
     journal = Journal(tmp_path / "j.part", HEADER, FILES)

@@ -73,7 +73,7 @@ def extract_features(
     The file has a float32 dataset for each layer, a row for each picture; `files`, their paths below the folder;
     `unreadable/files` and `unreadable/reasons`. Attributes state the weights, their digest, the network and the
     preprocessing. Until all pictures are done, the rows are in `<output>.rows.part`, and the journal of the job in
-    `<output>.part`; after an interruption the same call continues there. While the HDF5 file is written, the disk holds
+    `<output>.part`; after an interruption the same call continues after the last complete batch. While the HDF5 file is written, the disk holds
     the rows twice.
 
     Args:
@@ -108,7 +108,7 @@ def extract_features(
     with exclusive_output(output, overwrite):
         stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
         remove_stale_parts(output)  # Now: the disk may need their space for the rows.
-        journal = Journal(part, header, files, max_readable=stored)
+        journal = Journal(part, header, files, max_readable=stored, batch=batch)
         if rows_part.exists():
             os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)
         with appending(rows_part) as append_row:

@@ -34,6 +34,8 @@ class Journal:
         header: facts that must be equal when the job is resumed, as JSON holds them.
         files: the names of all files of the job.
         max_readable: entries after so many readable files are removed; None keeps all.
+        batch: files computed at a time. Entries of an incomplete batch are removed, unless it is the last one, so that
+            the others are computed in the batches of an uninterrupted job: results depend on them in the last digits.
 
     Attributes:
         count: number of entries.
@@ -45,7 +47,12 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, header: Mapping[str, Any], files: Sequence[str], max_readable: int | None = None
+        self,
+        path: Path,
+        header: Mapping[str, Any],
+        files: Sequence[str],
+        max_readable: int | None = None,
+        batch: int = 1,
     ) -> None:
         self.path, self.files = path, files
         self.count = self.unreadable = 0
@@ -56,12 +63,18 @@ class Journal:
         with path.open("rb+") as file:
             first = file.readline()
             _check_header(path, _parse(first), header)
-            end = len(first)
+            end = position = len(first)
+            readable, entries = 0, []
             for entry, size in self._complete_entries(file):
-                if "error" not in entry and self.count - self.unreadable == max_readable:
+                readable += "error" not in entry
+                if max_readable is not None and readable > max_readable:
                     break
-                self._add(entry)
-                end += size
+                entries.append(entry)
+                position += size
+                if len(entries) == batch or self.count + len(entries) == len(files):
+                    for complete in entries:
+                        self._add(complete)
+                    end, entries = position, []
             file.truncate(end)
 
     def __iter__(self) -> Iterator[Entry]:
