@@ -47,7 +47,8 @@ def load(
     # keras.Model.predict costs tens of milliseconds a call; a function with one signature costs the network only.
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
     frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
-    function = tf.function(frozen, input_signature=signature)
+    function = tf.function(frozen, input_signature=signature).get_concrete_function()
+    del frozen  # It holds the mapped file, which the graph no longer needs.
 
     def compute(inputs: np.ndarray) -> list[Any]:
         _require_first_process()
