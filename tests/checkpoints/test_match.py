@@ -120,7 +120,7 @@ def test_the_only_network_that_fits_by_shape_is_found():
         assert_equal(contents.parameters, random_parameters(MNIST_28))
 
 
-def test_several_networks_that_fit_by_shape_are_listed(tmp_path):
+def test_several_networks_that_fit_by_shape_are_listed():
     zeros = {
         f"layer.{name}": (np.zeros(kernel, "f4"), np.zeros(bias, "f4"))
         for name, (kernel, bias) in ARCHITECTURES["bvlc_caffenet"].parameter_shapes().items()

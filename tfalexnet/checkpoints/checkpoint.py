@@ -21,6 +21,7 @@ from tfalexnet.checkpoints.formats import (
     keras_model,
     npz,
     safetensors,
+    tensorflow_checkpoint,
     torch_pth,
 )
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
@@ -39,6 +40,7 @@ FORMATS: dict[str, ModuleType] = {
     ".keras": keras_model,
     ".npz": npz,
     ".safetensors": safetensors,
+    ".index": tensorflow_checkpoint,
     ".net": deep_compression,
     ".caffemodel": caffemodel,
 }
