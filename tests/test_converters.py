@@ -4,12 +4,14 @@ import runpy
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from support import ROOT
 from support.command import run
 from support.nets import random_parameters
 
+from tfalexnet import AlexNet
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import orientation
 from tfalexnet.checkpoints.spec import ModelSpec
@@ -17,9 +19,11 @@ from tfalexnet.cli import main as cli_main
 from tfalexnet.networks.catalog import CIFAR10_18PCT
 
 SCRIPTS = {  # The suffix of the file that each converts.
+    "caffe_h5_to_keras": ".caffemodel.h5",
     "caffe_npy_to_keras": ".npy",
     "caffemodel_to_keras": ".caffemodel",
     "deep_compression_to_keras": ".net",
+    "keras_h5_to_keras": ".h5",
     "keras_to_others": ".weights.h5",
     "npz_to_keras": ".npz",
     "safetensors_to_keras": ".safetensors",
@@ -52,6 +56,12 @@ def write(path, suffix: str, capsys) -> None:
             for name, pair in pairs.items()
         }
         tf.train.Checkpoint(**objects).write(str(path.with_suffix("")))
+    elif suffix == ".caffemodel.h5":
+        with h5py.File(path, "w") as file:
+            for name, (kernel, bias) in parameters.items():
+                file[f"data/{name}/0"], file[f"data/{name}/1"] = orientation.channels_first(kernel), bias
+    elif suffix == ".h5":
+        AlexNet(CIFAR10_18PCT).save(path)
     elif suffix == ".net":
         run(capsys, "compress", "cifar10", "--output", path)
     else:

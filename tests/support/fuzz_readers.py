@@ -62,9 +62,11 @@ from support.fuzz_seeds import (
     NET,
     SHAPES,
     Seeds,
+    seeds_caffe_h5,
     seeds_caffemodel,
     seeds_h5,
     seeds_keras,
+    seeds_keras_legacy,
     seeds_net,
     seeds_npy,
     seeds_npz,
@@ -146,6 +148,8 @@ READERS: dict[str, Reader | Pictures] = {
     "tensorflow": Reader(seeds_tensorflow, (byte,), ".index"),
     "keras": Reader(seeds_keras, (member,), ".keras"),
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
+    "caffe_h5": Reader(seeds_caffe_h5, (word,), ".caffemodel.h5"),
+    "keras_legacy": Reader(seeds_keras_legacy, (word,), ".h5"),
     "pictures": Pictures(seeds_pictures, (big_endian,)),
 }
 

@@ -278,6 +278,46 @@ def seeds_h5() -> Seeds:
             yield name, path.read_bytes()
 
 
+def seeds_caffe_h5() -> Seeds:
+    """In Caffe's layout; and, where TFALEXNET_TEST_DATA has it, a file of Caffe."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.caffemodel.h5"
+        with h5py.File(path, "w") as file:
+            for name, (kernel, bias) in PARAMETERS.items():
+                file[f"data/{name}/0"] = np.moveaxis(kernel, (3, 2), (0, 1)) if kernel.ndim == 4 else kernel.T
+                file[f"data/{name}/1"] = bias
+            file.create_group("data/relu1")
+        yield "caffe", path.read_bytes()
+        with h5py.File(path, "r+") as file:
+            file["data/link"] = h5py.ExternalLink("/etc/passwd", "/x")
+        yield f"{HOSTILE}-external", path.read_bytes()
+
+
+def seeds_keras_legacy() -> Seeds:
+    """Models and weights in the layout of Keras 2, by Keras 3 and by h5py."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [name.encode() for name in PARAMETERS]
+            for name, pair in PARAMETERS.items():
+                group = file.create_group(name)
+                group.attrs["weight_names"] = [f"{name}/{part}:0".encode() for part in ("kernel", "bias")]
+                for part, array in zip(("kernel", "bias"), pair, strict=True):
+                    group[f"{name}/{part}:0"] = array
+        yield "weights", path.read_bytes()
+        with contextlib.suppress(ImportError):
+            import keras
+
+            from tfalexnet import AlexNet
+
+            AlexNet(NET).save(path)
+            yield "model", path.read_bytes()
+            inputs = keras.Input((3, 3, 3))
+            flat = keras.layers.Flatten()(keras.layers.Lambda(lambda x: x)(inputs))
+            keras.Model(inputs, keras.layers.Dense(3)(flat)).save(path)
+            yield f"{HOSTILE}-lambda", path.read_bytes()
+
+
 def seeds_keras() -> Seeds:
     """Models that Keras saves, with another layer, without the top and packed."""
     try:

@@ -13,11 +13,13 @@ import numpy as np
 from tfalexnet.checkpoints import formats, match
 from tfalexnet.checkpoints.formats import (
     SPEC,
+    caffe_h5,
     caffe_npy,
     caffemodel,
     deep_compression,
     foreign,
     keras_h5,
+    keras_legacy_h5,
     keras_model,
     npz,
     safetensors,
@@ -35,6 +37,8 @@ from tfalexnet.networks.spec import Architecture, Parameters
 # with an unambiguous signature come first.
 FORMATS: dict[str, ModuleType] = {
     ".weights.h5": keras_h5,
+    ".caffemodel.h5": caffe_h5,
+    ".h5": keras_legacy_h5,
     ".npy": caffe_npy,
     ".pth": torch_pth,
     ".keras": keras_model,

@@ -37,6 +37,10 @@ FOREIGN = {
     "gzip": (gzip.compress(b"weights"), "a gzip archive. Unpack it"),
     "tar": (tar(), "a tar archive"),
     "mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(128), "a .mat file of MATLAB. Save its arrays"),
+    "solver state": (
+        b"\x08\x90\x4e" + caffe.field(2, b"net_iter_10000.caffemodel") + caffe.field(3, bytes(40)),
+        "a solver state of Caffe .* Give the .caffemodel beside it",
+    ),
     "docx": (archive("[Content_Types].xml", "word/document.xml"), "an Office document"),
     "pictures": (archive("cat.jpg", "dog.jpg"), "a zip archive with cat.jpg, dog.jpg. Unpack it"),
     "core ml": (archive("Manifest.json", "Data/model.mlmodel"), "a Core ML package"),
@@ -63,7 +67,7 @@ def test_half_precision_of_caffe_is_named(tmp_path):
 
 def test_hdf5_of_others_is_named(tmp_path):
     h5py = pytest.importorskip("h5py")
-    for name, message in (("data", "of Caffe in HDF5"), ("model_weights", "Keras 1 or 2"), ("#refs#", "MATLAB")):
+    for name, message in (("learned_net", "a solver state of Caffe.*caffemodel.h5 beside it"), ("#refs#", "MATLAB")):
         with h5py.File(tmp_path / "x.h5", "w") as file:
             file.create_group(name)
         with pytest.raises(CheckpointError, match=f"expected layers of Keras 3; received .*{message}"):

@@ -15,7 +15,7 @@ from support import fuzz_readers, fuzz_seeds
 from support.parameters import NET, PARAMETERS, assert_equal
 
 from tfalexnet import AlexNet, CheckpointError
-from tfalexnet.checkpoints.formats import Contents, keras_h5
+from tfalexnet.checkpoints.formats import Contents, hdf5, keras_h5
 
 
 def keras_file(path, *layers):
@@ -161,7 +161,7 @@ def test_links_within_a_file_are_refused(make, message, tmp_path):
 @pytest.mark.parametrize("kind", ["attributes", "layers", "nested layers"])
 def test_the_number_of_entries_is_bounded(kind, tmp_path, monkeypatch):
     """h5py takes seconds for 20,000 attributes or groups."""
-    monkeypatch.setattr(keras_h5, "MAX_ENTRIES", 20)
+    monkeypatch.setattr(hdf5, "MAX_ENTRIES", 20)
     keras_h5.write(tmp_path / "x.weights.h5", Contents(PARAMETERS))
     with h5py.File(tmp_path / "x.weights.h5", "a") as file:
         for index in range(21):

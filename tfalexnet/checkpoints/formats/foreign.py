@@ -25,6 +25,10 @@ SIGNATURES = {
     rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", _UNPACK),
     rb"Rar!\x1a\x07": ("a RAR archive", _UNPACK),
     rb".{257}ustar": ("a tar archive", _UNPACK),
+    rb"\x08[\x80-\xff]*[\0-\x7f]\x12[\x80-\xff]*[\0-\x7f][^\0]{0,512}?\.caffemodel": (
+        "a solver state of Caffe (.solverstate)",
+        "Give the .caffemodel beside it",
+    ),
     rb"model_checkpoint_path: ": ("TensorFlow's list of checkpoints", "Give the .index file of one"),
     rb"\n[\x80-\xff]*[\0-\x7f]\x12[\x80-\xff]*[\0-\x7f]\n.\n.[A-Z]\w+\x12": (
         "a graph of TensorFlow without weights (.meta)",
