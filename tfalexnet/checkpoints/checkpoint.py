@@ -185,6 +185,14 @@ def output_format(path: str | os.PathLike) -> ModuleType:
     raise ValueError(f"Expected an output that ends in one of {', '.join(writable)}. Received: {os.fspath(path)}")
 
 
+def recognise_format(path: Path) -> ModuleType | None:
+    """Return the first format that recognises a file by its content; Deep Compression has no signature."""
+    if foreign.describe(path):
+        return None
+    formats_with_signature = (module for module in FORMATS.values() if module is not deep_compression)
+    return next((module for module in formats_with_signature if module.recognises(path)), None)
+
+
 def _read_contents(path: Path, requested: Architecture | None) -> formats.Contents:
     """Read the file by the first format that recognises it."""
     expected = f"{path}: expected a checkpoint ({', '.join(FORMATS)})"

@@ -34,7 +34,8 @@ def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tupl
     metavar="FILE",
     type=NAME_OR_PATH,
     help="A .npy, .caffemodel, .pth, .safetensors, .npz, .net, .keras or .h5 file or a checkpoint of "
-    "TensorFlow, detected from its content; or the name of published weights.",
+    "TensorFlow, detected from its content; or a folder or archive with one of them; or the name of published "
+    "weights.",
 )
 @file_option(
     "--output",

@@ -17,10 +17,12 @@ from tfalexnet.checkpoints.checkpoint import (
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.hub.cache import find_weights
+from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
+from tfalexnet.tools.model_files import is_collection, model_files
 
 
 def convert(
@@ -36,7 +38,8 @@ def convert(
     """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
     Args:
-        source: a file, whose format is recognised by its content, or the name of published weights.
+        source: a file, whose format is recognised by its content, or the name of published weights; or a folder or
+            an archive (`.zip`, `.tar.gz`) with one file of weights, and perhaps one with the names of its classes.
         output: the file to write, whose format is that of its suffix: `.weights.h5`, `.npy`, `.caffemodel`,
             `.safetensors`, `.npz`, `.net`. None is `weights/<name of the source>.weights.h5`; for RUN/model.weights.h5
             the name is RUN.
@@ -60,6 +63,12 @@ def convert(
         WeightsNotFoundError: the source does not exist.
         OSError: a file cannot be read or written. An existing output is unchanged.
     """
+    if os.fspath(source) not in REGISTRY and is_collection(Path(source)):
+        with model_files(Path(source)) as files:
+            if labels is None and like is None:
+                labels = files.labels(read_checkpoint(files.weights, architecture, renamed).spec)
+            output, checkpoint = convert(files.weights, output, architecture, labels, renamed, overwrite, like, mean)
+            return output, replace(checkpoint, notes=(*files.notes(labels), *checkpoint.notes))
     path = find_weights(source)
     output = Path("weights", f"{output_stem(path)}.weights.h5") if output is None else Path(output)
     stores_weights_only = output_format(output) in WEIGHTS_ONLY

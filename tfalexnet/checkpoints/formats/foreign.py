@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tfalexnet.checkpoints.formats import keras_model, npz
 
-_UNPACK = "Unpack it and give the file of weights"
+_UNPACK = "Unpack it and give the file of weights, or give it to `tfalexnet convert`"
+PACKED = ("a gzip", "a bzip2", "a tar")  # Descriptions of archives that `tfalexnet convert` reads, beside .zip.
 # What begins in this way, and what to do; the first match is used.
 SIGNATURES = {
     rb"(?i)\s*(<!--.*?-->\s*)?<(!doctype html|html|head)": (
@@ -45,7 +46,7 @@ MEMBERS = {
     r"\[Content_Types\]\.xml|word/.*": ("an Office document", ""),
     r"(.*/)?Manifest\.json": ("a Core ML package", "Save its arrays with numpy.savez, see docs/formats.md"),
 }
-WEIGHTS = rf".*\.npy|.*{npz.PICKLE.decode()}|{re.escape(keras_model.WEIGHTS)}"
+WEIGHTS = rf".*{npz.PICKLE.decode()}|{re.escape(keras_model.WEIGHTS)}"
 
 
 def describe(path: Path) -> tuple[str, str] | None:
@@ -66,6 +67,7 @@ def _describe_archive(path: Path) -> tuple[str, str] | None:
     for pattern, what in MEMBERS.items():
         if any(re.fullmatch(pattern, name) for name in names):
             return what
-    if any(re.fullmatch(WEIGHTS, name) for name in names):
+    arrays = [name for name in names if name.endswith(".npy")]
+    if any(re.fullmatch(WEIGHTS, name) for name in names) or len(arrays) == len(names) > 1:
         return None
     return f"a zip archive with {', '.join(names[:3])[:100] or 'nothing'}", _UNPACK

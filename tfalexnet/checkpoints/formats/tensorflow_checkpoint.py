@@ -63,9 +63,14 @@ def read(path: str | os.PathLike) -> Contents:
 
 def _index(path: Path) -> Path:
     """Return the table that belongs to a file."""
-    data = DATA.fullmatch(path.name)
-    index = path.with_name(f"{data['prefix']}.index") if data else path
+    index = path.with_name(index_name(path))
     return index if index.is_file() else path
+
+
+def index_name(path: Path) -> str:
+    """Return the name of the table beside a .data-* file; of another file, its own name."""
+    data = DATA.fullmatch(path.name)
+    return f"{data['prefix']}.index" if data else path.name
 
 
 def _bundle(index: Path, shards: int, entries: Mapping[bytes, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
