@@ -3,8 +3,8 @@
 The canonical form is `{layer: (kernel, bias)}` in float32. Kernels are (height, width, in / groups, out) or
 (in, out); the rows of the first fully connected kernel are in the order height, width, channel.
 
-Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, except those of PyTorch's
-pickles and of Keras' models, `write(path, contents)`. Deep Compression has no signature: its module has
+Every module has `recognises(path)`, `read(path)`, `FLATTEN` (see `Contents.flatten`) and, if the format is written too,
+`write(path, contents)`. Deep Compression has no signature: its module has
 `classes(path, shapes)` instead of `recognises`, and its `read` takes the shapes.
 """
 
