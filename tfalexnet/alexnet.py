@@ -1,5 +1,6 @@
 """`AlexNet`: the Keras model of a table, on one device or two, with weights."""
 
+import dataclasses
 import operator
 import os
 import warnings
@@ -11,6 +12,7 @@ import keras
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import find_weights
+from tfalexnet.hub.model_file import remember_spec
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
@@ -125,6 +127,9 @@ def model_of_checkpoint(
         net = net.with_classes(classes)
     model = _build(net, devices, include_top, options)
     set_parameters(model, parameters)
+    spec = checkpoint.spec
+    labels = spec.classes if net.classes == spec.architecture.classes else ()
+    remember_spec(model, dataclasses.replace(spec, architecture=net, classes=labels))
     return model
 
 

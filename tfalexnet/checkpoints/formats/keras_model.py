@@ -70,7 +70,7 @@ def read(path: str | os.PathLike) -> Contents:
         config = archive.getinfo(CONFIG)
         if config.file_size > MAX_CONFIG:
             raise CheckpointError(f"expected {CONFIG} of at most {MAX_CONFIG:,} bytes; received {config.file_size:,}")
-        spec = _spec(json.loads(npz.unpacked(config, archive, data).tobytes()))
+        spec = spec_of_config(json.loads(npz.unpacked(config, archive, data).tobytes()))
         weights = npz.unpacked(archive.getinfo(WEIGHTS), archive, data)
         contents = keras_h5.contents(weights, _Bytes(weights))
         extras = {SPEC: np.frombuffer(json.dumps(spec).encode(), np.uint8)}
@@ -100,8 +100,12 @@ class _Bytes(io.RawIOBase):
         return len(part)
 
 
-def _spec(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON of a spec without preprocessing and classes, which Keras does not store."""
+def spec_of_config(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a spec for that of a model, without preprocessing and classes, which Keras does not store.
+
+    Raises:
+        CheckpointError: `AlexNet` does not build such a model.
+    """
     config = model["config"]
     name = config["name"] if config["name"] in ARCHITECTURES else None
     spec = {"architecture": name, "preprocessing": None, "labels": [], "wnids": None}

@@ -1,0 +1,49 @@
+"""A file of weights for a Keras model in memory, so that whatever reads weights takes the model too."""
+
+import json
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfalexnet.checkpoints.formats import SPEC, Contents, keras_h5, keras_model
+from tfalexnet.checkpoints.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+_specs: "weakref.WeakKeyDictionary[keras.Model, ModelSpec]" = weakref.WeakKeyDictionary()
+_folders: "weakref.WeakKeyDictionary[keras.Model, str]" = weakref.WeakKeyDictionary()
+
+
+def remember_spec(model: "keras.Model", spec: ModelSpec) -> None:
+    """Keep the preprocessing and the classes of a model's weights, which Keras does not store, while it exists."""
+    _specs[model] = spec
+
+
+def save_model_file(model: "keras.Model") -> Path:
+    """Write the present weights of a model to a temporary `.weights.h5`, which is deleted with the model.
+
+    The spec is that of the weights that `AlexNet` gave the model. A model without any, or one that Keras loaded or
+    cloned, has that of its layers, with the defaults of `read_checkpoint`.
+
+    Raises:
+        CheckpointError: the model has layers that `AlexNet` does not build.
+        OSError: the file cannot be written.
+    """
+    from tfalexnet.networks.build import get_parameters
+
+    fields = keras_model.spec_of_config(json.loads(model.to_json()))
+    if model in _specs:
+        fields = _specs[model].to_json()
+    if model not in _folders:
+        _folders[model] = tempfile.mkdtemp(prefix="tfalexnet-")
+        weakref.finalize(model, shutil.rmtree, _folders[model], ignore_errors=True)
+    path = Path(_folders[model], f"{model.name}.weights.h5")
+    spec = np.frombuffer(json.dumps(fields).encode(), np.uint8)
+    attributes = {} if fields["architecture"] is None else {"architecture": fields["architecture"]}
+    keras_h5.write(path, Contents(get_parameters(model), attributes, {SPEC: spec}))
+    return path
