@@ -10,6 +10,7 @@ answers and those of your file.
 from absl import app, flags
 
 import tfalexnet
+from tfalexnet.io.terminal import silence_libraries
 from tfalexnet.tools.compare import comparison_table
 from tfalexnet.tools.verification import report_table
 
@@ -20,6 +21,7 @@ flags.DEFINE_string("pictures", None, "Folder with sealion.jpeg, llama.jpeg, zeb
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, the .npy file")
+    silence_libraries()
     try:
         converted, _ = tfalexnet.convert(argv[1], overwrite=True)
         print(comparison_table(tfalexnet.diff(argv[1], str(converted))))

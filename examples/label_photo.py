@@ -10,6 +10,7 @@ classes; the first line of its answer is cat.
 from absl import app, flags
 
 import tfalexnet
+from tfalexnet.io.terminal import silence_libraries
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("weights", "cifar10", "A name of `tfalexnet list`, or a file.")
@@ -18,6 +19,7 @@ flags.DEFINE_string("weights", "cifar10", "A name of `tfalexnet list`, or a file
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, the photo")
+    silence_libraries()
     try:
         predictions = tfalexnet.predict(argv[1], weights=FLAGS.weights)
     except (tfalexnet.PictureError, tfalexnet.CheckpointError, OSError) as error:
