@@ -21,7 +21,6 @@ flags.DEFINE_string("pictures", None, "Folder with sealion.jpeg, llama.jpeg, zeb
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, the .npy file")
-    silence_libraries()
     try:
         converted, _ = tfalexnet.convert(argv[1], overwrite=True)
         print(comparison_table(tfalexnet.diff(argv[1], str(converted))))
@@ -32,4 +31,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)

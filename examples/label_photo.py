@@ -19,7 +19,6 @@ flags.DEFINE_string("weights", "cifar10", "A name of `tfalexnet list`, or a file
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, the photo")
-    silence_libraries()
     try:
         predictions = tfalexnet.predict(argv[1], weights=FLAGS.weights)
     except (tfalexnet.PictureError, tfalexnet.CheckpointError, OSError) as error:
@@ -29,4 +28,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)

@@ -19,7 +19,6 @@ flags.DEFINE_bool("logical_cpus", False, "Use two logical devices of the process
 
 
 def main(_: list[str]) -> None:
-    silence_libraries()  # Before TensorFlow is imported.
     import keras
 
     devices = ("/GPU:0", "/GPU:1")
@@ -42,4 +41,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)
