@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from support.nets import small
 from support.patterns import gradient
 
 import tfalexnet
@@ -13,6 +14,7 @@ from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.hub.cache import SHIPPED, find_weights
 from tfalexnet.inference.features import extract_features
 from tfalexnet.networks.build import get_parameters
+from tfalexnet.networks.catalog import BVLC_ALEXNET
 
 PHOTO = gradient(40, 50)
 FILE = SHIPPED / "cifar10.weights.h5"
@@ -74,9 +76,10 @@ def test_models_that_keras_loaded_or_cloned_keep_their_weights(model, tmp_path):
 
 
 def test_two_towers_are_joined_and_a_new_classifier_has_no_names():
-    towers = tfalexnet.AlexNet("bvlc_alexnet", devices=("/CPU:0", "/CPU:0"), classes=3)
+    net = small(BVLC_ALEXNET).with_classes(3)
+    towers = tfalexnet.AlexNet(net, devices=("/CPU:0", "/CPU:0"))
     read = read_checkpoint(find_weights(towers))
-    assert read.spec.architecture.name == "bvlc_alexnet" and read.spec.architecture.classes == 3
+    assert read.spec.architecture == net
     for name, arrays in get_parameters(towers).items():
         np.testing.assert_array_equal(read.parameters[name][0], arrays[0])
     with pytest.warns(UserWarning, match="10 classes; for 4 it gets new weights"):

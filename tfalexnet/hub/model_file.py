@@ -20,15 +20,15 @@ _folders: "weakref.WeakKeyDictionary[keras.Model, str]" = weakref.WeakKeyDiction
 
 
 def remember_spec(model: "keras.Model", spec: ModelSpec) -> None:
-    """Keep the preprocessing and the classes of a model's weights, which Keras does not store, while it exists."""
+    """Keep table, preprocessing and classes of a model, which Keras does not store, while the model exists."""
     _specs[model] = spec
 
 
 def save_model_file(model: "keras.Model") -> Path:
     """Write the present weights of a model to a temporary `.weights.h5`, which is deleted with the model.
 
-    The spec is that of the weights that `AlexNet` gave the model. A model without any, or one that Keras loaded or
-    cloned, has that of its layers, with the defaults of `read_checkpoint`.
+    The spec is that of `AlexNet`, with the preprocessing and the classes of its weights. A model that Keras loaded or
+    cloned has that of its layers, with the defaults of `read_checkpoint`.
 
     Raises:
         CheckpointError: the model has layers that `AlexNet` does not build.
@@ -36,9 +36,10 @@ def save_model_file(model: "keras.Model") -> Path:
     """
     from tfalexnet.networks.build import get_parameters
 
-    fields = keras_model.spec_of_config(json.loads(model.to_json()))
     if model in _specs:
         fields = _specs[model].to_json()
+    else:
+        fields = keras_model.spec_of_config(json.loads(model.to_json()))
     if model not in _folders:
         _folders[model] = tempfile.mkdtemp(prefix="tfalexnet-")
         weakref.finalize(model, shutil.rmtree, _folders[model], ignore_errors=True)
