@@ -36,15 +36,13 @@ def save_model_file(model: "keras.Model") -> Path:
     """
     from tfalexnet.networks.build import get_parameters
 
-    if model in _specs:
-        fields = _specs[model].to_json()
-    else:
-        fields = keras_model.spec_of_config(json.loads(model.to_json()))
+    spec = _specs.get(model)
+    fields = spec.to_json() if spec else keras_model.spec_of_config(json.loads(model.to_json()))
     if model not in _folders:
         _folders[model] = tempfile.mkdtemp(prefix="tfalexnet-")
         weakref.finalize(model, shutil.rmtree, _folders[model], ignore_errors=True)
     path = Path(_folders[model], f"{model.name}.weights.h5")
-    spec = np.frombuffer(json.dumps(fields).encode(), np.uint8)
+    encoded = np.frombuffer(json.dumps(fields).encode(), np.uint8)
     attributes = {} if fields["architecture"] is None else {"architecture": fields["architecture"]}
-    keras_h5.write(path, Contents(get_parameters(model), attributes, {SPEC: spec}))
+    keras_h5.write(path, Contents(get_parameters(model), attributes, {SPEC: encoded}))
     return path
