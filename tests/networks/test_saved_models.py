@@ -47,7 +47,8 @@ def test_the_fixtures_name_every_registered_layer():
             registered |= set(re.findall(r'"tfalexnet[.\w]*>\w+"', file.read("config.json").decode()))
     objects = keras.saving.get_custom_objects().items()
     ours = {name for name, kind in objects if kind.__module__.startswith("tfalexnet.networks.")}
-    assert registered == {f'"{name}"' for name in ours - {"PlacedModel"}}  # As Keras' old .h5 states it.
+    newer = {"tfalexnet>CaffePooling2D"}
+    assert registered == {f'"{name}"' for name in ours - {"PlacedModel"} - newer}  # As Keras' old .h5 states it.
 
 
 ORDERS = {"tfalexnet first": "import tfalexnet, keras", "keras first": "import keras, tfalexnet"}

@@ -6,6 +6,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from support.nets import each_norm, small
 
@@ -30,7 +31,22 @@ EVERY_FIELD = Architecture(
         Dense("fc4", 3, None, Normal(0.1), 1),
     ),
 )
+CONVOLUTIONAL = Architecture(
+    "convolutional",
+    "",
+    (14, 14, 3),
+    (
+        Pad("pad1", 1),
+        Conv("conv1", 8, 3, 2),
+        Pool("pool1", padding="caffe", pad=1),
+        Dropout("drop1"),
+        Conv("conv2", 5, 1),
+        Pool("pool2", 4, 4, "average", "caffe"),
+        Flatten(),
+    ),
+)
 CHANGED = {
+    "convolutional": CONVOLUTIONAL,
     "small": small(BVLC_ALEXNET),
     "changed norms": each_norm(BVLC_ALEXNET, groups=2, alpha=1 / 3),
     "other classes": BVLC_ALEXNET.with_classes(7),
@@ -100,6 +116,19 @@ def test_keras_builds_a_table_with_every_field():
     assert [layer.name for layer in model.layers[1:]] == [row.name for row in EVERY_FIELD.layers]
     shapes = {name: shape if shape[:2] != (1, 1) else shape[2:] for name, shape in EVERY_FIELD.output_shapes().items()}
     assert {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers[1:]} == shapes
+
+
+def test_a_convolution_may_be_the_classifier():
+    assert CONVOLUTIONAL.classifier.name == "conv2" and CONVOLUTIONAL.with_classes(7).classes == 7
+    logits = AlexNet(CONVOLUTIONAL, classes=7, classifier_activation=None)
+    assert logits.output.shape == (None, 7) and logits.layers[-1].name == "flatten"
+    x = np.random.default_rng(0).normal(size=(2, 14, 14, 3)).astype("float32")
+    probabilities = AlexNet(CONVOLUTIONAL, dropout=0)
+    probabilities.set_weights(weights := AlexNet(CONVOLUTIONAL).get_weights())
+    np.testing.assert_allclose(probabilities(x).numpy().sum(1), 1, rtol=1e-6)
+    features = AlexNet(CONVOLUTIONAL, include_top=False)
+    features.set_weights(weights[:2])
+    assert features.layers[-1].name == "drop1" and features(x).shape == (2, 4, 4, 8)
 
 
 def test_a_table_that_could_not_be_read_is_not_written():
@@ -183,6 +212,8 @@ WRONG = [
     *((NORM, "divide_alpha", value) for value in (0, 1, "true", None, [])),
     *((NORM, "region", value) for value in ("everywhere", "ACROSS_CHANNELS", None, 1, [])),
     *((layer, "padding", value) for layer in (CONV, POOL) for value in ("full", "SAME", None, 1, [], 2)),
+    (CONV, "padding", "caffe"),
+    *((POOL, "pad", value) for value in (-1, 0.0, False, 1 << 17, *NUMBERS)),
     *((POOL, "kind", value) for value in ("sum", None, [], {})),
     *((layer, "activation", value) for layer in (CONV, DENSE) for value in ("os.system", "glu", "", 1, False, [], {})),
     *((ACTIVATION, "function", value) for value in ("os.system", None, [], {})),
@@ -228,8 +259,8 @@ def rows(*order):
         (rows(FLATTEN, DENSE), "at least one Conv"),
         (rows(CONV, DENSE), "exactly one Flatten"),
         (rows(CONV, FLATTEN, FLATTEN, DENSE), "exactly one Flatten"),
-        (rows(CONV, FLATTEN), "Dense as the last layer"),
-        (rows(CONV, FLATTEN, DENSE, DROPOUT), "Dense as the last layer"),
+        (rows(CONV, FLATTEN), "one row and column, where no Dense follows"),
+        (rows(CONV, FLATTEN, DENSE, DROPOUT), "Dense or Flatten as the last layer"),
         (rows(CONV, DENSE, FLATTEN, DENSE), "no Dense before Flatten"),
         (rows(FLATTEN, CONV, DENSE), "Dropout and Activation only after it"),
         (rows(CONV, FLATTEN, POOL, DENSE), "Dropout and Activation only after it"),
@@ -257,6 +288,9 @@ def with_row(layer, **values):
         (with_row(CONV, filters=5, groups=2), "multiples of `groups`"),
         (with_row(NORM, groups=3), "multiples of `groups`"),
         (with_row(NORM, size=4), "`size` to be odd"),
+        (with_row(POOL, pad=1), "`pad` below `size`, and 0 unless `padding` is caffe"),
+        (with_row(POOL, padding="caffe", pad=3), "`pad` below `size`"),
+        (with_row(POOL, padding="caffe", size=1, stride=7), "windows that begin inside"),
         (FIELDS | {"input_shape": [60_000, 60_000, 2]}, "an output of at most 2147483648 numbers"),
         (with_row(PAD, size=20_000), "an output of at most 2147483648 numbers"),
         (with_row(CONV, filters=60_000, size=3, padding="same") | {"input_shape": [1, 1, 60_000]}, "a kernel of at"),
@@ -268,7 +302,7 @@ def test_impossible_shapes_are_refused(fields, message):
 
 def test_messages_state_both_sides_and_shorten_what_was_received():
     with pytest.raises(ValueError) as caught:
-        Architecture.from_dict(with_row(CONV, padding="S" * 10**6))
+        Architecture.from_dict(with_row(CONV, activation="S" * 10**6))
     assert re.fullmatch(
-        r"layer 2: expected `padding` to be one of valid, same; received 'SSS+\.\.\.S+'", str(caught.value)
+        r"layer 2: expected `activation` to be one of None, relu, .*; received 'SSS+\.\.\.S+'", str(caught.value)
     )

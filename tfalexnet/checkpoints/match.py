@@ -96,7 +96,7 @@ def reorder_first_dense(parameters: Parameters, net: Architecture, reorder: Call
         reorder: `orientation.flatten_hwc` or `orientation.flatten_chw`.
         order: "HWC" or "CHW", of the file that is read or written.
     """
-    first = next(row.name for row in net.layers if isinstance(row, Dense))
+    first = next((row.name for row in net.layers if isinstance(row, Dense)), None)
     if order == "HWC" or first not in parameters:
         return parameters
     kernel, bias = parameters[first]
@@ -126,9 +126,9 @@ def _classifier(parameters: Parameters, net: Architecture) -> str | None:
     if last in parameters:
         return last
     names = {row.name for row in net.weighted}
-    (width, _), _ = net.parameter_shapes()[last]
+    (*inputs, _), _ = net.parameter_shapes()[last]
     others = {name: arrays for name, arrays in parameters.items() if name not in names}
-    matching = [name for name, (kernel, bias) in others.items() if kernel.shape == (width, bias.size)]
+    matching = [name for name, (kernel, bias) in others.items() if kernel.shape == (*inputs, bias.size)]
     return matching[0] if len(matching) == 1 and names - {last} <= set(parameters) else None
 
 

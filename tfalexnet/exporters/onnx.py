@@ -15,7 +15,7 @@ from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, Samples
 from tfalexnet.checkpoints.formats import orientation
 from tfalexnet.checkpoints.match import reorder_first_dense
 from tfalexnet.io.packages import require_packages
-from tfalexnet.networks import spec
+from tfalexnet.networks import caffe_pooling, spec
 from tfalexnet.networks.layer_names import PRE_ACTIVATION
 from tfalexnet.networks.spec import Architecture, Parameters
 
@@ -118,15 +118,25 @@ def _conv(builder: _GraphBuilder, name: str, row: spec.Conv, x: str, input_shape
 
 def _pool(builder: _GraphBuilder, name: str, row: spec.Pool, x: str, input_shape: tuple, _: Arrays) -> str:
     # Padding counts in neither: MaxPool pads with −∞, AveragePool excludes it by default.
-    return builder.node({"max": "MaxPool", "average": "AveragePool"}[row.kind], [x], name, **_windows(row, input_shape))
+    windows = _windows(row, input_shape)
+    if row.kind == "max" or row.padding != "caffe":
+        return builder.node({"max": "MaxPool", "average": "AveragePool"}[row.kind], [x], name, **windows)
+    mean = builder.node("AveragePool", [x], f"{name}:mean", count_include_pad=1, **windows)
+    counted = (caffe_pooling.counted_rows(side, row.size, row.stride, row.pad) for side in input_shape[:2])
+    return builder.node("Mul", [mean, builder.constant(f"{name}.factor", row.size**2 / np.outer(*counted))], name)
 
 
 def _windows(row: spec.Conv | spec.Pool, input_shape: tuple[int, int, int]) -> dict[str, list[int]]:
-    """Return size, stride and padding of windows; "same" pads as TensorFlow, an odd pixel at the end."""
+    """Return size, stride and padding of windows; "same" pads as TensorFlow, an odd pixel at the end, and
+    "caffe" as Caffe.
+    """
     missing = [0, 0]
     if row.padding == "same":
         missing = [max((-(-n // row.stride) - 1) * row.stride + row.size - n, 0) for n in input_shape[:2]]
     pads = [n // 2 for n in missing] + [-(-n // 2) for n in missing]
+    if row.padding == "caffe":
+        after = [caffe_pooling.rows_after(n, row.size, row.stride, row.pad) for n in input_shape[:2]]
+        pads = [row.pad] * 2 + after
     return {"kernel_shape": [row.size] * 2, "strides": [row.stride] * 2, "pads": pads}
 
 
@@ -174,4 +184,4 @@ NODES: dict[type, Callable[..., str]] = {
     spec.Dense: _dense,
 }
 
-ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh"}
+ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}

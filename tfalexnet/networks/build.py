@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from tfalexnet.networks import spec
-from tfalexnet.networks.layers import Conv2D, LocalResponseNormalization
+from tfalexnet.networks.layer_names import PROBABILITIES
+from tfalexnet.networks.layers import CaffePooling2D, Conv2D, LocalResponseNormalization
 from tfalexnet.networks.spec import Architecture, Parameters
 
 CHANNELS_LAST = {"data_format": "channels_last"}  # Whatever the default in ~/.keras/keras.json is.
@@ -24,7 +25,8 @@ def build_model(
 
     Args:
         architecture: the table.
-        include_top: if False, the model ends with the last layer before `Flatten`.
+        include_top: if False, the model ends with the last layer before `Flatten`, or before the classifier if that is
+            a convolution.
         classifier_activation: activation of the last layer; None returns the logits.
         dropout: rate of all dropout layers; None means the rates of the table.
     """
@@ -40,14 +42,19 @@ def make_layers(
     """Yield each row that `build_model` uses, and its Keras layer; the arguments are those of `build_model`."""
     for row in architecture.layers:
         options: dict[str, Any] = {}
-        if isinstance(row, spec.Flatten) and not include_top:
+        if not include_top and (isinstance(row, spec.Flatten) or row is architecture.classifier):
             return
-        if row is architecture.classifier:
+        if row is architecture.layers[-1]:
             # Under a mixed policy the logits stay in float32: a softmax in bfloat16 has three digits.
-            options = {"activation": classifier_activation, "dtype": keras.config.dtype_policy().variable_dtype}
+            options = {"dtype": keras.config.dtype_policy().variable_dtype}
+            if isinstance(row, spec.Dense):
+                options["activation"] = classifier_activation
         elif isinstance(row, spec.Dropout) and dropout is not None:
             options = {"rate": dropout}
         yield row, LAYER_BUILDERS[type(row)](row, **options)
+    if not isinstance(row, spec.Dense) and classifier_activation is not None:
+        activation = keras.layers.Activation(classifier_activation, name=PROBABILITIES, dtype=options["dtype"])
+        yield spec.Activation(PROBABILITIES, "softmax"), activation
 
 
 def _weight_arguments(row: spec.Conv | spec.Dense, **options: Any) -> dict[str, Any]:
@@ -93,6 +100,8 @@ def _norm(row: spec.Norm) -> keras.layers.Layer:
 
 
 def _pool(row: spec.Pool) -> keras.layers.Layer:
+    if row.padding == "caffe":
+        return CaffePooling2D(row.size, row.stride, row.pad, row.kind, name=row.name)
     pooling = keras.layers.MaxPooling2D if row.kind == "max" else keras.layers.AveragePooling2D
     return pooling(row.size, strides=row.stride, padding=row.padding, name=row.name, **CHANNELS_LAST)
 
@@ -103,7 +112,7 @@ LAYER_BUILDERS: dict[type, Callable[..., keras.layers.Layer]] = {
     spec.Activation: lambda row: keras.layers.Activation(row.function, name=row.name),
     spec.Norm: _norm,
     spec.Pool: _pool,
-    spec.Flatten: lambda row: keras.layers.Flatten(name=row.name, **CHANNELS_LAST),
+    spec.Flatten: lambda row, **options: keras.layers.Flatten(name=row.name, **CHANNELS_LAST | options),
     spec.Dense: lambda row, **options: keras.layers.Dense(row.units, **_weight_arguments(row, **options)),
     spec.Dropout: lambda row, rate=None: keras.layers.Dropout(row.rate if rate is None else rate, name=row.name),
 }

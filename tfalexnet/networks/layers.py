@@ -1,11 +1,14 @@
-"""Layers that Keras lacks: a grouped convolution by splitting, and local response normalisation."""
+"""Layers that Keras lacks: a grouped convolution by splitting, local response normalisation, Caffe's pooling."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from tfalexnet.networks import caffe_pooling
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(
@@ -146,6 +149,62 @@ class LocalResponseNormalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         names = ("size", "alpha", "beta", "k", "divide_alpha", "region", "groups")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable(package="tfalexnet")
+class CaffePooling2D(keras.layers.Layer):
+    """Pooling with Caffe's padding and number of windows, see `tfalexnet.networks.spec.Pool`.
+
+    Args:
+        size: side of the windows.
+        stride: distance of the windows.
+        pad: rows and columns that are added on each side, fewer than `size`.
+        kind: "max" or "average".
+
+    Input: (batch, height, width, channels) with a known height and width, any float dtype. Output: (batch, rows,
+    columns, channels) with `caffe_pooling.window_count` of them.
+
+    Source: Caffe's layer Pooling.
+    """
+
+    def __init__(self, size: int, stride: int, pad: int, kind: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size, self.stride, self.pad, self.kind = size, stride, pad, kind
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        height, width = (caffe_pooling.window_count(*side) for side in self._sides(inputs.shape))
+        pooled = self._max(inputs) if self.kind == "max" else self._average(inputs)
+        return pooled[:, :height, :width]
+
+    def _sides(self, shape: Any) -> list[tuple[int, int, int, int]]:
+        """Return the arguments of the functions of `caffe_pooling` for height and width."""
+        return [(side, self.size, self.stride, self.pad) for side in shape[1:3]]
+
+    def _max(self, x: tf.Tensor) -> tf.Tensor:
+        # A window that reaches beyond the border holds the border, whose copies do not change its maximum. Padding
+        # with −∞ would do the same, and spoil the range of 8-bit activations.
+        for axis, side in enumerate(self._sides(x.shape), start=1):
+            first, last = (tf.gather(x, [index], axis=axis) for index in (0, x.shape[axis] - 1))
+            copies = [[1] * 4, [1] * 4]
+            copies[0][axis], copies[1][axis] = self.pad, caffe_pooling.rows_after(*side)
+            x = tf.concat([tf.tile(first, copies[0]), x, tf.tile(last, copies[1])], axis)
+        return tf.nn.max_pool2d(x, self.size, self.stride, "VALID")
+
+    def _average(self, x: tf.Tensor) -> tf.Tensor:
+        borders = [(self.pad, caffe_pooling.rows_after(*side)) for side in self._sides(x.shape)]
+        mean = tf.nn.avg_pool2d(tf.pad(x, [(0, 0), *borders, (0, 0)]), self.size, self.stride, "VALID")
+        factor = self.size**2 / np.outer(*(caffe_pooling.counted_rows(*side) for side in self._sides(x.shape)))
+        if (factor == 1).all():
+            return mean
+        height, width = factor.shape
+        return mean[:, :height, :width] * tf.constant(factor[None, :, :, None], x.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        counts = (caffe_pooling.window_count(*side) for side in self._sides(input_shape))
+        return (input_shape[0], *counts, input_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in ("size", "stride", "pad", "kind")}
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from tfalexnet.networks.caffe_pooling import window_count
 from tfalexnet.networks.row_json import LARGEST_SIZE, Normal, check_fields, error, row_from_dict, row_to_dict
 
 KernelInit = Normal | str
@@ -68,13 +69,19 @@ class Norm:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pooling over `size`×`size` windows; "same" cuts windows at the border, as Keras does."""
+    """Pooling over `size`×`size` windows; "same" cuts windows at the border, as Keras does.
+
+    "caffe" adds `pad` rows and columns on each side and rounds the number of windows up, so that the last one may
+    reach beyond the border. The maximum is that of the numbers inside. The average is their sum divided by the size of
+    the window, of which the part beyond the padding is not counted.
+    """
 
     name: str
     size: int = 3
     stride: int = 2
     kind: Literal["max", "average"] = "max"
-    padding: Literal["valid", "same"] = "valid"
+    padding: Literal["valid", "same", "caffe"] = "valid"
+    pad: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer. The last one of a table is the classifier."""
+    """A fully connected layer. The last layer with weights of a table is the classifier."""
 
     name: str
     units: int
@@ -161,14 +168,15 @@ class Architecture:
         return tuple(layer for layer in self.layers if isinstance(layer, Conv | Dense))
 
     @property
-    def classifier(self) -> Dense:
-        """The last fully connected layer; it has one unit per class."""
-        return [layer for layer in self.layers if isinstance(layer, Dense)][-1]
+    def classifier(self) -> Conv | Dense:
+        """The last layer with weights; it has one unit, or one filter, per class."""
+        return self.weighted[-1]
 
     @property
     def classes(self) -> int:
         """The number of classes."""
-        return self.classifier.units
+        last = self.classifier
+        return last.units if isinstance(last, Dense) else last.filters
 
     @property
     def towers(self) -> int:
@@ -189,8 +197,9 @@ class Architecture:
 
     def with_classes(self, classes: int) -> Self:
         """Return the table with another number of classes."""
-        last = dataclasses.replace(self.classifier, units=classes)
-        return self.replace_layers(**{last.name: last})
+        last = self.classifier
+        count = {"units" if isinstance(last, Dense) else "filters": classes}
+        return self.replace_layers(**{last.name: dataclasses.replace(last, **count)})
 
     def with_zero_kernels(self) -> Self:
         """Return the table with zeros as initial kernels, for a model whose weights are set afterwards.
@@ -247,6 +256,8 @@ def _window_count(length: int, layer: Conv | Pool) -> int:
     """Return the number of windows of a layer along a side of the given length."""
     if layer.padding == "same":
         return -(-length // layer.stride)
+    if layer.padding == "caffe":
+        return window_count(length, layer.size, layer.stride, layer.pad)
     return (length - layer.size) // layer.stride + 1
 
 
@@ -255,9 +266,13 @@ def _check_order(layers: tuple[Layer, ...]) -> None:
     names, kinds = [layer.name for layer in layers], [type(layer) for layer in layers]
     if len(set(names)) < len(names):
         raise error("architecture", "a different name for each layer", sorted(names))
+    for layer in layers:
+        if isinstance(layer, Conv) and layer.padding == "caffe":
+            raise error(layer.name, "`padding` to be valid or same", layer.padding)
     order = [kind.__name__ for kind in kinds]
-    if Conv not in kinds or kinds.count(Flatten) != 1 or kinds[-1] is not Dense:
-        raise error("architecture", "at least one Conv, exactly one Flatten, and Dense as the last layer", order)
+    if Conv not in kinds or kinds.count(Flatten) != 1 or kinds[-1] not in (Dense, Flatten):
+        expected = "at least one Conv, exactly one Flatten, and Dense or Flatten as the last layer"
+        raise error("architecture", expected, order)
     flatten = kinds.index(Flatten)
     if Dense in kinds[:flatten] or not set(kinds[flatten + 1 :]) <= {Dense, Dropout, Activation}:
         raise error("architecture", "no Dense before Flatten; Dense, Dropout and Activation only after it", order)
@@ -270,6 +285,10 @@ def _check_shapes(architecture: Architecture) -> None:
         groups, channels, shape = getattr(layer, "groups", 1), inputs[layer.name][-1], outputs[layer.name]
         if channels % groups or getattr(layer, "filters", groups) % groups:
             raise error(layer.name, f"channels and filters to be multiples of `groups` ({channels} channels)", layer)
+        if isinstance(layer, Pool):
+            _check_pad(layer, inputs[layer.name])
+        if isinstance(layer, Flatten) and layer is architecture.layers[-1] and shape[-1] != channels:
+            raise error(layer.name, "one row and column, where no Dense follows", inputs[layer.name])
         if isinstance(layer, Norm) and layer.size % 2 == 0:
             raise error(layer.name, "`size` to be odd", layer.size)
         if not all(0 < side <= LARGEST_SIZE for side in shape[:2]):
@@ -279,3 +298,11 @@ def _check_shapes(architecture: Architecture) -> None:
     for name, (kernel, _) in architecture.parameter_shapes().items():
         if math.prod(kernel) > LARGEST_COUNT:
             raise error(name, f"a kernel of at most {LARGEST_COUNT} parameters", kernel)
+
+
+def _check_pad(pool: Pool, shape: tuple[int, int, int]) -> None:
+    """Raise `ValueError` if a window of a pooling would hold no number of its input, which has this shape."""
+    if pool.pad >= (pool.size if pool.padding == "caffe" else 1):
+        raise error(pool.name, "`pad` below `size`, and 0 unless `padding` is caffe", pool)
+    if any((_window_count(side, pool) - 1) * pool.stride - pool.pad >= side for side in shape[:2]):
+        raise error(pool.name, f"windows that begin inside the {shape[0]}×{shape[1]} input", pool)

@@ -42,6 +42,8 @@ def build_towers(
             f"tower(s). Networks of {len(devices)} towers: {', '.join(matching) or 'none'}. "
             f"Received: devices={tuple(devices)}"
         )
+    if not isinstance(architecture.classifier, spec.Dense):
+        raise ValueError(f"Expected a fully connected classifier for two devices. Received: {architecture.classifier}")
     _check_division(architecture)
     x = inputs = keras.Input(architecture.input_shape, name="input")
     for row, layer in make_layers(architecture, include_top, classifier_activation, dropout):

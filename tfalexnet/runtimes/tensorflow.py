@@ -138,7 +138,7 @@ def _conv(
                 tf.nn.conv2d(part, tf.constant(kernel, dtype), row.stride, row.padding.upper()),
                 tf.constant(bias, dtype),
             )
-            for part, (kernel, bias) in zip(tf.split(x, row.groups, axis=3), pairs, strict=True)
+            for part, (kernel, bias) in zip(tf.split(tf.cast(x, dtype), row.groups, axis=3), pairs, strict=True)
         ]
         return tf.concat(parts, axis=3)
 

@@ -6,7 +6,6 @@ parsed in place, so that 244 MB take little more memory than the arrays.
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +14,12 @@ import numpy as np
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, reading
 from tfalexnet.checkpoints.formats.binary import map_file, to_float32
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
+from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, delimited, fields, read_varint, varint
 from tfalexnet.io.files import atomic_write
 from tfalexnet.networks.spec import Parameters
 
 FLATTEN = "CHW"
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # Wire types of protocol buffers.
-SIZES = {FIXED64: 8, FIXED32: 4}
 NAME, LAYER = 1, 100  # Numbers of fields in NetParameter.
 # Numbers of name, type and blobs in a layer: in `layers` of 2014 (field 2, V1LayerParameter), and in `layer`.
 LAYOUTS = {2: (4, 5, 6), LAYER: (1, 2, 7)}
@@ -43,10 +41,10 @@ MAX_BLOB_FIELDS = 16
 def recognises(path: Path) -> bool:
     """Return whether the file begins as a NetParameter does: with a name, or with a layer that has a name."""
     with suppress(CheckpointError):
-        for number, value in _fields(map_file(path)):
+        for number, value in fields(map_file(path), MAX_FIELDS):
             if number in LAYOUTS and not isinstance(value, int):
                 name, _, _ = LAYOUTS[number]
-                return name in {inner for inner, _ in _fields(value)}
+                return name in {inner for inner, _ in fields(value, MAX_FIELDS)}
             if number > LAYER:
                 return False
     return False
@@ -62,7 +60,7 @@ def read(path: str | os.PathLike) -> Contents:
     with reading(path, "a .caffemodel"):
         parameters: Parameters = {}
         kinds, left_out, network = [], [], None
-        for number, message in _fields(map_file(path)):
+        for number, message in fields(map_file(path), MAX_FIELDS):
             if number == NAME and not isinstance(message, int):
                 network = message.tobytes().decode("utf-8", "replace")
             if number not in LAYOUTS or isinstance(message, int):
@@ -88,15 +86,15 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
     """
     name_field, kind_field, blobs_field = LAYOUTS[LAYER]
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.writelines(_delimited(NAME, str(contents.attributes.get("architecture", "")).encode()))
+        file.writelines(delimited(NAME, str(contents.attributes.get("architecture", "")).encode()))
         for name, (kernel, bias) in contents.parameters.items():
             kind = "Convolution" if kernel.ndim == 4 else "InnerProduct"
-            layer = _delimited(name_field, name.encode()) + _delimited(kind_field, kind.encode())
+            layer = delimited(name_field, name.encode()) + delimited(kind_field, kind.encode())
             for array in (channels_first(kernel), bias):
-                shape = _delimited(1, b"".join(map(_varint, array.shape)))
+                shape = delimited(1, b"".join(map(varint, array.shape)))
                 numbers = memoryview(np.ascontiguousarray(array, "<f4")).cast("B")
-                layer += _delimited(blobs_field, *_delimited(SHAPE, *shape), *_delimited(DATA, numbers))
-            file.writelines(_delimited(LAYER, *layer))
+                layer += delimited(blobs_field, *delimited(SHAPE, *shape), *delimited(DATA, numbers))
+            file.writelines(delimited(LAYER, *layer))
 
 
 def _resembles(kinds: list[str]) -> str | None:
@@ -109,7 +107,7 @@ def _resembles(kinds: list[str]) -> str | None:
 def _layer(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[str, str, list[np.ndarray]]:
     """Return name, type and blobs of a layer."""
     name, kind, blobs = "", "", []
-    for number, value in _fields(message):
+    for number, value in fields(message, MAX_FIELDS):
         if number == layout[0]:
             name = value.tobytes().decode()
         elif number == layout[1]:
@@ -122,12 +120,12 @@ def _layer(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[str, str,
 def _array(blob: np.ndarray, rank: int) -> np.ndarray:
     """Return the numbers of a blob in its shape, without the leading dimensions of 1 that the layout of 2014 adds."""
     legacy, shape, parts = {}, None, []
-    for number, value in _fields(blob, in_blob=True):
+    for number, value in fields(blob, MAX_BLOB_FIELDS, RUNS):
         if isinstance(value, int):
             legacy[number] = value
         elif number == SHAPE:
-            fields = _fields(value, in_blob=True)
-            shape = [size for inner, sizes in fields if inner == 1 for size in _dimensions(sizes)]
+            inner_fields = fields(value, MAX_BLOB_FIELDS)
+            shape = [size for inner, sizes in inner_fields if inner == 1 for size in _dimensions(sizes)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
         elif number == RAW_DATA:
@@ -151,70 +149,6 @@ def _dimensions(value: int | np.ndarray) -> list[int]:
     while position < len(value):
         if len(sizes) == MAX_BLOB_FIELDS:
             raise CheckpointError(f"expected a blob of at most {MAX_BLOB_FIELDS} dimensions")
-        size, position = _read_varint(value, position)
+        size, position = read_varint(value, position)
         sizes.append(size)
     return sizes
-
-
-def _fields(message: np.ndarray, in_blob: bool = False) -> Iterator[tuple[int, int | np.ndarray]]:
-    """Yield number and value of each field: an integer, bytes, or in a blob the numbers of a run (see `RUNS`).
-
-    Each run costs a pass over the rest of the message, so that a blob has few fields.
-    """
-    limit = MAX_BLOB_FIELDS if in_blob else MAX_FIELDS
-    position = count = 0
-    while position < len(message):
-        count += 1
-        if count > limit:
-            raise CheckpointError(f"expected a message of at most {limit} fields")
-        start = position
-        key, position = _read_varint(message, position)
-        number, wire = key >> 3, key & 7
-        if wire in (VARINT, LENGTH):
-            size, position = _read_varint(message, position)
-            if wire == VARINT:
-                yield number, size
-                continue
-        elif wire in SIZES:
-            size = SIZES[wire]
-        else:
-            raise CheckpointError(f"expected a protocol buffer; received a field of type {wire}")
-        left = len(message) - position
-        if size > left:
-            raise CheckpointError(f"truncated: a field has {size} bytes, {left} are left. Get the file again")
-        if in_blob and key in RUNS:
-            value = _run(message[start:], RUNS[key])
-            position = start + value.size * (1 + size)
-        else:
-            value, position = message[position : position + size], position + size
-        yield number, value
-
-
-def _run(message: np.ndarray, code: str) -> np.ndarray:
-    """Return the numbers at the start of a message that stand behind equal keys of one byte."""
-    record = np.dtype([("key", "u1"), ("number", code)])
-    records = message[: len(message) // record.itemsize * record.itemsize].view(record)
-    others = records["key"] != message[0]
-    return records["number"][: others.argmax() if others.any() else None]
-
-
-def _read_varint(message: np.ndarray, position: int) -> tuple[int, int]:
-    """Return the integer at a position, seven bits a byte, the lowest first, and the position behind it."""
-    value = shift = 0
-    for byte in message[position : position + 10].tolist():
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise CheckpointError("truncated or damaged: expected an integer of at most ten bytes")
-
-
-def _delimited(number: int, *parts: bytes | memoryview) -> list[bytes | memoryview]:
-    """Return a length-delimited field as parts, so that the arrays among them are not copied."""
-    return [_varint(number << 3 | LENGTH) + _varint(sum(map(len, parts))), *parts]
-
-
-def _varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

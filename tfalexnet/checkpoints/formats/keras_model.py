@@ -19,6 +19,7 @@ import numpy as np
 from tfalexnet.checkpoints.formats import SPEC, CheckpointError, Contents, keras_h5, npz, reading
 from tfalexnet.checkpoints.formats.binary import map_file
 from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.networks.layer_names import PROBABILITIES
 
 FLATTEN = keras_h5.FLATTEN
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
@@ -41,10 +42,15 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "LocalResponseNormalization": ({"type": "Norm"}, {name: name for name in _NORM}),
     "MaxPooling2D": ({"type": "Pool", "kind": "max"}, _POOL),
     "AveragePooling2D": ({"type": "Pool", "kind": "average"}, _POOL),
+    "CaffePooling2D": (
+        {"type": "Pool", "padding": "caffe"},
+        {name: name for name in ("size", "stride", "pad", "kind")},
+    ),
     "Flatten": ({"type": "Flatten"}, {}),
     "Dense": ({"type": "Dense"}, {"units": "units"} | _KERNEL),
     "Dropout": ({"type": "Dropout"}, {"rate": "rate"}),
 }
+SOFTMAX = {"type": "Activation", "name": PROBABILITIES, "function": "softmax"}
 INITIALIZERS = {"RandomNormal": "normal", "TruncatedNormal": "truncated_normal"}
 
 
@@ -120,11 +126,14 @@ def spec_of_config(model: dict[str, Any]) -> dict[str, Any]:
     for layer in layers:
         rows.append(_row(layer, previous))
         previous = layer["name"]
-    if not rows or rows[-1]["type"] != "Dense":  # Without the top, which a table has.
+    if len(rows) > 1 and rows[-2]["type"] == "Flatten" and rows[-1] == SOFTMAX:
+        del rows[-1]  # Of a table whose classifier is a convolution.
+    if not rows or rows[-1]["type"] not in ("Dense", "Flatten"):  # Without the top, which a table has.
         return spec
-    if rows[-1]["activation"] not in (None, "softmax"):
-        raise _foreign("a last activation", rows[-1]["activation"])
-    rows[-1]["activation"] = None
+    if rows[-1]["type"] == "Dense":
+        if rows[-1]["activation"] not in (None, "softmax"):
+            raise _foreign("a last activation", rows[-1]["activation"])
+        rows[-1]["activation"] = None
     shape = first["config"]["batch_shape"][1:]
     table = {"name": config["name"], "source": "a model that Keras saved", "input_shape": shape, "layers": rows}
     return spec | {"table": table}
