@@ -198,4 +198,5 @@ def _download(published: PublishedWeights, converted: Path) -> Path:
         + "\n".join(problems)
         + "\nGet one of these files elsewhere and type\n    tfalexnet convert FILE "
         + f"--architecture {published.architecture} --output {Path('weights', published.file)}"
+        + "\nThe weights of cifar10, for ten classes, ship with the package."
     )
