@@ -10,6 +10,7 @@ answers and those of your file.
 from absl import app, flags
 
 import tfalexnet
+from tfalexnet.io.terminal import silence_libraries
 from tfalexnet.tools.compare import comparison_table
 from tfalexnet.tools.verification import report_table
 
@@ -30,4 +31,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)

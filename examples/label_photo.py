@@ -10,6 +10,7 @@ classes; the first line of its answer is cat.
 from absl import app, flags
 
 import tfalexnet
+from tfalexnet.io.terminal import silence_libraries
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("weights", "cifar10", "A name of `tfalexnet list`, or a file.")
@@ -27,4 +28,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)

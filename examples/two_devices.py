@@ -8,17 +8,19 @@ on two cores. Each line shows half of a kernel: the first half is on the first d
 second. fc8 is undivided, on the first device. The momentum after a training step is on the same devices.
 """
 
-import keras
 import numpy as np
 from absl import app, flags
 
 import tfalexnet
+from tfalexnet.io.terminal import silence_libraries
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("logical_cpus", False, "Use two logical devices of the processor.")
 
 
 def main(_: list[str]) -> None:
+    import keras
+
     devices = ("/GPU:0", "/GPU:1")
     if FLAGS.logical_cpus:
         devices = ("/CPU:0", "/CPU:1")
@@ -39,4 +41,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()  # Before TensorFlow is imported.
     app.run(main)

@@ -79,7 +79,7 @@ def test_weights_that_do_not_exist(tmp_path, monkeypatch):
         AlexNet("mnist_28", weights="mnist_28")
     with pytest.raises(FileNotFoundError, match="it is a folder"):
         AlexNet(weights=tmp_path)
-    with pytest.raises(TypeError, match="a name or a path. Received: 3"):
+    with pytest.raises(TypeError, match="a name, a path or a keras.Model. Received: 3"):
         AlexNet(weights=3)
     with pytest.raises(CheckpointError, match="not fit bvlc_alexnet. It was written for cifar10_18pct"):
         AlexNet("bvlc_alexnet", weights="cifar10")

@@ -10,7 +10,9 @@ import keras
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.spec import ModelSpec, matching_preprocessing
 from tfalexnet.hub.cache import find_weights
+from tfalexnet.hub.model_file import remember_spec
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
@@ -77,7 +79,8 @@ def AlexNet(
     options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
         net = get_architecture(architecture or "bvlc_alexnet")
-        return _build(net if classes is None else net.with_classes(classes), devices, include_top, options)
+        net = net if classes is None else net.with_classes(classes)
+        return _build(ModelSpec(net, matching_preprocessing(net), ()), devices, include_top, options)
     if include_top and classifier_activation not in ("softmax", None):
         raise ValueError(
             f"Expected `classifier_activation` 'softmax' or None with `weights`. Received: {classifier_activation!r}"
@@ -123,7 +126,8 @@ def model_of_checkpoint(
             )
             parameters = {layer: arrays for layer, arrays in parameters.items() if layer != last}
         net = net.with_classes(classes)
-    model = _build(net, devices, include_top, options)
+    labels = checkpoint.spec.classes if net.classes == checkpoint.spec.architecture.classes else ()
+    model = _build(ModelSpec(net, checkpoint.spec.preprocessing, labels), devices, include_top, options)
     set_parameters(model, parameters)
     return model
 
@@ -134,7 +138,11 @@ def _check_options(dropout: float | None) -> None:
         raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
 
 
-def _build(net: Architecture, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:
+def _build(spec: ModelSpec, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:
+    net = spec.architecture
     if devices is None:
-        return build_model(net, include_top, **options)
-    return build_towers(net, devices, include_top, **options)
+        model = build_model(net, include_top, **options)
+    else:
+        model = build_towers(net, devices, include_top, **options)
+    remember_spec(model, spec)
+    return model

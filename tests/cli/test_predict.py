@@ -43,7 +43,7 @@ def test_a_folder_is_labelled_into_a_file(photo, tmp_path, capsys):
     arguments = ("predict", "photos", "--weights", "cifar10", "--output", "labels.jsonl")
     result = run(capsys, *arguments, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, "")
-    assert result.stdout == "2 files, 1 of them unreadable: labels.jsonl\n"
+    assert result.stdout == "2 files, 1 of them unreadable, with the reasons in `error`: labels.jsonl\n"
     bad, good = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
     assert bad == {"file": "photos/a.jpg", "error": "not a picture in a format that is read"}
     assert good["file"] == "photos/b.png" and good["predictions"][0]["label"] == "cat"
@@ -72,7 +72,7 @@ def test_hostile_files_and_a_folder_that_cannot_be_read_are_a_row_each(photo, tm
     monkeypatch.setattr(os, "scandir", refused)
     arguments = ("photos", "--weights", "cifar10", "--output", "labels.jsonl", "--max-pixels", 2_999_999)
     result = run(capsys, "predict", *arguments, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "6 files, 5 of them unreadable: labels.jsonl\n")
+    assert (result.returncode, result.stdout) == (1, "6 files, 5 of them unreadable, with the reasons in `error`: labels.jsonl\n")
     rows = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
     assert {row["file"].removeprefix("photos/"): row.get("error") for row in rows} == {
         "closed": "permission denied",

@@ -223,9 +223,8 @@ def test_rows_and_journal_of_different_lengths_are_cut_to_the_same_pictures(
     assert len(read) == 5 - usable
 
 
-def test_the_remaining_pictures_are_computed_in_the_batches_of_an_uninterrupted_job(
-    interrupted, weights_file, folder, read
-):
+@pytest.mark.usefixtures("interrupted")
+def test_the_remaining_pictures_are_computed_in_the_batches_of_an_uninterrupted_job(weights_file, folder, read):
     read.clear()
     extract_features(folder, "f.h5", "fc4", weights_file, batch=3)
     assert [path.name for path in read] == ["c.png", "ü.png"]

@@ -80,7 +80,8 @@ def command(
     except KeyboardInterrupt:
         print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
         return 130
-    print_text(f"{report.files} files, {report.unreadable} of them unreadable: {output}")
+    reasons = ", with the reasons in `error`" if report.unreadable else ""
+    print_text(f"{report.files} files, {report.unreadable} of them unreadable{reasons}: {output}")
     return 1 if report.unreadable else 0
 
 

@@ -75,8 +75,8 @@ def evaluate(
         raise ValueError("Expected a ground-truth file, whose numbers `ids` describes. Received: ids without one.")
     began = time.monotonic()
     folder = require_folder(folder)  # Before weights are downloaded.
-    name = os.fspath(default_weights() if weights is None else weights)
-    network = load_network(find_weights(name), precision=precision)
+    weights = default_weights() if weights is None else weights
+    network = load_network(find_weights(weights), precision=precision)
     classes = network.spec.classes
     if truth is None:
         ground_truth = GroundTruth(label_by_folder(folder, classes))
@@ -90,7 +90,7 @@ def evaluate(
             journal_path = Path(f"{os.fspath(output)}.journal")
         resumed_after, entries = _answer(network, ground_truth, folder, journal_path, crops, batch, max_pixels)
         report = {
-            "weights": name,
+            "weights": os.fspath(weights) if isinstance(weights, str | os.PathLike) else network.path.name,
             **_describe(network, crops),
             "folder": os.fspath(folder),
             "truth": truth and {"file": os.fspath(truth), "ids": ground_truth.ids, "unused": ground_truth.unused},

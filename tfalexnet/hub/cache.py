@@ -5,17 +5,24 @@ import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from tfalexnet.checkpoints.checkpoint import UNVERIFIED, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError, keras_h5
 from tfalexnet.checkpoints.spec import published_preprocessing
 from tfalexnet.hub.download import DownloadError, download_file
+from tfalexnet.hub.model_file import save_model_file
 from tfalexnet.hub.registry import REGISTRY, PublishedWeights, Source
 from tfalexnet.io.files import sha256
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.terminal import format_table, suggestion
 from tfalexnet.networks.catalog import ARCHITECTURES
+
+if TYPE_CHECKING:
+    import keras
+
+Weights = Union[str, os.PathLike, "keras.Model"]
+"""Weights that a user gives: a published name, a file in any format that is read, or a model that `AlexNet` built."""
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -49,21 +56,22 @@ def default_weights() -> str:
     return "bvlc_alexnet" if _converted_file(REGISTRY["bvlc_alexnet"]) else "deep_compression"
 
 
-def find_weights(weights: str | os.PathLike | None) -> Path:
+def find_weights(weights: Weights | None) -> Path:
     """Return the file of a path or a name; named weights are downloaded and converted if they are missing.
 
     Download and conversion happen once, into `cache_folder()`, however many processes ask at the same time. None is
-    `default_weights()`.
+    `default_weights()`. The present weights of a Keras model are written to a temporary file.
 
     Raises:
         WeightsNotFoundError: there is no such file, or it cannot be downloaded; the message states how to get it
             by hand.
-        CheckpointError: a file with the name of published weights holds another network.
+        CheckpointError: a file with the name of published weights holds another network, or `AlexNet` did not build
+            the model.
         OSError: the file cannot be written.
     """
     weights = default_weights() if weights is None else weights
     path = locate_weights(weights)
-    published = REGISTRY.get(os.fspath(weights))
+    published = REGISTRY.get(os.fspath(weights)) if isinstance(weights, str | os.PathLike) else None
     if path is None:
         converted = cache_folder() / published.file
         with _explain_cache_errors(), file_lock(converted):
@@ -89,14 +97,16 @@ def _explain_cache_errors() -> Iterator[None]:
         raise OSError(error.errno, text, error.filename) from error
 
 
-def locate_weights(weights: str | os.PathLike) -> Path | None:
-    """Return the file of a path or a name, None for named weights that are not on this machine yet.
+def locate_weights(weights: Weights) -> Path | None:
+    """Return the file of a path, a name or a model, None for named weights that are not on this machine yet.
 
     Raises:
         WeightsNotFoundError: it is neither a file nor a name of the registry.
     """
+    if hasattr(weights, "save_weights"):
+        return save_model_file(weights)
     if not isinstance(weights, str | os.PathLike):
-        raise TypeError(f"Expected `weights` to be a name or a path. Received: {weights!r}")
+        raise TypeError(f"Expected `weights` to be a name, a path or a keras.Model. Received: {weights!r}")
     name, path = os.fspath(weights), Path(weights)
     if name in REGISTRY:
         return _converted_file(REGISTRY[name])
@@ -191,4 +201,5 @@ def _download(published: PublishedWeights, converted: Path) -> Path:
         + "\n".join(problems)
         + "\nGet one of these files elsewhere and type\n    tfalexnet convert FILE "
         + f"--architecture {published.architecture} --output {Path('weights', published.file)}"
+        + "\nThe weights of cifar10, for ten classes, ship with the package."
     )

@@ -73,8 +73,8 @@ def extract_features(
     The file has a float32 dataset for each layer, a row for each picture; `files`, their paths below the folder;
     `unreadable/files` and `unreadable/reasons`. Attributes state the weights, their digest, the network and the
     preprocessing. Until all pictures are done, the rows are in `<output>.rows.part`, and the journal of the job in
-    `<output>.part`; after an interruption the same call continues after the last complete batch. While the HDF5 file is written, the disk holds
-    the rows twice.
+    `<output>.part`; after an interruption the same call continues after the last complete batch. While the HDF5 file is
+    written, the disk holds the rows twice.
 
     Args:
         folder: searched with all folders below it.

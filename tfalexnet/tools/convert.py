@@ -63,7 +63,8 @@ def convert(
         WeightsNotFoundError: the source does not exist.
         OSError: a file cannot be read or written. An existing output is unchanged.
     """
-    if os.fspath(source) not in REGISTRY and is_collection(Path(source)):
+    is_path = isinstance(source, str | os.PathLike) and os.fspath(source) not in REGISTRY
+    if is_path and is_collection(Path(source)):
         with model_files(Path(source)) as files:
             if labels is None and like is None:
                 labels = files.labels(read_checkpoint(files.weights, architecture, renamed).spec)

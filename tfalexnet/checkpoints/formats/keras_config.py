@@ -70,7 +70,10 @@ def spec(model: dict[str, Any]) -> tuple[dict[str, Any], Literal["HWC", "CHW"]]:
         raise _foreign(model["class_name"], config["name"])
     layers = [_modern(layer) for layer in config["layers"]]
     first = layers[0]
-    *_, height, width, channels = first["config"].get("batch_shape") or first["config"]["batch_input_shape"]
+    shape = (first["config"].get("batch_shape") or first["config"]["batch_input_shape"])[1:]
+    if len(shape) != 3:
+        raise _foreign("inputs of the shape", shape)
+    height, width, channels = shape
     orders = {layer["config"]["data_format"] for layer in layers if "data_format" in layer["config"]}
     flatten = "CHW" if orders == {"channels_first"} else "HWC"
     if flatten == "CHW":
