@@ -72,6 +72,13 @@ def test_weights_and_labels_are_found_and_named(kind, zoo, capsys):
     assert not [name for name in os.listdir() if name not in ("cifar_zoo", "out.npz", source.name)]
 
 
+def test_one_packed_file_of_weights_is_no_npz(zoo):
+    with zipfile.ZipFile("net.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(zoo / "net.npy", "net.npy")
+    assert_equal(convert("net.zip", "net.npz")[1].parameters, PARAMETERS)
+    assert not model_files.is_collection(Path("net.npz"))
+
+
 def test_labels_of_the_user_come_first_and_other_counts_are_ignored(zoo):
     (zoo.parent / "mine.txt").write_text("\n".join(NAMES[::-1]))
     _, checkpoint = convert(zoo, "a.npz", labels="mine.txt")

@@ -67,7 +67,8 @@ def _describe_archive(path: Path) -> tuple[str, str] | None:
     for pattern, what in MEMBERS.items():
         if any(re.fullmatch(pattern, name) for name in names):
             return what
-    arrays = [name for name in names if name.endswith(".npy")]
-    if any(re.fullmatch(WEIGHTS, name) for name in names) or len(arrays) == len(names) > 1:
+    # A .npz holds arrays only, and one alone is called like conv1.kernel; net.npy is a file that was packed.
+    is_npz = all(name.endswith(".npy") for name in names) and "".join(names).count(".") > 1
+    if is_npz or any(re.fullmatch(WEIGHTS, name) for name in names):
         return None
     return f"a zip archive with {', '.join(names[:3])[:100] or 'nothing'}", _UNPACK
