@@ -4,7 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+
+from tfalexnet.checkpoints.caffe_network import caffe_preprocessing
 from tfalexnet.checkpoints.checkpoint import (
     WEIGHTS_ONLY,
     Checkpoint,
@@ -15,6 +19,7 @@ from tfalexnet.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.formats.caffe_mean import read_mean
 from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.classes import read_classes
@@ -31,7 +36,12 @@ def convert(
     renamed: Mapping[str, str] | None = None,
     overwrite: bool = False,
     like: str | os.PathLike | None = None,
-    mean: Sequence[float] | None = None,
+    mean: Sequence[float] | str | os.PathLike | None = None,
+    scale: float | None = None,
+    channels: Literal["RGB", "BGR", "L"] | None = None,
+    size: int | None = None,
+    crop: int | None = None,
+    prototxt: str | os.PathLike | None = None,
 ) -> tuple[Path, Checkpoint]:
     """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
@@ -47,8 +57,14 @@ def convert(
         overwrite: whether an existing output is replaced.
         like: other weights, a name or a file, whose network, preprocessing and, with as many classes, class names are
             used; `architecture` and `labels` come before them.
-        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; None for
-            that of the file or the network.
+        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; or the file
+            of Caffe, `.binaryproto` or `.npy`, with a mean picture or numbers, in this order and in levels of 0–255.
+            None for that of the file or the network; so is None for the next four.
+        scale: factor of the levels 0–255 of pictures, before the mean is subtracted.
+        channels: their order in the weights, "RGB", "BGR" or "L" for grey.
+        size: pixels of a side of the resized picture.
+        crop: pixels of a side of its centre, the input of the network. A definition for training may not state it.
+        prototxt: Caffe's definition of the network, instead of `architecture`. None is the one in a `.caffemodel`.
 
     Returns:
         The file that was written, and its contents.
@@ -67,13 +83,17 @@ def convert(
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     require_absent(output, overwrite)
     model = None if like is None else read_spec(find_weights(like))
-    checkpoint = read_checkpoint(path, architecture or (model and model.architecture), renamed)
+    picture = read_mean(mean) if isinstance(mean, str | os.PathLike) else None
+    side = crop or (len(picture) if np.ndim(picture) == 3 else None)
+    architecture = architecture or (model and model.architecture)
+    checkpoint = read_checkpoint(path, architecture, renamed, prototxt, side)
     if model is not None:
         checkpoint = _with_spec_of(checkpoint, model)
-    if mean is not None:
-        spec = checkpoint.spec
-        preprocessing = replace(spec.preprocessing or default_preprocessing(spec.architecture), mean=tuple(mean))
-        checkpoint = replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
+    changes = {"mean": mean, "scale": scale, "channels": channels, "size": size, "crop": crop}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    checkpoint = _with_preprocessing(checkpoint, changes, picture)
+    if checkpoint.definition and not checkpoint.spec.preprocessing:
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, checkpoint.definition.mean_note()))
     if labels is not None:
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
@@ -122,6 +142,29 @@ def _with_spec_of(checkpoint: Checkpoint, model: ModelSpec) -> Checkpoint:
     same = bool(spec.classes) and len(spec.classes) == len(model.classes)
     classes = model.classes if same else spec.classes
     return replace(checkpoint, spec=replace(spec, preprocessing=model.preprocessing, classes=classes))
+
+
+def _with_preprocessing(checkpoint: Checkpoint, changes: dict[str, Any], levels: np.ndarray | None) -> Checkpoint:
+    """Return the checkpoint with fields of its preprocessing changed; `levels` are the mean in a file, 0–255."""
+    spec, is_defined = checkpoint.spec, checkpoint.definition is not None
+    if not changes:
+        return checkpoint
+    height, _, _ = shape = spec.architecture.input_shape
+    if changes.get("crop", height) != height:
+        received = f"Received: {changes['crop']}"
+        raise ValueError(f"Expected a crop of {height}, the input of {spec.architecture.name}. {received}")
+    old = spec.preprocessing or (caffe_preprocessing if is_defined else default_preprocessing)(spec.architecture)
+    if levels is not None:  # Caffe scales after it has subtracted them.
+        mean = levels * np.float32(changes.get("scale", old.scale))
+        changes["mean"] = mean if mean.ndim == 3 else mean.tolist()
+        if is_defined and not spec.preprocessing and mean.ndim == 3 and len(mean) == mean.shape[1]:
+            changes = {"size": len(mean)} | changes  # Caffe's mean pictures have the size of resized pictures.
+    elif "mean" in changes:
+        changes["mean"] = tuple(changes["mean"])
+    preprocessing = replace(old, **changes)
+    if preprocessing.shape != shape:
+        raise ValueError(f"Expected pictures of shape {shape}. Received: {preprocessing.shape}")
+    return replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
 
 
 def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:

@@ -116,7 +116,7 @@ def test_other_layers_are_left_out_and_reported(tmp_path):
 
 def test_runs_of_numbers_are_read_in_blobs_only(tmp_path, monkeypatch):
     """Each run costs a pass over the rest of the message; a hostile layer could have a thousand of them."""
-    monkeypatch.setattr(caffemodel, "_run", lambda *_: pytest.fail("a run was read outside a blob"))
+    monkeypatch.setattr(protobuf, "_run", lambda *_: pytest.fail("a run was read outside a blob"))
     number = bytes([5 << 3 | 5, 0, 0, 0, 0])  # Field 5 in four bytes, as the numbers of a blob may be stored.
     extra = caffe.field(100, caffe.field(1, b"a") + number) + number
     (tmp_path / "x.caffemodel").write_bytes(caffe.caffemodel(PARAMETERS, NET) + extra)
