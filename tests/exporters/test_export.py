@@ -62,8 +62,8 @@ def tree(folder=Path()):
         ({"format": "litert", "precision": "int8"}, r"Expected pictures \(--pictures DIR\) for int8"),
         ({"format": "litert", "precision": "int8", "pictures": ["no.jpg"]}, "Received 1, none of which can be read"),
         ({"format": "onnx", "output": "a.tflite"}, r"ends in \.onnx\. Received: a\.tflite"),
-        ({"format": "savedmodel", "output": "."}, "a new folder, or one with a SavedModel"),
-        ({"format": "savedmodel", "output": ".", "overwrite": True}, "a new folder, or one with a SavedModel"),
+        ({"format": "savedmodel", "output": "."}, "a new folder, or one that holds saved_model.pb"),
+        ({"format": "savedmodel", "output": ".", "overwrite": True}, "a new folder, or one that holds saved_model.pb"),
     ],
 )
 def test_impossible_arguments_are_refused_before_anything_is_written(given, message, weights_file):

@@ -9,7 +9,7 @@ from support.parameters import NET, PARAMETERS, assert_equal
 from tfalexnet import AlexNet, convert
 from tfalexnet.checkpoints import match
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tfalexnet.checkpoints.formats import caffemodel, orientation
+from tfalexnet.checkpoints.formats import caffemodel, orientation, protobuf
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.training.plan import read_start

@@ -43,7 +43,7 @@ def test_values_are_those_of_googles_parser():
         ("a: 1\nb: }", "line 2: expected a value; received '}'"),
         ("a: [1, 2", "line 1: expected a value; received ''"),
         ("a: 1.2.3", "line 1: expected a number; received '1.2.3'"),
-        ("a: " + "9" * 200_000, "line 1: expected a number"),
+        ("a: " + "9" * 200_000, "line 1: expected the name of a field"),
         ("a: 1\n\n$", "line 3: expected a prototxt; received"),
         ("a { b: 1 >", "expected the name of a field or '}'"),
         ("a: 'x", "line 1: expected a prototxt"),
