@@ -83,7 +83,7 @@ def test_a_missing_package_is_named_before_the_weights_are_looked_for(format, pa
         export("nowhere.weights.h5", format=format)
 
 
-@pytest.mark.parametrize("format", EXPORTERS)
+@pytest.mark.parametrize("format", RUNTIMES)
 def test_an_output_is_replaced_completely_and_only_if_requested(format, weights_file, monkeypatch):
     require(format)
     folder = Path("out")
