@@ -72,7 +72,10 @@ def test_hostile_files_and_a_folder_that_cannot_be_read_are_a_row_each(photo, tm
     monkeypatch.setattr(os, "scandir", refused)
     arguments = ("photos", "--weights", "cifar10", "--output", "labels.jsonl", "--max-pixels", 2_999_999)
     result = run(capsys, "predict", *arguments, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "6 files, 5 of them unreadable, with the reasons in `error`: labels.jsonl\n")
+    assert (result.returncode, result.stdout) == (
+        1,
+        "6 files, 5 of them unreadable, with the reasons in `error`: labels.jsonl\n",
+    )
     rows = map(json.loads, (tmp_path / "labels.jsonl").read_text("utf-8").splitlines())
     assert {row["file"].removeprefix("photos/"): row.get("error") for row in rows} == {
         "closed": "permission denied",

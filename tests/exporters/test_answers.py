@@ -17,7 +17,7 @@ SIMILAR = {"savedmodel", "openvino"}
 CASES = [
     pytest.param(name, format, marks=[pytest.mark.slow] if format in SIMILAR and name not in FEW else [])
     for name in ARCHITECTURES
-    for format in EXPORTERS
+    for format in RUNTIMES
 ]
 
 
@@ -34,7 +34,7 @@ def test_every_network_answers_in_every_runtime_as_in_keras(name, format, tmp_pa
 
 HALVES = [
     (format, precision)
-    for format in EXPORTERS
+    for format in RUNTIMES
     for precision in EXPORTERS[format].PRECISIONS
     if precision in ("float16", "bfloat16")
 ]
@@ -55,7 +55,7 @@ def test_16_bits_halve_the_weights_and_change_the_answers_little(format, precisi
     assert 0.4 < sizes[precision] / sizes["float32"] < 0.6
 
 
-@pytest.mark.parametrize("format", [format for format in EXPORTERS if format != "savedmodel"])
+@pytest.mark.parametrize("format", [format for format in RUNTIMES if format != "savedmodel"])
 def test_the_shipped_weights_answer_a_photo_alike_in_every_runtime(format, tmp_path, photo):
     require(format)
     path = export("cifar10", output_path(tmp_path, format), format)

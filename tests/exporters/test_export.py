@@ -62,8 +62,8 @@ def tree(folder=Path()):
         ({"format": "litert", "precision": "int8"}, r"Expected pictures \(--pictures DIR\) for int8"),
         ({"format": "litert", "precision": "int8", "pictures": ["no.jpg"]}, "Received 1, none of which can be read"),
         ({"format": "onnx", "output": "a.tflite"}, r"ends in \.onnx\. Received: a\.tflite"),
-        ({"format": "savedmodel", "output": "."}, "a new folder, or one with a SavedModel"),
-        ({"format": "savedmodel", "output": ".", "overwrite": True}, "a new folder, or one with a SavedModel"),
+        ({"format": "savedmodel", "output": "."}, "a new folder, or one that holds saved_model.pb"),
+        ({"format": "savedmodel", "output": ".", "overwrite": True}, "a new folder, or one that holds saved_model.pb"),
     ],
 )
 def test_impossible_arguments_are_refused_before_anything_is_written(given, message, weights_file):
@@ -83,7 +83,7 @@ def test_a_missing_package_is_named_before_the_weights_are_looked_for(format, pa
         export("nowhere.weights.h5", format=format)
 
 
-@pytest.mark.parametrize("format", EXPORTERS)
+@pytest.mark.parametrize("format", RUNTIMES)
 def test_an_output_is_replaced_completely_and_only_if_requested(format, weights_file, monkeypatch):
     require(format)
     folder = Path("out")

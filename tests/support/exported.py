@@ -16,7 +16,13 @@ from tfalexnet.images.classes import numbered_classes
 from tfalexnet.images.preprocessing import BVLC, Preprocessing
 from tfalexnet.networks.spec import Architecture
 
-PACKAGES = {"savedmodel": "tensorflow", "litert": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {
+    "savedmodel": "tensorflow",
+    "litert": "ai_edge_litert",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "caffe": "cv2",
+}
 """The package of each format's runtime."""
 
 

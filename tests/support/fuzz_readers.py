@@ -55,11 +55,14 @@ from support.fuzz_mutations import (
     member,
     message,
     opcode,
+    repeat,
+    token,
     word,
 )
 from support.fuzz_seeds import (
     HOSTILE,
     NET,
+    PARAMETERS,
     SHAPES,
     Seeds,
     seeds_caffe_h5,
@@ -71,11 +74,13 @@ from support.fuzz_seeds import (
     seeds_npy,
     seeds_npz,
     seeds_pictures,
+    seeds_prototxt,
     seeds_pth,
     seeds_safetensors,
     seeds_tensorflow,
 )
 from tfalexnet import CheckpointError, PictureError
+from tfalexnet.checkpoints.caffe_network import find_network
 from tfalexnet.checkpoints.checkpoint import FORMATS, read_checkpoint, read_spec
 from tfalexnet.checkpoints.formats import Contents, deep_compression
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
@@ -138,7 +143,24 @@ class Pictures(NamedTuple):
     memory: ClassVar = 1_500_000_000  # MAX_PIXELS in the mode with most bytes, and its copy in RGB.
 
 
-READERS: dict[str, Reader | Pictures] = {
+class Definitions(NamedTuple):
+    """The seeds of Caffe's definitions as text, and their reader up to the table of the network."""
+
+    seeds: Callable[[], Seeds]
+    mutations: tuple[Mutation, ...]
+
+    def ways(self, path: Path, number: int) -> Iterator[Callable[[], None]]:
+        def find(side: int | None) -> None:
+            network, _ = find_network(Contents(PARAMETERS), Path("x"), path, side)
+            network.architecture.to_dict()
+
+        yield lambda: find(None if number % 2 else 40)
+
+    error: ClassVar = CheckpointError
+    memory: ClassVar = 0
+
+
+READERS: dict[str, Reader | Pictures | Definitions] = {
     "npy": Reader(seeds_npy, (opcode, opcode, array_header), ".npy"),
     "caffemodel": Reader(seeds_caffemodel, (message,), ".caffemodel"),
     "pth": Reader(seeds_pth, (layout,), ".pth"),
@@ -150,6 +172,7 @@ READERS: dict[str, Reader | Pictures] = {
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
     "caffe_h5": Reader(seeds_caffe_h5, (word,), ".caffemodel.h5"),
     "keras_legacy": Reader(seeds_keras_legacy, (word,), ".h5"),
+    "prototxt": Definitions(seeds_prototxt, (token, repeat)),
     "pictures": Pictures(seeds_pictures, (big_endian,)),
 }
 
@@ -234,7 +257,7 @@ def process_memory(field: str, reset_peak: bool = False) -> int:
         return 0
 
 
-def attempt(reader: Reader | Pictures, path: Path, number: int) -> tuple[str, str]:
+def attempt(reader: Reader | Pictures | Definitions, path: Path, number: int) -> tuple[str, str]:
     """The outcome and, where it is a failure, the reason."""
     outcomes = []
     size = path.stat().st_size

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from support import caffe
+from support import ROOT, caffe
 from support.fuzz_mutations import fields_of, serialised
 from support.nets import random_parameters, write_npy
 from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, write_checkpoint
@@ -99,6 +99,25 @@ def seeds_caffemodel() -> Seeds:
     if folder:  # Without its larger layers, of which most bytes would be numbers.
         nodes = fields_of((Path(folder) / "caffe" / "lenet_iter_10000.caffemodel").read_bytes())
         yield "caffe", serialised([node for node in nodes if len(serialised([node])) < 1 << 15])
+
+
+def seeds_prototxt() -> Seeds:
+    """Definitions in the spellings of all years, and for training."""
+    for path in sorted((ROOT / "tests" / "fixtures" / "prototxt").glob("*.prototxt")):
+        yield path.stem, path.read_bytes()
+    yield "train", TRAINING
+
+
+TRAINING = b"""
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+    data_param { batch_size: 9 } transform_param { crop_size: 30 mirror: true mean_value: 104
+    mean_value: [117, 123] scale: 0x1 } }  # comment
+layer { name: "conv1" type: "Convolution" bottom: 'data' top: "conv1" convolution_param { num_output: 4
+    kernel_h: 3 kernel_w: 3 pad: 1 weight_filler < type: "gaussian" std: .1f > } }
+layer { name: "acc" type: "Accuracy" bottom: "conv1" bottom: "label" top: "acc" }
+layer { name: "fc" type: "InnerProduct" bottom: "conv1" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" exclude { phase: TEST stage: "x" } }
+"""
 
 
 def torch_arrays() -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import ROOT
 from support.command import run
 from support.nets import random_parameters, write_npy
 from support.parameters import assert_equal
@@ -22,6 +23,7 @@ from tfalexnet.tools.convert import convert
 
 NAMES = [f"name {number}" for number in range(10)]
 PARAMETERS = random_parameters(CIFAR10_18PCT)
+MEAN = np.random.default_rng(0).uniform(90, 150, (3, 32, 32)).astype("float32")
 
 
 @pytest.fixture
@@ -35,8 +37,9 @@ def zoo(tmp_path, monkeypatch):
     (folder / "readme.md").write_text("A network.")
     (folder / "license.txt").write_text("Free.")
     (folder / "train_val.prototxt").write_text("layer {}")
-    (folder / "deploy.prototxt").write_text("layer {}")
-    np.save(folder / "extra" / "cifar_mean.npy", np.zeros((3, 32, 32)))
+    definition = (ROOT / "tests" / "fixtures" / "prototxt" / "cifar10_full.prototxt").read_text("utf-8")
+    (folder / "deploy.prototxt").write_text(definition.replace("ip1", "fc4"))
+    np.save(folder / "extra" / "cifar_mean.npy", MEAN)
     return folder
 
 
@@ -62,13 +65,14 @@ def test_weights_and_labels_are_found_and_named(kind, zoo, capsys):
     for note in (
         f"{inside}net.npy is used: weights.",
         f"{inside}labels.txt is used: names of the classes.",
-        f"{inside}deploy.prototxt is not used: definition.",
-        f"{inside}extra/cifar_mean.npy is not used: mean.",
+        f"{inside}deploy.prototxt is used: definition.",
+        f"{inside}extra/cifar_mean.npy is used: mean.",
     ):
         assert f"Note: {note}" in result.stdout
     checkpoint = read_checkpoint("out.npz")
     assert_equal(checkpoint.parameters, PARAMETERS)
     assert [label for _, label in checkpoint.spec.classes] == NAMES
+    np.testing.assert_array_equal(checkpoint.spec.preprocessing.mean, MEAN.transpose(1, 2, 0))
     assert not [name for name in os.listdir() if name not in ("cifar_zoo", "out.npz", source.name)]
 
 

@@ -13,6 +13,7 @@ from support.caffe_truth import frozen_outputs, keras_outputs, read_arrays, with
 
 from tfalexnet import ARCHITECTURES, AlexNet
 from tfalexnet.networks.build import get_parameters, set_parameters
+from tfalexnet.tools.convert import convert
 
 pytestmark = pytest.mark.data
 
@@ -105,3 +106,12 @@ def test_wrong_inputs_are_far_off(parameters, image, mean):
     }
     differences = {name: difference(answer(NETWORK, parameters, inputs)) for name, inputs in wrong.items()}
     assert min(differences.values()) > 20 * BOUND, differences
+
+
+def test_the_definition_inside_the_file_gives_the_published_answer(folder, image, tmp_path):
+    """The author stored pictures and mean as R, G, B, which no definition states."""
+    weights, output = folder / "cifar10_full_iter_70000.caffemodel", tmp_path / "net.weights.h5"
+    _, checkpoint = convert(weights, output, mean=folder / "mean.binaryproto", channels="RGB")
+    assert checkpoint.spec.architecture.name == "CIFAR10_full"
+    inputs = both_sides(checkpoint.spec.preprocessing.normalize(image))
+    assert difference(AlexNet(weights=output)(inputs).numpy().mean(axis=0)) <= BOUND

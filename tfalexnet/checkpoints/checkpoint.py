@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints import formats, match
+from tfalexnet.checkpoints.caffe_network import CaffeNetwork, find_network
 from tfalexnet.checkpoints.formats import (
     SPEC,
     caffe_h5,
@@ -29,8 +30,9 @@ from tfalexnet.checkpoints.formats import (
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
 from tfalexnet.checkpoints.spec import ModelSpec, architecture_from_json, matching_preprocessing
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
+from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.io.terminal import escape
-from tfalexnet.networks.catalog import get_architecture
+from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
 
 # Formats by the end of an output's name. A file that is read is recognised by its content, in this order: formats
@@ -69,12 +71,14 @@ class Checkpoint:
         spec: the network with the number of classes of the weights, its preprocessing and its classes.
         missing: the last layers of the network, where the file does not hold them.
         notes: what was guessed, renamed or left out, each a sentence.
+        definition: the definition of Caffe that the network is read from, None for a known network.
     """
 
     parameters: Parameters
     spec: ModelSpec
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    definition: CaffeNetwork | None = None
 
     def require_complete(self, name: str | os.PathLike) -> None:
         """Raise `CheckpointError` unless the weights of all layers are there; `name` is their file."""
@@ -84,38 +88,52 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    path: str | os.PathLike, architecture: str | Architecture | None = None, renamed: Mapping[str, str] | None = None
+    path: str | os.PathLike,
+    architecture: str | Architecture | None = None,
+    renamed: Mapping[str, str] | None = None,
+    prototxt: str | os.PathLike | None = None,
+    side: int | None = None,
 ) -> Checkpoint:
     """Read weights from a file in any format, and check them against their network.
 
     Args:
         path: the file; its format is recognised by its content.
-        architecture: the network; a note says if the file states another one. None is the network that the file
-            states, else of those whose shapes match the one whose layers the file lists, the one that the file is
-            named after, or the first of the known ones, bvlc_alexnet before others.
+        architecture: the network; a note says if the file states another one. None is the network that `prototxt` or
+            the file defines or states, else of those whose shapes match the one whose layers the file lists, the one
+            that the file is named after, or the first of the known ones, bvlc_alexnet before others.
         renamed: new names of layers by their names in the file.
+        prototxt: Caffe's definition of the network, instead of `architecture`.
+        side: height and width of the pictures, where the definition, as one for training, does not state them.
 
     Raises:
         CheckpointError: the file is not a checkpoint, or does not match the network.
-        ValueError: there is no network of this name.
+        ValueError: there is no network of this name, or both `architecture` and `prototxt` are given.
         OSError: the file cannot be read.
     """
     path = Path(path)
+    if architecture is not None and prototxt is not None:
+        raise ValueError("Expected `architecture` or `prototxt`, since each states the network. Received: both")
     requested = None if architecture is None else get_architecture(architecture)
-    contents = match.rename_layers(_read_contents(path, requested), renamed or {}, path)
+    contents = _read_contents(path, requested)
+    network, unusable = (None, "") if requested else find_network(contents, path, prototxt, side)
+    contents = match.rename_layers(contents, (network.renamed if network else {}) | dict(renamed or {}), path)
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
         stated_net, stated_name = architecture_from_json(stated), stated["architecture"]
     hints = (contents.resembles, path.name.split(".")[0])
-    net = requested or stated_net or match.guess_architecture(contents, hints)
-    certain = bool(requested or stated_net or net.name in hints)
+    net = requested or (network and network.architecture) or stated_net or match.guess_architecture(contents, hints)
+    certain = bool(requested or network or stated_net or net.name in hints)
     contents, net, renamed_notes = match.rename_by_shape(contents, net, certain)
-    listed = match.first_match(contents, [contents.resembles])
+    listed = None if network else match.first_match(contents, [contents.resembles])
     written_for = stated_name or (listed and listed.name)
     origin = f"It was written for {escape(str(written_for), limit=100)}." if written_for not in (None, net.name) else ""
-    parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
+    reason = f"{origin} Its own definition cannot be used: {unusable}.".strip() if unusable else origin
+    parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), reason)
     notes = renamed_notes + notes
-    if origin:
+    definition = network if network and net.name not in ARCHITECTURES else None
+    if definition:
+        notes.insert(0, definition.note())
+    elif origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")
     elif requested is None and stated_net is None and net.name not in hints:
         notes.insert(0, f"{path.name} does not state its network; {net.name} is used, the first whose shapes match.")
@@ -126,8 +144,8 @@ def read_checkpoint(
     notes += [f"Left out: {entry}." for entry in contents.left_out]
     if reason := contents.attributes.get(UNVERIFIED):
         notes.append(f"{path.name} is unverified: {reason}.")
-    spec = _spec(net, stated, path, has_classifier=not missing)
-    return Checkpoint(parameters, spec, missing, tuple(notes))
+    spec = _spec(net, stated, path, network and network.preprocessing, has_classifier=not missing)
+    return Checkpoint(parameters, spec, missing, tuple(notes), definition)
 
 
 def read_spec(path: str | os.PathLike) -> ModelSpec:
@@ -253,10 +271,16 @@ def _stated_fields(attributes: Mapping[str, str | int], extras: Mapping[str, np.
     return {"architecture": name, "labels": labels, "wnids": None, "preprocessing": preprocessing}
 
 
-def _spec(net: Architecture, stated: Mapping[str, Any], path: Path, has_classifier: bool = True) -> ModelSpec:
-    """Return the spec that a file states for this network; defaults replace what it does not state."""
+def _spec(
+    net: Architecture,
+    stated: Mapping[str, Any],
+    path: Path,
+    preprocessing: Preprocessing | None = None,
+    has_classifier: bool = True,
+) -> ModelSpec:
+    """Return the spec that a file states for this network; `preprocessing` and defaults replace what it does not."""
     with formats.reading(path, DESCRIPTION):
         spec = ModelSpec.from_json(stated, net)
         default = imagenet_classes() if net.classes == len(imagenet_classes()) else numbered_classes(net.classes)
         classes = (spec.classes or default) if has_classifier else ()
-        return ModelSpec(net, spec.preprocessing or matching_preprocessing(net), classes)
+        return ModelSpec(net, spec.preprocessing or preprocessing or matching_preprocessing(net), classes)

@@ -1,11 +1,12 @@
 """The command `tfalexnet convert`."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tfalexnet.cli.options import NAME_OR_PATH, architecture_option, file_option, overwrite_option
+from tfalexnet.cli.options import NAME_OR_PATH, POSITIVE, architecture_option, file_option, overwrite_option
 from tfalexnet.io.terminal import print_text
 
 
@@ -20,12 +21,15 @@ def parse_renamed(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     return renamed
 
 
-def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """Return the numbers between commas."""
+def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | Path | None:
+    """Return the numbers between commas, or the path of a file that ends as those of means do."""
+    if value is None or value.endswith((".binaryproto", ".npy")):
+        return value and Path(value)
     try:
-        return None if value is None else tuple(map(float, value.split(",")))
+        return tuple(map(float, value.split(",")))
     except ValueError:
-        raise click.BadParameter(f"expected numbers between commas, received {value!r}") from None
+        expected = "expected numbers between commas or the name of a .binaryproto or .npy"
+        raise click.BadParameter(f"{expected}, received {value!r}") from None
 
 
 @click.command
@@ -52,9 +56,19 @@ def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tupl
 )
 @file_option("--labels", "Names of the classes, one per line, UTF-8; or WordNet id, tab, name.")
 @click.option("--like", metavar="W", type=NAME_OR_PATH, help="Network, preprocessing and classes of other weights.")
-@click.option(
-    "--mean", metavar="M,M,M", callback=parse_mean, help="Mean of each channel, for weights trained with another one."
+@file_option(
+    "--prototxt", "Caffe's definition of the network, deploy.prototxt or train_val.prototxt. [default: that in FILE]"
 )
+@click.option(
+    "--mean",
+    metavar="MEAN",
+    callback=parse_mean,
+    help="Mean of the training pictures: a number for each channel, M,M,M, or Caffe's mean.binaryproto or .npy.",
+)
+@click.option("--scale", type=float, metavar="S", help="Factor of the levels 0–255 of pictures.")
+@click.option("--channels", type=click.Choice(("RGB", "BGR", "L")), help="Order of the channels; L is grey.")
+@click.option("--size", type=POSITIVE, metavar="N", help="Pixels of a side of resized pictures.")
+@click.option("--crop", type=POSITIVE, metavar="N", help="Pixels of a side of their centre, the network's input.")
 @overwrite_option
 def command(**arguments: Any) -> int:
     """Convert a checkpoint, for Keras or for other programs."""

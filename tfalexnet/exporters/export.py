@@ -12,7 +12,7 @@ from types import ModuleType
 from tfalexnet.checkpoints.checkpoint import Checkpoint, output_stem, read_checkpoint
 from tfalexnet.checkpoints.exported import Samples, describe_export
 from tfalexnet.checkpoints.formats import CheckpointError
-from tfalexnet.exporters import litert, onnx, openvino, savedmodel
+from tfalexnet.exporters import caffe, litert, onnx, openvino, savedmodel
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.folders import list_pictures
 from tfalexnet.images.opening import Picture, PictureError
@@ -23,12 +23,19 @@ from tfalexnet.io.packages import require_packages
 #   NAME        default name of an output, from the name of the weights
 #   BESIDE      suffixes of further files that are written beside the output
 #   LAYOUT      of the inputs, NHWC or NCHW
+#   MARKER      the file by which a folder of this format is recognised; empty for a format that is a file
 #   PRECISIONS  the possible ones, the default first
 #   PACKAGES    that are required to write it
 #   write(path, checkpoint, description, precision, samples), which may empty the checkpoint's parameters
 # Every file takes preprocessed pictures, float32 (a SavedModel by its signature `probabilities`), and carries the
 # description of `checkpoints.exported`.
-EXPORTERS: dict[str, ModuleType] = {"savedmodel": savedmodel, "litert": litert, "onnx": onnx, "openvino": openvino}
+EXPORTERS: dict[str, ModuleType] = {
+    "savedmodel": savedmodel,
+    "litert": litert,
+    "onnx": onnx,
+    "openvino": openvino,
+    "caffe": caffe,
+}
 FULL = 1 << 20  # Bytes; a disk with less is full: the libraries write larger pieces.
 CALIBRATION_PICTURES = 200  # With 1000, the int8 version of the shipped model was not more accurate.
 
@@ -45,15 +52,15 @@ def export(
 
     Args:
         weights: a name or a file in any format; None is the default of `tfalexnet.predict`.
-        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel, new or empty. None is
-            `weights/<name of the weights>…`, with the precision where it is not float32.
-        format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx" or "openvino", from preprocessed
-            pictures to probabilities.
+        output: the file, `….tflite`, `….onnx` or `….xml`, or the folder of a SavedModel or for Caffe, new or empty.
+            None is `weights/<name of the weights>…`, with the precision where it is not float32.
+        format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx", "openvino" or "caffe", from
+            preprocessed pictures to probabilities.
         precision: "float32"; "bfloat16" for a SavedModel computes in it; "float16" for the others halves the file;
             "int8" for LiteRT quarters the file and computes in integers.
         pictures: for int8 only: a folder, or several pictures, that calibrate the ranges of activations; they should
             be like those that the network will see. At most `CALIBRATION_PICTURES` of them are used, evenly spread.
-        overwrite: whether an existing output is replaced, a file by a file, a SavedModel by a SavedModel.
+        overwrite: whether an existing output is replaced, a file by a file, a folder by a folder of the same format.
 
     Returns:
         The path of the output.
@@ -79,7 +86,7 @@ def export(
     name = output_stem(source) + ("" if precision == "float32" else f".{precision}")
     output = Path("weights", module.NAME.format(name)) if output is None else Path(output)
     files = [output, *map(output.with_suffix, module.BESIDE)]
-    _check_output(files, Path(module.NAME).suffix, overwrite)
+    _check_output(files, module.MARKER, Path(module.NAME).suffix, overwrite)
     checkpoint = read_checkpoint(source)
     checkpoint.require_complete(source)
     samples = _samples(checkpoint, source, calibration) if precision == "int8" else None
@@ -117,11 +124,12 @@ def _replace(files: list[Path], new: Path, old: Path) -> None:
         (new / path.name).replace(path)
 
 
-def _check_output(files: list[Path], suffix: str, overwrite: bool) -> None:
+def _check_output(files: list[Path], marker: str, suffix: str, overwrite: bool) -> None:
     """Raise if the output has another suffix, or something that must not be replaced has the name of a file.
 
     Args:
         files: the output, and what is written beside it.
+        marker: the file that a folder of the format holds; empty for a format that is a file.
         suffix: of the output; it is empty for a format that is a folder.
         overwrite: whether an existing output is replaced.
     """
@@ -137,8 +145,8 @@ def _check_output(files: list[Path], suffix: str, overwrite: bool) -> None:
             raise ValueError(f"Expected an output that is new, or a {expected}. Received a {other}: {path}")
         if path.is_dir() and not any(path.iterdir()):
             continue
-        if path.is_dir() and not (path / "saved_model.pb").is_file():
-            raise ValueError(f"Expected a new folder, or one with a SavedModel. Received: {path}")
+        if path.is_dir() and not (path / marker).is_file():
+            raise ValueError(f"Expected a new folder, or one that holds {marker}. Received: {path}")
         require_absent(path, overwrite)
 
 

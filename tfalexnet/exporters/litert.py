@@ -9,7 +9,7 @@ from tfalexnet.checkpoints.checkpoint import Checkpoint
 from tfalexnet.checkpoints.exported import KEY, Samples
 from tfalexnet.exporters import savedmodel
 
-NAME, BESIDE, LAYOUT = "{}.tflite", (), "NHWC"
+NAME, BESIDE, LAYOUT, MARKER = "{}.tflite", (), "NHWC", ""
 PACKAGES: tuple[str, ...] = ()
 PRECISIONS = ("float32", "float16", "int8")
 # The operations of the normalisation within a channel, whose squares exceed 8 bits. The normalisation across channels

@@ -19,7 +19,7 @@ from tfalexnet.networks import caffe_pooling, spec
 from tfalexnet.networks.layer_names import PRE_ACTIVATION
 from tfalexnet.networks.spec import Architecture, Parameters
 
-NAME, BESIDE, LAYOUT = "{}.onnx", (), "NCHW"
+NAME, BESIDE, LAYOUT, MARKER = "{}.onnx", (), "NCHW", ""
 PACKAGES: tuple[str, ...] = ("onnx",)
 PRECISIONS = ("float32", "float16")
 OPSET, IR_VERSION = 17, 8  # Of onnx 1.12.

@@ -7,7 +7,7 @@ from tfalexnet.checkpoints.exported import KEY, Samples
 from tfalexnet.exporters import onnx
 from tfalexnet.runtimes.openvino import import_openvino, process_core
 
-NAME, BESIDE, LAYOUT = "{}.xml", (".bin",), onnx.LAYOUT
+NAME, BESIDE, LAYOUT, MARKER = "{}.xml", (".bin",), onnx.LAYOUT, ""
 PACKAGES: tuple[str, ...] = ("openvino", "onnx")
 PRECISIONS = ("float32", "float16")
 

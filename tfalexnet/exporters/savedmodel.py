@@ -10,6 +10,7 @@ from tfalexnet.checkpoints.spec import wnids_of
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.networks.layer_names import PROBABILITIES
 
+MARKER = "saved_model.pb"
 NAME, BESIDE, LAYOUT = "{}/1", (), "NHWC"  # TensorFlow Serving expects a numbered version in the folder of a model.
 PACKAGES: tuple[str, ...] = ()
 PRECISIONS = ("float32", "bfloat16")

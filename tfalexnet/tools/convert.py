@@ -4,7 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+
+from tfalexnet.checkpoints.caffe_network import caffe_preprocessing
 from tfalexnet.checkpoints.checkpoint import (
     WEIGHTS_ONLY,
     Checkpoint,
@@ -15,6 +19,7 @@ from tfalexnet.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.checkpoints.formats.caffe_mean import read_mean
 from tfalexnet.checkpoints.spec import ModelSpec, default_preprocessing
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.hub.registry import REGISTRY
@@ -33,13 +38,19 @@ def convert(
     renamed: Mapping[str, str] | None = None,
     overwrite: bool = False,
     like: str | os.PathLike | None = None,
-    mean: Sequence[float] | None = None,
+    mean: Sequence[float] | str | os.PathLike | None = None,
+    scale: float | None = None,
+    channels: Literal["RGB", "BGR", "L"] | None = None,
+    size: int | None = None,
+    crop: int | None = None,
+    prototxt: str | os.PathLike | None = None,
 ) -> tuple[Path, Checkpoint]:
     """Write the weights of a checkpoint in another format. Nothing is written unless all layers match.
 
     Args:
         source: a file, whose format is recognised by its content, or the name of published weights; or a folder or
-            an archive (`.zip`, `.tar.gz`) with one file of weights, and perhaps one with the names of its classes.
+            an archive (`.zip`, `.tar.gz`) with one file of weights, and perhaps others with the names of its classes,
+            Caffe's definition and its mean.
         output: the file to write, whose format is that of its suffix: `.weights.h5`, `.npy`, `.caffemodel`,
             `.safetensors`, `.npz`, `.net`. None is `weights/<name of the source>.weights.h5`; for RUN/model.weights.h5
             the name is RUN.
@@ -50,8 +61,14 @@ def convert(
         overwrite: whether an existing output is replaced.
         like: other weights, a name or a file, whose network, preprocessing and, with as many classes, class names are
             used; `architecture` and `labels` come before them.
-        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; None for
-            that of the file or the network.
+        mean: of the pictures, a number for each channel in the order and the levels of the preprocessing; or the file
+            of Caffe, `.binaryproto` or `.npy`, with a mean picture or numbers, in this order and in levels of 0–255.
+            None for that of the file or the network; so is None for the next four.
+        scale: factor of the levels 0–255 of pictures, before the mean is subtracted.
+        channels: their order in the weights, "RGB", "BGR" or "L" for grey.
+        size: pixels of a side of the resized picture.
+        crop: pixels of a side of its centre, the input of the network. A definition for training may not state it.
+        prototxt: Caffe's definition of the network, instead of `architecture`. None is the one in a `.caffemodel`.
 
     Returns:
         The file that was written, and its contents.
@@ -66,10 +83,27 @@ def convert(
     is_path = isinstance(source, str | os.PathLike) and os.fspath(source) not in REGISTRY
     if is_path and is_collection(Path(source)):
         with model_files(Path(source)) as files:
+            if architecture is None and like is None and prototxt is None:
+                prototxt = files.definition
+            mean = files.mean if mean is None else mean
             if labels is None and like is None:
-                labels = files.labels(read_checkpoint(files.weights, architecture, renamed).spec)
-            output, checkpoint = convert(files.weights, output, architecture, labels, renamed, overwrite, like, mean)
-            return output, replace(checkpoint, notes=(*files.notes(labels), *checkpoint.notes))
+                labels = files.labels(read_checkpoint(files.weights, architecture, renamed, prototxt, crop).spec)
+            output, checkpoint = convert(
+                files.weights,
+                output,
+                architecture,
+                labels,
+                renamed,
+                overwrite,
+                like,
+                mean,
+                scale,
+                channels,
+                size,
+                crop,
+                prototxt,
+            )
+            return output, replace(checkpoint, notes=(*files.notes(labels, prototxt, mean), *checkpoint.notes))
     path = find_weights(source)
     output = Path("weights", f"{output_stem(path)}.weights.h5") if output is None else Path(output)
     stores_weights_only = output_format(output) in WEIGHTS_ONLY
@@ -77,13 +111,17 @@ def convert(
         raise ValueError(f"Expected an output other than the source. Received: {output}")
     require_absent(output, overwrite)
     model = None if like is None else read_spec(find_weights(like))
-    checkpoint = read_checkpoint(path, architecture or (model and model.architecture), renamed)
+    picture = read_mean(mean) if isinstance(mean, str | os.PathLike) else None
+    side = crop or (len(picture) if np.ndim(picture) == 3 else None)
+    architecture = architecture or (model and model.architecture)
+    checkpoint = read_checkpoint(path, architecture, renamed, prototxt, side)
     if model is not None:
         checkpoint = _with_spec_of(checkpoint, model)
-    if mean is not None:
-        spec = checkpoint.spec
-        preprocessing = replace(spec.preprocessing or default_preprocessing(spec.architecture), mean=tuple(mean))
-        checkpoint = replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
+    changes = {"mean": mean, "scale": scale, "channels": channels, "size": size, "crop": crop}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    checkpoint = _with_preprocessing(checkpoint, changes, picture)
+    if checkpoint.definition and not checkpoint.spec.preprocessing:
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, checkpoint.definition.mean_note()))
     if labels is not None:
         checkpoint = _with_labels(checkpoint, Path(labels))
     write_checkpoint(output, checkpoint, source=path.name, source_sha256=sha256(path))
@@ -132,6 +170,29 @@ def _with_spec_of(checkpoint: Checkpoint, model: ModelSpec) -> Checkpoint:
     same = bool(spec.classes) and len(spec.classes) == len(model.classes)
     classes = model.classes if same else spec.classes
     return replace(checkpoint, spec=replace(spec, preprocessing=model.preprocessing, classes=classes))
+
+
+def _with_preprocessing(checkpoint: Checkpoint, changes: dict[str, Any], levels: np.ndarray | None) -> Checkpoint:
+    """Return the checkpoint with fields of its preprocessing changed; `levels` are the mean in a file, 0–255."""
+    spec, is_defined = checkpoint.spec, checkpoint.definition is not None
+    if not changes:
+        return checkpoint
+    height, _, _ = shape = spec.architecture.input_shape
+    if changes.get("crop", height) != height:
+        received = f"Received: {changes['crop']}"
+        raise ValueError(f"Expected a crop of {height}, the input of {spec.architecture.name}. {received}")
+    old = spec.preprocessing or (caffe_preprocessing if is_defined else default_preprocessing)(spec.architecture)
+    if levels is not None:  # Caffe scales after it has subtracted them.
+        mean = levels * np.float32(changes.get("scale", old.scale))
+        changes["mean"] = mean if mean.ndim == 3 else mean.tolist()
+        if is_defined and not spec.preprocessing and mean.ndim == 3 and len(mean) == mean.shape[1]:
+            changes = {"size": len(mean)} | changes  # Caffe's mean pictures have the size of resized pictures.
+    elif "mean" in changes:
+        changes["mean"] = tuple(changes["mean"])
+    preprocessing = replace(old, **changes)
+    if preprocessing.shape != shape:
+        raise ValueError(f"Expected pictures of shape {shape}. Received: {preprocessing.shape}")
+    return replace(checkpoint, spec=replace(spec, preprocessing=preprocessing))
 
 
 def _with_labels(checkpoint: Checkpoint, file: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tfalexnet.checkpoints.checkpoint import output_stem, recognise_format
 from tfalexnet.checkpoints.formats import CheckpointError, foreign, npz, tensorflow_checkpoint
@@ -62,13 +62,16 @@ class ModelFiles:
         lists = [path for path in lists if LABELS.search(path.name)] or lists
         return lists[0] if len(lists) == 1 and not _is_imagenet(lists[0]) else None
 
-    def notes(self, labels: str | os.PathLike | None) -> tuple[str, ...]:
-        """Return what was taken for what, a sentence for each; `labels` is the file that was used."""
+    def notes(self, labels: Any, definition: Any, mean: Any) -> tuple[str, ...]:
+        """Return what was taken for what, a sentence for each; the arguments are what was used."""
         notes = [f"{self._shown(self.weights)} is used: weights."]
         if labels in self.texts:
             notes.append(f"{self._shown(labels)} is used: names of the classes.")
-        found = {"definition": self.definition, "mean": self.mean}
-        return (*notes, *(f"{self._shown(path)} is not used: {what}." for what, path in found.items() if path))
+        found = {"definition": (self.definition, definition), "mean": (self.mean, mean)}
+        for kind, (path, used) in found.items():
+            if path:
+                notes.append(f"{self._shown(path)} is {'' if used is path else 'not '}used: {kind}.")
+        return tuple(notes)
 
     def _shown(self, path: Path) -> str:
         return escape(path.relative_to(self.folder).as_posix(), limit=100)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Contents:
         flatten: the order in which the rows of the first fully connected kernel read the last feature map.
         resembles: the name of the network whose layers the file lists, else of the one that it names; None where
             there is neither. Its shapes may be others.
+        definition: Caffe's message NetParameter in the form of `prototxt`, or why it cannot be read; None where the
+            file holds weights only.
         left_out: the entries that are not used, each a phrase "name (what it is): why", such as
             "fc8 (InnerProduct): one blob, no bias".
 
@@ -48,6 +50,7 @@ class Contents:
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     flatten: Literal["HWC", "CHW"] = "HWC"
     resembles: str | None = None
+    definition: Mapping[str, list[Any]] | str | None = None
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Read and write Caffe's `.caffemodel`, of 2014 and later, without Caffe.
+"""Read and write Caffe's `.caffemodel`, of all years, without Caffe.
 
 The file is a protocol buffer (caffe.proto, message NetParameter): a list of layers, each with a name, a type and its
 blobs. Kernels of convolutions are (out, in, height, width), those of inner products (out, in). The file is mapped and
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, Contents, reading
+from tfalexnet.checkpoints.formats import CheckpointError, Contents, caffe_definition, reading
 from tfalexnet.checkpoints.formats.binary import map_file, to_float32
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
 from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, delimited, fields, read_varint, varint
@@ -23,7 +23,11 @@ FLATTEN = "CHW"
 NAME, LAYER = 1, 100  # Numbers of fields in NetParameter.
 # Numbers of name, type and blobs in a layer: in `layers` of 2014 (field 2, V1LayerParameter), and in `layer`.
 LAYOUTS = {2: (4, 5, 6), LAYER: (1, 2, 7)}
-KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}  # The enumeration in V1LayerParameter.
+# The same in the layer of 2013 (V0LayerParameter), which is field 1 of the one of 2014.
+INNER, INNER_LAYOUT = 1, (1, 2, 50)
+# The enumeration in V1LayerParameter, and the types of 2013.
+KINDS = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling"}
+OLD_KINDS = {"conv": "Convolution", "innerproduct": "InnerProduct", "lrn": "LRN", "pool": "Pooling"}
 # Networks by the name that Caffe's own files state; those that `write` wrote state the name of the catalog.
 NETWORKS = {"AlexNet": "bvlc_alexnet", "CaffeNet": "bvlc_caffenet"}
 RANKS = {"Convolution": 4, "InnerProduct": 2}  # Of the kernels.
@@ -43,8 +47,8 @@ def recognises(path: Path) -> bool:
     with suppress(CheckpointError):
         for number, value in fields(map_file(path), MAX_FIELDS):
             if number in LAYOUTS and not isinstance(value, int):
-                name, _, _ = LAYOUTS[number]
-                return name in {inner for inner, _ in fields(value, MAX_FIELDS)}
+                layer, layout = _unwrapped(value, LAYOUTS[number])
+                return layout[0] in {inner for inner, _ in fields(layer, MAX_FIELDS)}
             if number > LAYER:
                 return False
     return False
@@ -60,7 +64,8 @@ def read(path: str | os.PathLike) -> Contents:
     with reading(path, "a .caffemodel"):
         parameters: Parameters = {}
         kinds, left_out, network = [], [], None
-        for number, message in fields(map_file(path), MAX_FIELDS):
+        data = map_file(path)
+        for number, message in fields(data, MAX_FIELDS):
             if number == NAME and not isinstance(message, int):
                 network = message.tobytes().decode("utf-8", "replace")
             if number not in LAYOUTS or isinstance(message, int):
@@ -70,12 +75,16 @@ def read(path: str | os.PathLike) -> Contents:
             if kind in RANKS and len(blobs) == 2:
                 if name in parameters:
                     raise CheckpointError(f"two layers are called {name!r}")
-                parameters[name] = channels_last(_array(blobs[0], RANKS[kind])), _array(blobs[1], 1)
+                parameters[name] = channels_last(read_blob(blobs[0], RANKS[kind])), read_blob(blobs[1], 1)
             elif blobs:
                 why = "one blob, no bias" if len(blobs) == 1 else f"{len(blobs)} blobs, not two"
                 left_out.append(f"{name} ({kind}): {why if kind in RANKS else 'no convolution or inner product'}")
         resembles = _resembles(kinds) or NETWORKS.get(network, network)
-        return Contents(parameters, flatten=FLATTEN, resembles=resembles, left_out=tuple(left_out))
+        try:
+            definition = caffe_definition.read(data, MAX_FIELDS)
+        except CheckpointError as error:  # The weights can be used without it.
+            definition = str(error)
+        return Contents(parameters, {}, {}, FLATTEN, resembles, definition, tuple(left_out))
 
 
 def write(path: str | os.PathLike, contents: Contents) -> None:
@@ -91,10 +100,15 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
             kind = "Convolution" if kernel.ndim == 4 else "InnerProduct"
             layer = delimited(name_field, name.encode()) + delimited(kind_field, kind.encode())
             for array in (channels_first(kernel), bias):
-                shape = delimited(1, b"".join(map(varint, array.shape)))
-                numbers = memoryview(np.ascontiguousarray(array, "<f4")).cast("B")
-                layer += delimited(blobs_field, *delimited(SHAPE, *shape), *delimited(DATA, numbers))
+                layer += delimited(blobs_field, *blob(array))
             file.writelines(delimited(LAYER, *layer))
+
+
+def blob(array: np.ndarray) -> list[bytes | memoryview]:
+    """Return an array as the parts of a blob."""
+    shape = delimited(1, b"".join(map(varint, array.shape)))
+    numbers = memoryview(np.ascontiguousarray(array, "<f4")).cast("B")
+    return [*delimited(SHAPE, *shape), *delimited(DATA, numbers)]
 
 
 def _resembles(kinds: list[str]) -> str | None:
@@ -107,20 +121,35 @@ def _resembles(kinds: list[str]) -> str | None:
 def _layer(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[str, str, list[np.ndarray]]:
     """Return name, type and blobs of a layer."""
     name, kind, blobs = "", "", []
+    message, layout = _unwrapped(message, layout)
     for number, value in fields(message, MAX_FIELDS):
         if number == layout[0]:
             name = value.tobytes().decode()
         elif number == layout[1]:
             kind = KINDS.get(value, f"type {value}") if isinstance(value, int) else value.tobytes().decode()
+            kind = OLD_KINDS.get(kind, kind)
         elif number == layout[2]:
             blobs.append(value)
     return name, kind, blobs
 
 
-def _array(blob: np.ndarray, rank: int) -> np.ndarray:
-    """Return the numbers of a blob in its shape, without the leading dimensions of 1 that the layout of 2014 adds."""
+def _unwrapped(message: np.ndarray, layout: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return a layer and its layout; of 2013, the layer inside that of 2014."""
+    if layout == LAYOUTS[LAYER]:
+        return message, layout
+    inner = (value for number, value in fields(message, MAX_FIELDS) if number == INNER and not isinstance(value, int))
+    layer = next(inner, None)
+    return (message, layout) if layer is None else (layer, INNER_LAYOUT)
+
+
+def read_blob(message: np.ndarray, rank: int) -> np.ndarray:
+    """Return the numbers of a blob, float32, in its shape, without the leading ones that the layout of 2014 adds.
+
+    Raises:
+        CheckpointError: the blob is damaged, or has another number of dimensions.
+    """
     legacy, shape, parts = {}, None, []
-    for number, value in fields(blob, MAX_BLOB_FIELDS, RUNS):
+    for number, value in fields(message, MAX_BLOB_FIELDS, RUNS):
         if isinstance(value, int):
             legacy[number] = value
         elif number == SHAPE:

@@ -82,5 +82,6 @@ def delimited(number: int, *parts: bytes | memoryview) -> list[bytes | memoryvie
 
 
 def varint(value: int) -> bytes:
+    """Return an integer of at least 0 in the form that `read_varint` reads."""
     low, rest = value & 0x7F, value >> 7
     return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
