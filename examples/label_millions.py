@@ -56,7 +56,7 @@ class Labeller:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, name)
             path.write_bytes(ray.get(content))
-            self.network = load_network(path, precision=precision)
+            self.network = load_network(path, precision=precision, engine="tensorflow")
         self.top = min(top, len(self.network.spec.classes))
 
     def __call__(self, names: pyarrow.Table) -> pyarrow.Table:

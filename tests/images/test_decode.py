@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from support.patterns import gradient
 from support.pictures import encode
 
 from tfalexnet import PictureError
-from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg
+from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg, imported_tensorflow
 from tfalexnet.images.opening import open_picture
 from tfalexnet.images.preprocessing import BVLC
 
@@ -79,6 +80,12 @@ def test_grey_pictures_become_rgb_for_networks_of_three_channels():
     grey = np.arange(64, dtype="uint8").reshape(8, 8)
     assert decode(grey).mode == "L"
     np.testing.assert_array_equal(BVLC(grey), BVLC(np.stack([grey] * 3, -1)))
+
+
+def test_a_forked_process_does_not_decode_with_the_tensorflow_of_its_parent(monkeypatch):
+    assert imported_tensorflow() is tf
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    assert imported_tensorflow() is None
 
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True, "quality": 30}])

@@ -137,24 +137,26 @@ def test_a_kill_loses_and_repeats_nothing(rows, quick_weights):
 
 
 def test_the_journal_of_another_command_is_refused_and_stays(photos):
-    part = interrupt(40, photos, "labels.jsonl")
+    pytest.importorskip("openvino")
+    part = interrupt(40, photos, "labels.jsonl", engine="tensorflow")
     before = part.read_bytes()
 
     def refused(difference, sources=photos, **given):
         message = rf"labels\.jsonl\.part to be left by the same.*: {difference}\. Delete it, or"
         with pytest.raises(ValueError, match=message):
-            label(sources, "labels.jsonl", **{"weights": "cifar10"} | given)
+            label(sources, "labels.jsonl", **{"weights": "cifar10", "engine": "tensorflow"} | given)
         assert part.read_bytes() == before
 
     write_checkpoint("cifar10.weights.h5", cifar_checkpoint("abcdefghij"))
     refused("weights: different; preprocessing: .*", weights="cifar10.weights.h5")
     refused("top: 5 there, 4 here", top=4)
     refused("precision: float32 there, bfloat16 here", precision="bfloat16")
+    refused("engine: tensorflow there, openvino here", engine="openvino")
     refused("files: 150 there, 1 here", sources="photos/0000.png")
     os.rename("photos/0000.png", "photos/0000.PNG")
     refused("files: different")
     os.rename("photos/0000.PNG", "photos/0000.png")
-    assert label(photos, "labels.jsonl", "cifar10").files == COUNT
+    assert label(photos, "labels.jsonl", "cifar10", engine="tensorflow").files == COUNT
 
 
 VERSION_0_1 = (

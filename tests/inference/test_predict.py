@@ -169,8 +169,17 @@ WITHOUT_TENSORFLOW = """
 import sys, tfalexnet
 for answer in tfalexnet.predict(sys.argv[1], weights=sys.argv[2]):
     print(answer.label, answer.score)
-assert "tensorflow" not in sys.modules
+assert {"tensorflow", "keras", "ml_dtypes", "http.client", "matplotlib", "onnx"}.isdisjoint(sys.modules)
 """
+
+
+def test_weights_label_a_photo_without_tensorflow(photo):
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, photo, "cifar10"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    expected = tfalexnet.predict(photo, weights="cifar10", engine="tensorflow")
+    assert [line.split()[0] for line in lines] == [answer.label for answer in expected]
+    np.testing.assert_allclose([float(line.split()[1]) for line in lines], [a.score for a in expected], atol=1e-5)
 
 
 @pytest.mark.parametrize("format", ["litert", "openvino"])

@@ -18,7 +18,8 @@ from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.exporters.export import export
 from tfalexnet.runtimes import network
 from tfalexnet.runtimes.litert import load
-from tfalexnet.runtimes.network import load_network, recognise_engine
+from tfalexnet.runtimes.network import load_network
+from tfalexnet.runtimes.selection import recognise_exported
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 flatbuffers = pytest.importorskip("flatbuffers")
@@ -118,10 +119,10 @@ def test_a_description_that_is_too_large_is_not_read(tflite, monkeypatch):
 
 
 def test_only_files_for_litert_are_recognised(tflite, tmp_path):
-    assert recognise_engine(tflite) == "litert"
+    assert recognise_exported(tflite) == "litert"
     for content in (b"", b"TFL3", b"\x1c\0\0\0TFL2", b"<?xml version='1.0'?><net name='a'>"):
         (tmp_path / "other.tflite").write_bytes(content)
-        assert recognise_engine(tmp_path / "other.tflite") != "litert"
+        assert recognise_exported(tmp_path / "other.tflite") != "litert"
 
 
 def test_a_missing_package_is_named(tflite, monkeypatch):

@@ -23,6 +23,7 @@ from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.runtimes import network
 from tfalexnet.runtimes import tensorflow as engine
 from tfalexnet.runtimes.network import Network, load_network
+from tfalexnet.runtimes.selection import ENGINES
 
 
 def test_batches_of_every_size_are_padded_to_few_sizes_and_traced_once():
@@ -33,6 +34,7 @@ def test_batches_of_every_size_are_padded_to_few_sizes_and_traced_once():
     network = Network(
         spec=ModelSpec(net, PREPROCESSING["bvlc_alexnet"], ()),
         layers=("prob",),
+        engine="tensorflow",
         precision="float32",
         function=lambda x: sizes.append(len(x)) or function(x),
         path=Path("net.weights.h5"),
@@ -51,8 +53,8 @@ def test_batches_of_every_size_are_padded_to_few_sizes_and_traced_once():
 
 
 def test_weights_are_read_once_and_again_when_their_file_changes(weights_file, monkeypatch):
-    first, reads, read = load_network(weights_file), [], engine.read_checkpoint
-    monkeypatch.setattr(engine, "read_checkpoint", lambda *given: reads.append(given) or read(*given))
+    first, reads, read = load_network(weights_file), [], network.read_checkpoint
+    monkeypatch.setattr(network, "read_checkpoint", lambda *given: reads.append(given) or read(*given))
     for _ in range(3):
         tfalexnet.predict(noise(1)[0], weights=weights_file)
     assert reads == [] and load_network(weights_file) is first
@@ -69,22 +71,27 @@ def test_another_file_of_the_same_size_and_time_is_read(weights_file):
 
 
 def test_threads_load_a_network_once(weights_file, monkeypatch):
-    reads, read = [], engine.read_checkpoint
-    monkeypatch.setattr(engine, "read_checkpoint", lambda *given: reads.append(given) or read(*given))
+    reads, read = [], network.read_checkpoint
+    monkeypatch.setattr(network, "read_checkpoint", lambda *given: reads.append(given) or read(*given))
     with ThreadPoolExecutor(8) as pool:
         networks = set(map(id, pool.map(load_network, [weights_file] * 8)))
     assert len(reads) == len(networks) == 1
 
 
 def test_a_network_in_memory_does_not_wait_for_another_that_is_loaded(weights_file, monkeypatch):
-    first, started, proceed, read = load_network(weights_file), threading.Event(), threading.Event(), engine.load
+    first, started, proceed, read = (
+        load_network(weights_file),
+        threading.Event(),
+        threading.Event(),
+        network.read_checkpoint,
+    )
 
     def slow(*given):
         started.set()
         assert proceed.wait(60)
         return read(*given)
 
-    monkeypatch.setattr(engine, "load", slow)
+    monkeypatch.setattr(network, "read_checkpoint", slow)
     with ThreadPoolExecutor(2) as pool:
         other = pool.submit(load_network, weights_file, ("fc4",))
         assert started.wait(60)
@@ -101,10 +108,10 @@ import os, signal, sys
 import numpy as np
 from tfalexnet.runtimes import network
 
-loaded = network.load_network(sys.argv[1])
+loaded = network.load_network(sys.argv[1], engine=sys.argv[2])
 x = np.zeros((1, *loaded.spec.architecture.input_shape), np.float32)
 (answer,) = loaded(x)
-for use in (lambda: network.load_network(sys.argv[1])(x), lambda: loaded(x)):
+for use in (lambda: network.load_network(sys.argv[1], engine=sys.argv[2])(x), lambda: loaded(x)):
     if os.fork() == 0:
         signal.alarm(60)  # Ends a process that waits.
         try:
@@ -117,16 +124,19 @@ for use in (lambda: network.load_network(sys.argv[1])(x), lambda: loaded(x)):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
-@pytest.mark.parametrize("file", ["weights_file", "tflite", "xml"])
-def test_a_forked_process_computes_or_is_told_what_to_do(file, request):
-    run = subprocess.run(
-        [sys.executable, "-c", FORKED, request.getfixturevalue(file)], capture_output=True, encoding="utf-8"
-    )
+@pytest.mark.parametrize(
+    ("file", "engine"),
+    [("weights_file", "tensorflow"), ("weights_file", "openvino"), ("tflite", "litert"), ("xml", "openvino")],
+)
+def test_a_forked_process_computes_or_is_told_what_to_do(file, engine, request):
+    pytest.importorskip(ENGINES[engine].package)
+    command = [sys.executable, "-c", FORKED, request.getfixturevalue(file), engine]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8")
     answer = (
         r"Expected TensorFlow in the process that computed with it first, \d+\. Received: the process \d+, forked from "
         r'it\. Start workers with multiprocessing\.get_context\("spawn"\), .*'
     )
-    answer = answer if file == "weights_file" else "True"
+    answer = answer if engine == "tensorflow" else "True"
     assert re.fullmatch(rf"(?:{answer}\n0\n){{2}}", run.stdout), run
 
 
@@ -139,7 +149,7 @@ def test_batches_of_every_size_are_traced_once(weights_file, monkeypatch):
 
     monkeypatch.setattr(engine, "freeze", counted)
     for count in (1, 2, 5, 32, 33, 1):
-        tfalexnet.predict(noise(count), weights=weights_file)
+        tfalexnet.predict(noise(count), weights=weights_file, engine="tensorflow")
     assert len(traced) == 1
 
 

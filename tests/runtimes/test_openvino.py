@@ -20,8 +20,9 @@ from tfalexnet.exporters import openvino as exporter
 from tfalexnet.exporters.export import export
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.runtimes import network
-from tfalexnet.runtimes.network import load_network, recognise_engine
+from tfalexnet.runtimes.network import load_network
 from tfalexnet.runtimes.openvino import load
+from tfalexnet.runtimes.selection import recognise_exported
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnx")
@@ -45,7 +46,7 @@ def test_a_file_is_computed_without_tensorflow_and_without_telemetry(weights_fil
     run = subprocess.run([sys.executable, "-X", "utf8", "-c", code], capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     assert run.stdout == f"cifar10_18pct float32 fünf {preprocessing.summary()}\n"
-    (expected,) = load_network(weights_file)(np.load("x.npy"))
+    (expected,) = load_network(weights_file, engine="tensorflow")(np.load("x.npy"))
     np.testing.assert_allclose(np.load("y.npy"), expected[[*range(33), 0, 0, 1, *range(33)]], atol=1e-5)
 
 
@@ -105,7 +106,7 @@ def test_a_damaged_description_is_refused(damage, xml):
     path = xml.with_name("damaged.xml")
     path.write_text(re.sub(DESCRIPTION, lambda _: entry, text), "utf-8")
     path.with_suffix(".bin").write_bytes(xml.with_suffix(".bin").read_bytes())
-    assert recognise_engine(path) == "openvino"
+    assert recognise_exported(path) == "openvino"
     with pytest.raises(CheckpointError, match=r"^.*damaged\.xml: expected [^\n]+$"):
         load(path, ("prob",))
 
@@ -136,17 +137,17 @@ def test_a_damaged_graph_or_damaged_weights_are_refused_in_one_line(change, mess
 
 
 def test_only_files_for_openvino_are_recognised(xml, tmp_path):
-    assert recognise_engine(xml) == "openvino"
+    assert recognise_exported(xml) == "openvino"
     for content in (b"", b"<", b"\xff" * 300, b"<?xml version='1.0'?><svg/>", b"<net name='a'>", b"\x1c\0\0\0TFL3"):
         (tmp_path / "other.xml").write_bytes(content)
-        assert recognise_engine(tmp_path / "other.xml") != "openvino"
-    assert recognise_engine(xml.with_suffix(".bin")) == "tensorflow"
+        assert recognise_exported(tmp_path / "other.xml") != "openvino"
+    assert recognise_exported(xml.with_suffix(".bin")) is None
 
 
 def test_a_missing_package_is_named(xml, monkeypatch):
     network._load.cache_clear()  # Which may hold the file from another test.
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ValueError, match=r"the package openvino\. .*pip install 'tfalexnet\[export\]'$"):
+    with pytest.raises(ValueError, match=r"the package openvino\. .*pip install 'tfalexnet\[fast\]'$"):
         load_network(xml)
 
 

@@ -18,6 +18,7 @@ from tfalexnet.io.terminal import print_error, print_text
 )
 @options.weights_option
 @options.precision_option
+@options.engine_option
 @click.option("--crops", type=click.Choice((1, 10)), default=1, help="The centre, or the paper's ten crops.")
 @options.batch_option("Pictures, or crops with --crops 10, per step.")
 @options.file_option("--truth", "Ground truth, if there are no class folders.")

@@ -21,6 +21,7 @@ from tfalexnet.io.terminal import print_error, print_text
 @options.file_option("--output", "An HDF5 file, such as f.h5.", required=True)
 @options.weights_option
 @options.precision_option
+@options.engine_option
 @options.batch_option("Pictures per step.")
 @options.max_pixels_option
 @options.overwrite_option

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tfalexnet.runtimes.cpu import PRECISIONS
+from tfalexnet.runtimes.selection import ENGINE_NAMES
 
 # The functions that the commands call check that files exist and can be read; shells complete file names.
 PATH = click.Path(readable=False, path_type=Path)
@@ -37,6 +38,13 @@ precision_option = click.option(
     default="float32",
     help="bfloat16 is up to three times as fast on processors with bfloat16 instructions; probabilities differ "
     "by up to 0.02. auto selects it on those processors.",
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(ENGINE_NAMES),
+    default="auto",
+    help="The library that computes. auto is the one that the file was exported for, else OpenVINO where it is "
+    "installed and the processor is x86 or Arm, else TensorFlow.",
 )
 max_pixels_option = click.option(
     "--max-pixels",

@@ -30,6 +30,7 @@ STANDARD_INPUT = "-"
 @options.file_option("--files-from", "Read the names of photos from FILE too, one on each line; - is standard input.")
 @options.weights_option
 @options.precision_option
+@options.engine_option
 @click.option("--top", type=options.POSITIVE, default=5, metavar="N", help="Number of classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each photo.")
 @click.option(
@@ -50,6 +51,7 @@ def command(
     files_from: Path | None,
     weights: str | None,
     precision: str,
+    engine: str,
     top: int,
     as_json: bool,
     output: Path | None,
@@ -72,11 +74,11 @@ def command(
     if (overwrite or quote_formulas) and not output:
         raise ValueError(f"{'--overwrite' if overwrite else '--quote-formulas'} requires --output")
     if not output:
-        return _print_predictions(photos, weights, top, precision, as_json, max_pixels)
+        return _print_predictions(photos, weights, top, precision, as_json, max_pixels, engine)
     if as_json:
         raise ValueError("Expected --json for the terminal, or --output FILE.jsonl. Received: both")
     try:
-        report = label(photos, output, weights, top, precision, overwrite, max_pixels, quote_formulas)
+        report = label(photos, output, weights, top, precision, overwrite, max_pixels, quote_formulas, engine)
     except KeyboardInterrupt:
         print_error(f"interrupted; finished rows are saved. To resume: {command_line}")
         return 130
@@ -95,7 +97,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
 
 
 def _print_predictions(
-    sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool, max_pixels: int
+    sources: tuple[str, ...], weights: str | None, top: int, precision: str, as_json: bool, max_pixels: int, engine: str
 ) -> int:
     """Print the predictions for each photo; return 1 if a source or a photo cannot be read, else 0."""
     from tfalexnet.images.opening import MAX_BYTES, PictureError
@@ -121,7 +123,7 @@ def _print_predictions(
         return 1
     compiled = len(photos) > COMPILE_ABOVE
     pictures = (sys.stdin.buffer.read(MAX_BYTES + 1) if photo == STANDARD_INPUT else photo for photo in photos)
-    predictions = iter_predictions(pictures, weights, top, precision, compiled, max_pixels)
+    predictions = iter_predictions(pictures, weights, top, precision, compiled, max_pixels, engine)
     for photo, result in zip(photos, predictions, strict=True):
         if isinstance(result, PictureError):
             failed = True

@@ -25,6 +25,7 @@ from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain
 from tfalexnet.io.files import atomic_write, names_digest, require_absent
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
+from tfalexnet.runtimes.selection import AUTO
 
 
 def evaluate(
@@ -38,6 +39,7 @@ def evaluate(
     overwrite: bool = False,
     precision: Precision = "float32",
     max_pixels: int = MAX_PIXELS,
+    engine: str = AUTO,
 ) -> dict[str, Any]:
     """Measure top-1 and top-5 error on labelled pictures.
 
@@ -57,6 +59,7 @@ def evaluate(
         overwrite: whether an existing output is replaced.
         precision: as for `tfalexnet.predict`.
         max_pixels: as for `tfalexnet.predict`.
+        engine: as for `tfalexnet.predict`.
 
     Returns:
         The report, as JSON holds it: what was evaluated and how; errors in per cent with the counts behind them, in
@@ -76,7 +79,7 @@ def evaluate(
     began = time.monotonic()
     folder = require_folder(folder)  # Before weights are downloaded.
     weights = default_weights() if weights is None else weights
-    network = load_network(find_weights(weights), precision=precision)
+    network = load_network(find_weights(weights), precision=precision, engine=engine)
     classes = network.spec.classes
     if truth is None:
         ground_truth = GroundTruth(label_by_folder(folder, classes))
@@ -171,6 +174,7 @@ def _describe(network: Network, crops: int) -> dict[str, Any]:
             "words": spec.preprocessing.summary(VIEWS[crops].format(spec.preprocessing.crop)),
             "crops": crops,
             "precision": network.precision,
+            "engine": network.engine,
             "preprocessing": spec.preprocessing.to_dict(),
         },
     }

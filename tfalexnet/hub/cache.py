@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Union
 from tfalexnet.checkpoints.checkpoint import UNVERIFIED, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError, keras_h5
 from tfalexnet.checkpoints.spec import published_preprocessing
-from tfalexnet.hub.download import DownloadError, download_file
 from tfalexnet.hub.model_file import save_model_file
 from tfalexnet.hub.registry import REGISTRY, PublishedWeights, Source
 from tfalexnet.io.files import sha256
@@ -178,6 +177,8 @@ def _converted_file(published: PublishedWeights) -> Path | None:
 
 def _download(published: PublishedWeights, converted: Path) -> Path:
     """Download the first available source, convert it, and keep the converted file only."""
+    from tfalexnet.hub.download import DownloadError, download_file  # It imports http.client.
+
     problems = []
     for source in published.sources:
         file = cache_folder() / source.file

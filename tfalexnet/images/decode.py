@@ -1,5 +1,6 @@
 """Decoding of a picture to the 8-bit RGB or grey pixels that an image viewer shows."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,6 +8,8 @@ from PIL import Image
 
 from tfalexnet.images.grey_levels import BAND, is_deep, to_eight_bits
 from tfalexnet.images.opening import MAX_PIXELS, Opened, Picture, PictureError, open_picture
+
+_PROCESS = os.getpid()
 
 ORIENTATION = 0x0112  # EXIF's tag; the value 1 means upright.
 TURNS = {
@@ -82,8 +85,11 @@ def decode_plain_jpeg(opened: Opened, mode: str) -> Any:
 
 
 def imported_tensorflow() -> Any:
-    """Return TensorFlow if it has been imported, else None: importing it takes longer than it saves here."""
-    tf = sys.modules.get("tensorflow")
+    """Return TensorFlow if it has been imported, else None: importing it takes longer than it saves here.
+
+    In a process that was forked after this module was imported it is None, since TensorFlow's threads are missing there.
+    """
+    tf = sys.modules.get("tensorflow") if os.getpid() == _PROCESS else None
     # Another thread may be importing it at this moment.
     return tf if hasattr(tf, "raw_ops") and hasattr(tf, "device") else None
 

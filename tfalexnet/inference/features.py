@@ -17,6 +17,7 @@ from tfalexnet.inference.resume import Entry, Journal, appending, exclusive_outp
 from tfalexnet.io.files import PART, atomic_write, check_output, remove_stale_parts
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, load_network
+from tfalexnet.runtimes.selection import AUTO
 
 COPIED_AT_ONCE = 1 << 24  # Bytes of rows in memory while the HDF5 file is written.
 METADATA = 1 << 20  # Bytes of an HDF5 file beside its rows and names, more than attributes and groups take.
@@ -28,6 +29,7 @@ def features(
     weights: str | os.PathLike | None = None,
     precision: Precision = "float32",
     max_pixels: int = MAX_PIXELS,
+    engine: str = AUTO,
 ) -> dict[str, np.ndarray]:
     """Return the outputs of layers for pictures, float32.
 
@@ -39,6 +41,7 @@ def features(
         weights: as for `tfalexnet.predict`.
         precision: as for `tfalexnet.predict`.
         max_pixels: as for `tfalexnet.predict`.
+        engine: as for `tfalexnet.predict`.
 
     Returns:
         For each layer an array, (height, width, channels) or (units,), channels last; for several pictures with their
@@ -50,7 +53,7 @@ def features(
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or an output is not finite.
     """
     pictures, is_sequence = as_sequence(images)
-    network = load_network(find_weights(weights), _layer_names(layers), precision)
+    network = load_network(find_weights(weights), _layer_names(layers), precision, engine=engine)
     rows = require_readable(run_network(network, pictures, max_pixels=max_pixels))
     if not rows:
         return {name: np.empty((0, *shape), np.float32) for name, shape in network.output_shapes().items()}
@@ -67,14 +70,15 @@ def extract_features(
     overwrite: bool = False,
     precision: Precision = "float32",
     max_pixels: int = MAX_PIXELS,
+    engine: str = AUTO,
 ) -> list[PictureError]:
     """Write the outputs of layers for all pictures of a folder to an HDF5 file; memory holds a few batches.
 
     The file has a float32 dataset for each layer, a row for each picture; `files`, their paths below the folder;
-    `unreadable/files` and `unreadable/reasons`. Attributes state the weights, their digest, the network and the
-    preprocessing. Until all pictures are done, the rows are in `<output>.rows.part`, and the journal of the job in
-    `<output>.part`; after an interruption the same call continues after the last complete batch. While the HDF5 file is
-    written, the disk holds the rows twice.
+    `unreadable/files` and `unreadable/reasons`. Attributes state the weights, their digest, the network, the
+    preprocessing and the engine. Until all pictures are done, the rows are in `<output>.rows.part`, and the journal of
+    the job in `<output>.part`; after an interruption the same call continues after the last complete batch. While the
+    HDF5 file is written, the disk holds the rows twice.
 
     Args:
         folder: searched with all folders below it.
@@ -85,6 +89,7 @@ def extract_features(
         overwrite: whether an existing output is replaced.
         precision: as for `tfalexnet.predict`.
         max_pixels: as for `tfalexnet.predict`.
+        engine: as for `tfalexnet.predict`.
 
     Returns:
         The errors of the pictures that cannot be read.
@@ -100,7 +105,7 @@ def extract_features(
     folder, output = Path(folder), Path(output)
     check_output(output, (".h5", ".hdf5"), overwrite)
     files = [path.relative_to(folder).as_posix() for path in list_pictures(folder, keep_unreadable=True)]
-    network = load_network(find_weights(weights), _layer_names(layers), precision)
+    network = load_network(find_weights(weights), _layer_names(layers), precision, engine=engine)
     row = np.dtype([(name, np.float32, shape) for name, shape in network.output_shapes().items()])
     names = {"architecture": network.spec.architecture.name, "layers": ", ".join(network.layers)}
     header = job_header(network, files, **names, max_pixels=max_pixels)

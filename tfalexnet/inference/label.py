@@ -18,6 +18,7 @@ from tfalexnet.io.files import PART, atomic_write, check_output
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
+from tfalexnet.runtimes.selection import AUTO
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,6 +44,7 @@ def label(
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
     quote_formulas: bool = False,
+    engine: str = AUTO,
 ) -> Report:
     r"""Write the best classes of every picture to a file, a row for each, sorted by file name.
 
@@ -67,6 +69,7 @@ def label(
         max_pixels: as for `tfalexnet.predict`.
         quote_formulas: of a .csv, put an apostrophe before names of files and classes that a spreadsheet would run as
             formulas: those that begin with =, +, -, @, a tab or a carriage return.
+        engine: as for `tfalexnet.predict`.
 
     Raises:
         ValueError: there are no files, the `.part` is of another call, or an argument is out of its range.
@@ -87,7 +90,7 @@ def label(
     files = [file for file in expand_sources(sources) if not _is_one_of((output, part), file)]
     if not files:
         raise ValueError(f"Expected at least one picture. The only file is the output, {output}")
-    network = load_network(find_weights(weights), precision=precision)
+    network = load_network(find_weights(weights), precision=precision, engine=engine)
     classes = network.spec.classes
     top = min(top, len(classes))
     with exclusive_output(output, overwrite):

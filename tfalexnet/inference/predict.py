@@ -18,6 +18,7 @@ from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.inference.pipeline import as_sequence, check_positive, require_readable, run_network
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
+from tfalexnet.runtimes.selection import AUTO
 
 
 class Prediction(NamedTuple):
@@ -35,6 +36,7 @@ def predict(
     top: int = 5,
     precision: Precision = "float32",
     max_pixels: int = MAX_PIXELS,
+    engine: str = AUTO,
 ) -> list[Prediction] | list[list[Prediction]]:
     """Return the `top` best classes of a picture, best first; for several pictures a list of such lists.
 
@@ -48,13 +50,18 @@ def predict(
         precision: of the products: "float32"; "bfloat16", up to three times as fast on new processors, with
             probabilities that differ by up to .02; "auto", which is bfloat16 on these processors.
         max_pixels: a picture of more pixels is refused; the default is 120 million, which take about 1 GB.
+        engine: which library computes: "tensorflow", "openvino", "litert" for a `.tflite`, or "auto", which is OpenVINO
+            where it is installed (pip install 'tfalexnet[fast]') and the processor is x86 or Arm, else TensorFlow. An
+            exported file is computed by the engine that it was exported for. Probabilities differ by less than 1e-5.
 
     Raises:
         PictureError: a picture cannot be read; the message names it.
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`; or an output is not finite.
     """
     pictures, is_sequence = as_sequence(image)
-    predictions = require_readable(iter_predictions(pictures, weights, top, precision, max_pixels=max_pixels))
+    predictions = require_readable(
+        iter_predictions(pictures, weights, top, precision, max_pixels=max_pixels, engine=engine)
+    )
     return predictions if is_sequence else predictions[0]
 
 
@@ -65,13 +72,14 @@ def iter_predictions(
     precision: Precision = "float32",
     compiled: bool = True,
     max_pixels: int = MAX_PIXELS,
+    engine: str = AUTO,
 ) -> Iterator[list[Prediction] | PictureError]:
     """Yield the best classes of each picture, in order, or the error of one that cannot be read.
 
     See `predict`, and `load_network` for `compiled`.
     """
     check_positive(top=top, max_pixels=max_pixels)
-    network = load_network(find_weights(weights), precision=precision, compiled=compiled)
+    network = load_network(find_weights(weights), precision=precision, compiled=compiled, engine=engine)
     for outputs in run_network(network, images, max_pixels=max_pixels):
         is_error = isinstance(outputs, PictureError)
         yield outputs if is_error else top_predictions(outputs[0], network.spec.classes, top)

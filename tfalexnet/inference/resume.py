@@ -165,6 +165,7 @@ def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[s
         "weights_sha256": network.sha256,
         "preprocessing": network.spec.preprocessing.to_dict(),
         "precision": network.precision,
+        "engine": network.engine,
         "files": len(files),
         "files_sha256": names_digest(files),
         **details,

@@ -1,4 +1,4 @@
-"""What the engines have in common: the result of their `load`, and helpers to compute it."""
+"""What the engines have in common: the results of their `load` and `compile_network`, and helpers to compute it."""
 
 import math
 from collections.abc import Callable
@@ -14,9 +14,14 @@ ALIGNMENT = 64  # Bytes; what TensorFlow requires of memory that it does not own
 Function = Callable[[np.ndarray], list[Any]]
 """From float32 (batch, height, width, channels) to a list of arrays, one for each requested layer."""
 
-Loaded = tuple[ModelSpec, Literal["float32", "bfloat16", "float16", "int8"], Function]
-"""What an engine returns for a file: its spec (the preprocessing may be unknown), the precision of the products, and
-the function."""
+Products = Literal["float32", "bfloat16", "float16", "int8"]
+"""Precision of the products that an engine computes."""
+
+Compiled = tuple[Products, Function]
+"""What an engine returns for a table and its parameters."""
+
+Loaded = tuple[ModelSpec, Products, Function]
+"""What an engine returns for a file that was exported for it; the preprocessing may be unknown."""
 
 
 def require_probabilities(layers: tuple[str, ...]) -> None:

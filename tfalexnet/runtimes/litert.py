@@ -30,7 +30,7 @@ TRIAL_SECONDS = 60
 MAX_DESCRIPTION = 1 << 25  # Bytes; a mean picture in decimal digits and the names of many classes take less.
 
 
-def load(path: Path, layers: tuple[str, ...], _precision: str = "float32", _compiled: bool = True) -> Loaded:
+def load(path: Path, layers: tuple[str, ...], _precision: str = "float32") -> Loaded:
     """Read the file; its function may be called from several threads. The precision is always that of the file.
 
     Raises:

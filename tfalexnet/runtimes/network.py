@@ -2,8 +2,8 @@
 
 import functools
 import os
-import re
 import threading
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,22 +11,16 @@ from typing import Literal
 
 import numpy as np
 
+from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.io.files import sha256
-from tfalexnet.networks.layer_names import PROBABILITIES
+from tfalexnet.networks.layer_names import PROBABILITIES, required_rows, resolve_layer
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
-from tfalexnet.runtimes.engine import Function
+from tfalexnet.runtimes.engine import Function, Products
+from tfalexnet.runtimes.selection import AUTO, select_engine
 
 BATCH_SIZE = 32  # Pictures a step; larger batches are not faster on a CPU.
-
-# Modules of this package, each with `PACKAGES` and `load(path, layers, precision, compiled)`, by the first bytes of the
-# files that they compute. The first match is used; TensorFlow reads checkpoints of every format.
-ENGINES = {
-    "litert": rb"(?s:....)TFL3",  # The identifier of a FlatBuffer stands at byte 4.
-    "openvino": rb"<\?xml[^<]*<net\s",
-    "tensorflow": rb"",
-}
 
 _LOADING: dict[tuple, threading.Lock] = {}  # A lock for each network that is being loaded.
 
@@ -38,6 +32,7 @@ class Network:
     Attributes:
         spec: its table, preprocessing (never None) and classes.
         layers: the layers whose outputs it returns.
+        engine: the name of the engine that computes it.
         precision: of the products.
         function: computes the outputs.
         path: the file of the weights.
@@ -46,7 +41,8 @@ class Network:
 
     spec: ModelSpec
     layers: tuple[str, ...]
-    precision: Literal["float32", "bfloat16", "float16", "int8"]
+    engine: str
+    precision: Products
     function: Function
     path: Path
     packages: tuple[str, ...]
@@ -78,6 +74,7 @@ def load_network(
     layers: tuple[str, ...] = (PROBABILITIES,),
     precision: Precision = "float32",
     compiled: bool = True,
+    engine: str = AUTO,
 ) -> Network:
     """Return the network of a file. The last two stay in memory while their files are unchanged.
 
@@ -85,12 +82,15 @@ def load_network(
         path: weights in any format, or a network exported for LiteRT or OpenVINO.
         layers: the outputs to return, by Caffe's names, or torchvision's for `one_weird_trick`.
         precision: of the products; the outputs are float32.
-        compiled: whether XLA compiles the normalisation. This takes a quarter of a second once, and saves 1.5 ms a
-            picture.
+        compiled: whether TensorFlow compiles the normalisation with XLA. This takes a quarter of a second once, and
+            saves 1.5 ms a picture.
+        engine: "openvino", "tensorflow", or "litert" for a file that was exported for it; "auto" is the engine that the
+            file was exported for, else OpenVINO where its package is installed and the processor is x86 or Arm, else
+            TensorFlow.
 
     Raises:
-        ValueError: the network has no such layer, there is no such precision, or the package of an engine is not
-            installed.
+        ValueError: the network has no such layer, there is no such precision or engine, the package of an engine is
+            not installed, or the engine does not compute this file.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
         RuntimeError: this process was forked from one in which TensorFlow has computed a network.
@@ -101,7 +101,8 @@ def load_network(
     identity = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
     # With the process in the key, a forked process uses neither the networks of its parent nor a lock that a thread
     # of its parent held.
-    key = (path.absolute(), layers, resolve_precision(precision), compiled, *identity, os.getpid())
+    selected = select_engine(path, engine)
+    key = (path.absolute(), layers, *selected, resolve_precision(precision), compiled, *identity, os.getpid())
     with _LOADING.setdefault(key, threading.Lock()):  # Threads that need the same network wait for the first.
         try:
             return _load(*key)
@@ -111,24 +112,44 @@ def load_network(
 
 @functools.lru_cache(maxsize=2)
 def _load(
-    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"], compiled: bool, *_: int
+    path: Path,
+    layers: tuple[str, ...],
+    name: str,
+    is_exported: bool,
+    precision: Literal["float32", "bfloat16"],
+    compiled: bool,
+    *_: int,
 ) -> Network:
-    engine = import_module(f"tfalexnet.runtimes.{recognise_engine(path)}")
-    spec, precision, function = engine.load(path, layers, precision, compiled)
+    engine = import_module(f"tfalexnet.runtimes.{name}")
+    if is_exported:
+        spec, *result = engine.load(path, layers, precision)
+    else:
+        checkpoint, outputs = _read(path, layers)
+        spec = checkpoint.spec
+        result = engine.compile_network(spec.architecture, checkpoint.parameters, outputs, precision, compiled)
     if spec.preprocessing is None:
-        name = spec.architecture.name
+        net = spec.architecture.name
         raise CheckpointError(
-            f"{path}: expected to know the preprocessing of {name}; the file does not state it. Preprocess the "
-            f"pictures yourself and call the model of AlexNet({name!r}, weights=…)."
+            f"{path}: expected to know the preprocessing of {net}; the file does not state it. Preprocess the "
+            f"pictures yourself and call the model of AlexNet({net!r}, weights=…)."
         )
-    return Network(spec, layers, precision, function, path, engine.PACKAGES)
+    return Network(spec, layers, name, *result, path, engine.PACKAGES)
 
 
-def recognise_engine(path: Path) -> str:
-    """Return the name of the engine that computes a file."""
-    with path.open("rb") as file:
-        start = file.read(256)
-    return next(name for name, signature in ENGINES.items() if re.match(signature, start))
+def _read(path: Path, layers: tuple[str, ...]) -> tuple[Checkpoint, list[str]]:
+    """Return a checkpoint that has the weights for `layers`, and Caffe's names of these."""
+    checkpoint = read_checkpoint(path)
+    for note in checkpoint.notes:
+        warnings.warn(note, stacklevel=5)
+    net = checkpoint.spec.architecture
+    outputs = [resolve_layer(net, layer) for layer in layers]
+    lacking = [row.name for row in required_rows(net, outputs) if row.name in checkpoint.missing]
+    if lacking:
+        raise CheckpointError(
+            f"{path}: expected {', '.join(lacking)}, required for {' and '.join(layers)}; the file does not hold "
+            "them. `tfalexnet features` gives the layers before."
+        )
+    return checkpoint, outputs
 
 
 def padded_count(count: int, batch: int) -> int:

@@ -2,51 +2,38 @@
 
 import functools
 import os
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet.checkpoints.checkpoint import read_checkpoint
-from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.networks import spec
 from tfalexnet.networks.build import LAYER_BUILDERS
-from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows, resolve_layer
+from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows
 from tfalexnet.networks.spec import Architecture, Parameters
-from tfalexnet.runtimes.engine import ALIGNMENT, Loaded
+from tfalexnet.runtimes.engine import ALIGNMENT, Compiled
 
 PACKAGES = ("tensorflow", "keras")
 
 
-def load(
-    path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32", compiled: bool = True
-) -> Loaded:
-    """Read a checkpoint and compile its network up to the last of `layers`.
+def compile_network(
+    net: Architecture,
+    parameters: Parameters,
+    outputs: Sequence[str],
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compiled: bool = True,
+) -> Compiled:
+    """Compile the network of a table up to the last of `outputs`. See `freeze`; `parameters` is emptied.
 
     Raises:
-        CheckpointError: the file is not a checkpoint, or lacks weights that these layers need.
-        ValueError: the network has no such layer.
         RuntimeError: this process was forked from one that has called this function; also raised by the result.
     """
     _require_first_process()
-    checkpoint = read_checkpoint(path)
-    for note in checkpoint.notes:
-        warnings.warn(note, stacklevel=5)
-    net = checkpoint.spec.architecture
-    outputs = [resolve_layer(net, layer) for layer in layers]
-    lacking = [row.name for row in required_rows(net, outputs) if row.name in checkpoint.missing]
-    if lacking:
-        raise CheckpointError(
-            f"{path}: expected {', '.join(lacking)}, required for {' and '.join(layers)}; the file does not hold "
-            "them. `tfalexnet features` gives the layers before."
-        )
     # keras.Model.predict costs tens of milliseconds a call; a function with one signature costs the network only.
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
-    frozen = freeze(net, checkpoint.parameters, outputs, precision, compiled)
+    frozen = freeze(net, parameters, outputs, precision, compiled)
     function = tf.function(frozen, input_signature=signature).get_concrete_function()
     del frozen  # It holds the mapped file, which the graph no longer needs.
 
@@ -54,7 +41,7 @@ def load(
         _require_first_process()
         return function(_as_tensor(inputs))
 
-    return checkpoint.spec, precision, compute
+    return precision, compute
 
 
 @functools.cache
