@@ -23,6 +23,7 @@ SCRIPTS = {  # The suffix of the file that each converts.
     "keras_to_others": ".weights.h5",
     "npz_to_keras": ".npz",
     "safetensors_to_keras": ".safetensors",
+    "tensorflow_to_keras": ".index",
     "torch_to_keras": ".pth",
 }
 
@@ -42,6 +43,15 @@ def write(path, suffix: str, capsys) -> None:
             for part, array in zip(("weight", "bias"), (orientation.channels_first(pair[0]), pair[1]), strict=True)
         }
         torch.save(state, path)
+    elif suffix == ".index":
+        import tensorflow as tf
+
+        pairs = {name: {"kernel": kernel, "bias": bias} for name, (kernel, bias) in parameters.items()}
+        objects = {
+            name: tf.train.Checkpoint(**{part: tf.Variable(array) for part, array in pair.items()})
+            for name, pair in pairs.items()
+        }
+        tf.train.Checkpoint(**objects).write(str(path.with_suffix("")))
     elif suffix == ".net":
         run(capsys, "compress", "cifar10", "--output", path)
     else:

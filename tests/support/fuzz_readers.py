@@ -48,6 +48,7 @@ from support.fuzz_mutations import (
     Mutation,
     array_header,
     big_endian,
+    byte,
     count,
     header,
     layout,
@@ -70,6 +71,7 @@ from support.fuzz_seeds import (
     seeds_pictures,
     seeds_pth,
     seeds_safetensors,
+    seeds_tensorflow,
 )
 from tfalexnet import CheckpointError, PictureError
 from tfalexnet.checkpoints.checkpoint import FORMATS, read_checkpoint, read_spec
@@ -141,6 +143,7 @@ READERS: dict[str, Reader | Pictures] = {
     "net": Reader(seeds_net, (count,), ".net"),
     "npz": Reader(seeds_npz, (member,), ".npz"),
     "safetensors": Reader(seeds_safetensors, (header,), ".safetensors"),
+    "tensorflow": Reader(seeds_tensorflow, (byte,), ".index"),
     "keras": Reader(seeds_keras, (member,), ".keras"),
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
     "pictures": Pictures(seeds_pictures, (big_endian,)),

@@ -195,6 +195,23 @@ def seeds_safetensors() -> Seeds:
     yield "bfloat16", len(text).to_bytes(8, "little") + text + numbers + bytes(16)
 
 
+def seeds_tensorflow() -> Seeds:
+    """Single files of TensorFlow before 0.12. An .index alone is refused, because its numbers are in another file."""
+    import tensorflow as tf
+
+    tf1 = tf.compat.v1
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default(), tf1.Session() as session:
+        named = arrays("{}/weights", "{}/biases")
+        named |= {f"{name}/Momentum": array for name, array in named.items()} | {"global_step": np.int64(3)}
+        variables = [tf1.Variable(array, name=name, use_resource=False) for name, array in named.items()]
+        session.run(tf1.global_variables_initializer())
+        for name, saved in (("momentum", variables), ("bare", variables[:4])):
+            tf1.train.Saver(saved, write_version=1).save(session, f"{folder}/net.ckpt", write_meta_graph=False)
+            yield name, (Path(folder) / "net.ckpt").read_bytes()
+        tf1.train.Saver(variables[:4]).save(session, f"{folder}/net.ckpt", write_meta_graph=False)
+        yield f"{HOSTILE}-index", (Path(folder) / "net.ckpt.index").read_bytes()
+
+
 def replaced(file: h5py.File, **options: object) -> None:
     """Store the kernel of the classifier with other options."""
     group = file["layers/dense/vars"]

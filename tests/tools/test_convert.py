@@ -139,7 +139,8 @@ def with_number(value):
 WRONG = {
     "missing": (without("conv3"), "conv3: expected, and missing"),
     "another name": (
-        {"conv9" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()},
+        {"conv9" if name == "conv1" else name: arrays for name, arrays in PARAMETERS.items()}
+        | {"fc9": [np.ones((2, 2), "f4"), np.ones(2, "f4")]},
         r"conv9: received, and not expected \(--map conv9=… renames it\)",
     ),
     "transposed": (

@@ -21,6 +21,7 @@ from tfalexnet.checkpoints.formats import (
     keras_model,
     npz,
     safetensors,
+    tensorflow_checkpoint,
     torch_pth,
 )
 from tfalexnet.checkpoints.formats.orientation import flatten_chw
@@ -39,6 +40,7 @@ FORMATS: dict[str, ModuleType] = {
     ".keras": keras_model,
     ".npz": npz,
     ".safetensors": safetensors,
+    ".index": tensorflow_checkpoint,
     ".net": deep_compression,
     ".caffemodel": caffemodel,
 }
@@ -102,10 +104,13 @@ def read_checkpoint(
         stated_net, stated_name = architecture_from_json(stated), stated["architecture"]
     hints = (contents.resembles, path.name.split(".")[0])
     net = requested or stated_net or match.guess_architecture(contents, hints)
+    certain = bool(requested or stated_net or net.name in hints)
+    contents, net, renamed_notes = match.rename_by_shape(contents, net, certain)
     listed = match.first_match(contents, [contents.resembles])
     written_for = stated_name or (listed and listed.name)
     origin = f"It was written for {escape(str(written_for), limit=100)}." if written_for not in (None, net.name) else ""
     parameters, net, notes = match.match_parameters(contents, net, os.fspath(path), origin)
+    notes = renamed_notes + notes
     if origin:
         notes.insert(0, f"{path.name} is read as {net.name}. {origin} The shapes agree; the answers will differ.")
     elif requested is None and stated_net is None and net.name not in hints:

@@ -1,6 +1,8 @@
 """Match the layers of a file with those of a network: by name, shape and order."""
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +47,62 @@ def guess_architecture(contents: Contents, hints: Sequence[str | None]) -> Archi
     return first_match(contents, names) or next(ARCHITECTURES[name] for name in names if name in ARCHITECTURES)
 
 
+def rename_by_shape(contents: Contents, net: Architecture, certain: bool) -> tuple[Contents, Architecture, list[str]]:
+    """Return the contents with the names of a network's layers, where the names in the file do not fit.
+
+    Nothing is renamed unless the file has as many layers as the network, with the same shapes. Layers of equal shape
+    are taken in the order of the numbers in their names, if it is that of the file or the file has the names sorted.
+
+    Args:
+        contents: of the file.
+        net: the network that was chosen or guessed.
+        certain: whether it was chosen. Otherwise it, or the only known network that fits, is used.
+
+    Returns:
+        The contents, their network, and notes for the user.
+    """
+    if not _mismatches(contents, net):
+        return contents, net, []
+    if not certain:
+        fitting = [other for other in ARCHITECTURES.values() if _names_by_shape(contents, other)]
+        net = fitting[0] if len(fitting) == 1 else net
+        if len(fitting) > 1:
+            return contents, net, []
+    names = _names_by_shape(contents, net)
+    if names is None:
+        return contents, net, []
+    changed = ", ".join(f"{_shown(old)} → {new}" for old, new in names.items() if old != new)
+    parameters = {new: contents.parameters[old] for old, new in names.items()}
+    note = f"Layers are matched by shape and order, because their names are others: {changed}."
+    return dataclasses.replace(contents, parameters=parameters), net, [note]
+
+
+def _names_by_shape(contents: Contents, net: Architecture) -> dict[str, str] | None:
+    """Return the network's names of layers by their names in the file, None unless shapes and order decide them."""
+    shapes = {name: (kernel.shape, bias.shape) for name, (kernel, bias) in contents.parameters.items()}
+    (*inputs, _), _ = net.parameter_shapes()[net.classifier.name]
+    if len(shapes) != len(net.weighted):
+        return None
+    for classes in {bias[0] for kernel, bias in shapes.values() if kernel == (*inputs, *bias) and kernel[-1]}:
+        expected = net.with_classes(classes).parameter_shapes()
+        if Counter(expected.values()) != Counter(shapes.values()):
+            continue
+        names: dict[str, str] = {}
+        for shape in dict.fromkeys(expected.values()):
+            equal = [name for name in shapes if shapes[name] == shape]
+            numbered = sorted(equal, key=_numbers_padded)
+            if equal not in (numbered, sorted(equal)):
+                return None
+            names |= zip(numbered, (name for name in expected if expected[name] == shape), strict=True)
+        return names
+    return None
+
+
+def _numbers_padded(name: str) -> str:
+    """Return a key for sorting: conv.3 comes before conv.10."""
+    return re.sub("[0-9]+", lambda digits: digits[0].zfill(8), name)
+
+
 def match_parameters(
     contents: Contents, net: Architecture, source: str, origin: str
 ) -> tuple[Parameters, Architecture, list[str]]:
@@ -64,8 +122,10 @@ def match_parameters(
     """
     mismatches = _mismatches(contents, net)
     if mismatches:
-        others = ", ".join(other.name for other in ARCHITECTURES.values() if not _mismatches(contents, other))
-        hint = f"\nThese weights would fit: {others}." if others else ""
+        known = ARCHITECTURES.values()
+        fitting = [other.name for other in known if not _mismatches(contents, other)]
+        fitting = fitting or [other.name for other in known if _names_by_shape(contents, other)]
+        hint = f"\nThese weights would fit: {', '.join(fitting)} (--architecture)." if fitting else ""
         unused = [f"not used: {entry}" for entry in contents.left_out]
         lines = [f"{source} does not fit {net.name}. {origin}".rstrip(), *mismatches, *unused]
         raise CheckpointError("\n  ".join(lines) + hint)

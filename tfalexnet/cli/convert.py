@@ -33,8 +33,8 @@ def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tupl
     "source",
     metavar="FILE",
     type=NAME_OR_PATH,
-    help="A .npy, .caffemodel, .pth, .safetensors, .npz, .net, .keras or .weights.h5 file, detected from its content; "
-    "or the name of published weights.",
+    help="A .npy, .caffemodel, .pth, .safetensors, .npz, .net, .keras or .weights.h5 file or a checkpoint of "
+    "TensorFlow, detected from its content; or the name of published weights.",
 )
 @file_option(
     "--output",

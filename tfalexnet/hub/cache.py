@@ -112,6 +112,9 @@ def locate_weights(weights: Weights) -> Path | None:
         return _converted_file(REGISTRY[name])
     if path.is_file():
         return path
+    index = Path(f"{name}.index")  # TensorFlow calls the files NAME.index and NAME.data-* by NAME.
+    if index.is_file():
+        return index
     if path.is_dir():
         problem = "it is a folder."
     elif name == "imagenet":  # As in keras.applications.

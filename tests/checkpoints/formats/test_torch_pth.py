@@ -98,11 +98,49 @@ def test_halves_become_float32(kind, tmp_path):
     np.testing.assert_array_equal(parameters["conv1"][0], expected)
 
 
-def test_a_pickled_module_is_refused_with_advice(tmp_path):
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_two_lines_of_the_refusal_make_a_file_that_can_be_read(nested, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
-    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "module.pth")
-    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.*only its weights; .*torch\.save\(model\.state"):
-        torch_pth.read(tmp_path / "module.pth")
+    monkeypatch.chdir(tmp_path)
+    module = torch.nn.Sequential(collections.OrderedDict(torch_module(OWT, OWT_PARAMETERS).named_children()))
+    torch.save({"model": module} if nested else module, "module.pth")
+    with pytest.raises(CheckpointError, match=r"refused: .*torch\.nn.* no code was executed. If you trust") as caught:
+        torch_pth.read("module.pth")
+    lines = [line.strip().replace("FILE", "module.pth") for line in str(caught.value).splitlines()[-2:]]
+    if nested:
+        lines[0] = lines[0].replace(")  # For a training checkpoint: …", ")")
+    exec("\n".join(lines), {"torch": torch})
+    assert_equal(read_checkpoint("weights.pth", OWT).parameters, OWT_PARAMETERS)
+
+
+@pytest.mark.parametrize("keys", [("net",), ("weights", "state_dict"), ("model_ema",), ("ema", "model"), ()])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model."])
+def test_nested_state_dicts_with_prefixes(keys, prefix, tmp_path):
+    torch = pytest.importorskip("torch")
+    entries = {prefix + name: tensor for name, tensor in torch_module(OWT, OWT_PARAMETERS).state_dict().items()}
+    for key in reversed(keys):
+        entries = {"epoch": 3, key: entries, "optimizer": {"state": {}}}
+    torch.save(entries, tmp_path / "x.pth")
+    assert_equal(read_checkpoint(tmp_path / "x.pth", OWT).parameters, OWT_PARAMETERS)
+
+
+def test_averaged_weights_beside_the_weights_are_left_out_and_named(tmp_path):
+    """The file of torchvision's references/classification/train.py with --model-ema."""
+    torch = pytest.importorskip("torch")
+    module = torch_module(OWT, OWT_PARAMETERS)
+    average = torch.optim.swa_utils.AveragedModel(module, avg_fn=lambda old, *_: old * 0.5)
+    average.update_parameters(module)
+    average.update_parameters(module)
+    file = tmp_path / "x.pth"
+    torch.save({"model": module.state_dict(), "model_ema": average.state_dict()}, file)
+    checkpoint = read_checkpoint(file, OWT)
+    assert_equal(checkpoint.parameters, OWT_PARAMETERS)
+    assert "Left out: model_ema (dict): a moving average of the weights; model is used." in checkpoint.notes
+    torch.save({"model_ema": average.state_dict()}, file)
+    checkpoint = read_checkpoint(file, OWT)
+    halves = {name: (kernel / 2, bias / 2) for name, (kernel, bias) in OWT_PARAMETERS.items()}
+    assert_equal(checkpoint.parameters, halves)
+    assert "n_averaged" in "".join(checkpoint.notes)
 
 
 def test_no_code_of_the_pickle_runs(tmp_path, monkeypatch):

@@ -25,6 +25,11 @@ SIGNATURES = {
     rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", _UNPACK),
     rb"Rar!\x1a\x07": ("a RAR archive", _UNPACK),
     rb".{257}ustar": ("a tar archive", _UNPACK),
+    rb"model_checkpoint_path: ": ("TensorFlow's list of checkpoints", "Give the .index file of one"),
+    rb"\n[\x80-\xff]*[\0-\x7f]\x12[\x80-\xff]*[\0-\x7f]\n.\n.[A-Z]\w+\x12": (
+        "a graph of TensorFlow without weights (.meta)",
+        "Give the .index file beside it, or the file without a suffix",
+    ),
     rb"MATLAB [57]\.\d MAT-file": ("a .mat file of MATLAB", "Save its arrays with numpy.savez, see docs/formats.md"),
 }
 # What holds a member of this name; archives with other members are named by their first ones.

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from tfalexnet.checkpoints.formats import CheckpointError
 
 Globals = Mapping[tuple[str, str], Callable]
-ADVICE = "If you trust the file, save only its weights; in PyTorch: torch.save(model.state_dict(), 'weights.pth')"
+ADVICE = "If you trust the file, save only its arrays"
 # The modules of `_reconstruct` and `scalar`, as versions of NumPy name them.
 NUMPY_MODULES = tuple(
     f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray", "_multiarray_umath")
@@ -78,12 +78,16 @@ class Unpickler(pickle._Unpickler):
         file: the pickle.
         allowed: replacements of the globals that the file may name.
         persistent_load: resolves references to objects outside the pickle; None refuses them.
+        advice: what to do with a file that names other globals.
     """
 
-    def __init__(self, file: BoundedFile, allowed: Globals, persistent_load: Callable | None = None) -> None:
+    def __init__(
+        self, file: BoundedFile, allowed: Globals, persistent_load: Callable | None = None, advice: str = ADVICE
+    ) -> None:
         # With "bytes", strings of Python 2 are not decoded; its arrays are such strings.
         super().__init__(file, encoding="bytes")
         self.encode_budget = file.size
+        self.advice = advice
         self.allowed = {**allowed, ("_codecs", "encode"): self.encode}
         if persistent_load:
             self.persistent_load = persistent_load
@@ -93,7 +97,7 @@ class Unpickler(pickle._Unpickler):
             return self.allowed[module, name]
         except KeyError:
             named = f"the pickle names {module[:80]}.{name[:80]}, which weights do not require; no code was executed"
-            raise CheckpointError(f"refused: {named}. {ADVICE}") from None
+            raise CheckpointError(f"refused: {named}. {self.advice}") from None
 
     def encode(self, string: str, encoding: str | bytes) -> bytes:
         """Replace _codecs.encode: in protocol 2, Python 3 writes bytes as text and a call that encodes it."""

@@ -19,6 +19,7 @@ KERNELS_FIRST = {"weight"}  # PyTorch's name of a kernel, which is channels firs
 KERNELS_LAST = {"kernel", "weights", "W"}
 KERNELS = KERNELS_FIRST | KERNELS_LAST
 BIASES = {"bias", "biases", "b"}
+WRAPPERS = {"module", "_orig_mod"}  # Prefixes of DataParallel and torch.compile, around any part of a model.
 EXTRAS = "tfalexnet."  # Prefix of the names of arrays that are extras.
 
 
@@ -81,11 +82,8 @@ def arrays(contents: Contents) -> dict[str, np.ndarray]:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Split a name into layer and part, None if it has no part.
-
-    `module.` is the prefix of PyTorch's DataParallel: `module.features.0.weight` is the kernel of conv1.
-    """
-    names = [part for part in re.split(r"[./]", name) if part != "module"]
+    """Split a name into layer and part, None if it has no part; `module.features.0.weight` is the kernel of conv1."""
+    names = [part for part in re.split(r"[./]", name) if part not in WRAPPERS]
     part = names.pop() if names else ""
     if not names or part not in KERNELS | BIASES:
         return name, None

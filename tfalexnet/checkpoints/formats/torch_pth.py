@@ -24,11 +24,19 @@ FLATTEN = "CHW"
 # The first pickle of the older layout: the number 0x1950a86a20f9469cfc6c.
 MAGIC_STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 PICKLES_BEFORE = 2  # In the stream, between that number and the state dict: version and system of the writer.
-STATE_DICTS = ("state_dict", "model_state_dict", "model")  # Keys of the state dict in training checkpoints.
+# Keys of the state dict in training checkpoints, and of moving averages (EMA) of the weights, which are used only if
+# the file has no other state dict. The first key that is there is used.
+STATE_DICTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema")
+MAX_NESTING = 3  # Dictionaries around a state dict, such as {"ema": {"state_dict": {…}}}.
 
 # NumPy's types, which replace the classes of storages; arrays of integers are left out later.
 STORAGES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": BFLOAT16, "Long": "<i8", "Int": "<i4"}
 STORAGES |= {"Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "u1"}
+
+ADVICE = """If you trust the file, these two lines save only its weights:
+  model = torch.load('FILE', map_location='cpu', weights_only=False)  # For a training checkpoint: …["model"]
+  torch.save(model.state_dict(), 'weights.pth')"""
 
 
 class Storage(NamedTuple):
@@ -134,21 +142,26 @@ def _unpickle(file: BinaryIO, size: int, used: dict[str, Storage]) -> Any:
         return used[pickles.text(key)]
 
     bounded_file = pickles.BoundedFile(file, size - file.tell())
-    return pickles.Unpickler(bounded_file, GLOBALS, storage).load()
+    return pickles.Unpickler(bounded_file, GLOBALS, storage, ADVICE).load()
 
 
 def _state_dict(entries: Any) -> tuple[dict[str, Tensor], list[str]]:
     """Return the tensors by name, and descriptions of the other entries."""
-    for name in STATE_DICTS:
-        inner = entries.get(name, entries.get(name.encode())) if isinstance(entries, dict) else None
-        if isinstance(inner, dict):
-            entries = inner
+    left_out = []
+    for _ in range(MAX_NESTING):
+        if not isinstance(entries, dict):
+            raise CheckpointError(f"expected a state dict; received {type(entries).__name__}")
+        inner = {pickles.key_text(key): entry for key, entry in entries.items() if isinstance(entry, dict)}
+        key = next((key for key in (*STATE_DICTS, *AVERAGES) if key in inner), None)
+        if key is None:
             break
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"expected a state dict; received {type(entries).__name__}")
+        averages = [name for name in AVERAGES if name in inner and name != key]
+        left_out += [f"{name} (dict): a moving average of the weights; {key} is used" for name in averages]
+        entries = inner[key]
     named = {pickles.key_text(key): entry for key, entry in entries.items()}
     tensors = {name: entry for name, entry in named.items() if isinstance(entry, Tensor)}
-    return tensors, [f"{name} ({_kind(entry)}): no tensor" for name, entry in named.items() if name not in tensors]
+    left_out += [f"{name} ({_kind(entry)}): no tensor" for name, entry in named.items() if name not in tensors]
+    return tensors, left_out
 
 
 def _kind(entry: Any) -> str:
