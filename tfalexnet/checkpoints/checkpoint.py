@@ -23,6 +23,7 @@ from tfalexnet.checkpoints.formats import (
     keras_legacy_h5,
     keras_model,
     npz,
+    onnx,
     safetensors,
     tensorflow_checkpoint,
     torch_pth,
@@ -48,13 +49,13 @@ FORMATS: dict[str, ModuleType] = {
     ".safetensors": safetensors,
     ".index": tensorflow_checkpoint,
     ".net": deep_compression,
+    ".onnx": onnx,
     ".caffemodel": caffemodel,
 }
 WEIGHTS_ONLY = (caffe_npy, caffemodel)  # Formats that store neither network, preprocessing nor class names.
 
 # Hints for files that `tfalexnet export` writes.
 EXPORTED = {
-    ".onnx": " ONNX files are only written; run them with ONNX Runtime. `predict` reads an OpenVINO .xml.",
     ".xml": " Only `predict` and `evaluate` read an OpenVINO .xml.",
     ".tflite": " Only `predict` and `evaluate` read a .tflite.",
 }
@@ -141,7 +142,7 @@ def read_checkpoint(
     if missing:
         present = f"{next(iter(parameters))} … {next(reversed(parameters))}"
         notes.append(f"{path.name} holds {present} only; without {', '.join(missing)} it cannot classify.")
-    notes += [f"Left out: {entry}." for entry in contents.left_out]
+    notes += [*contents.notes, *(f"Left out: {entry}." for entry in contents.left_out)]
     if reason := contents.attributes.get(UNVERIFIED):
         notes.append(f"{path.name} is unverified: {reason}.")
     spec = _spec(net, stated, path, network and network.preprocessing, has_classifier=not missing)

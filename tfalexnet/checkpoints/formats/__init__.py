@@ -39,6 +39,7 @@ class Contents:
             file holds weights only.
         left_out: the entries that are not used, each a phrase "name (what it is): why", such as
             "fc8 (InnerProduct): one blob, no bias".
+        notes: what the reader changed, each a sentence.
 
     Raises:
         CheckpointError: there are no layers, an attribute or an extra has another type, or a text has a character
@@ -52,6 +53,7 @@ class Contents:
     resembles: str | None = None
     definition: Mapping[str, list[Any]] | str | None = None
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -66,7 +68,8 @@ class Contents:
         texts = (*self.parameters, *self.attributes, *self.extras, *self.left_out, *map(str, values))
         if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             raise CheckpointError("expected names and attributes of valid text")
-        object.__setattr__(self, "left_out", tuple(escape(entry, limit=200) for entry in self.left_out))
+        for name in ("left_out", "notes"):
+            object.__setattr__(self, name, tuple(escape(entry, limit=200) for entry in getattr(self, name)))
 
 
 class CheckpointError(ValueError):

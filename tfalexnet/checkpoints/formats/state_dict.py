@@ -37,7 +37,7 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
     for name, array in arrays.items():
         if name.startswith(EXTRAS):
             continue
-        layer, part = _split(name)
+        layer, part = split_name(name)
         if part is None or not is_float(array):
             why = "neither a kernel nor a bias" if part is None else "not floats"
             left_out.append(f"{name} ({array.dtype}, {array.shape}): {why}")
@@ -81,7 +81,7 @@ def arrays(contents: Contents) -> dict[str, np.ndarray]:
     return named
 
 
-def _split(name: str) -> tuple[str, str | None]:
+def split_name(name: str) -> tuple[str, str | None]:
     """Split a name into layer and part, None if it has no part; `module.features.0.weight` is the kernel of conv1."""
     names = [part for part in re.split(r"[./]", name) if part not in WRAPPERS]
     part = names.pop() if names else ""
