@@ -143,7 +143,7 @@ def test_interruption_has_the_status_of_the_signal(monkeypatch, capsys):
 
 
 MISTAKES = {
-    "not a checkpoint": (["convert", "text.npy"], "text.npy: expected a checkpoint (.weights.h5, .npy,"),
+    "not a checkpoint": (["convert", "text.npy"], "text.npy: expected a checkpoint (.weights.h5, "),
     "other shapes": (["convert", "small.npy"], "conv1 kernel: expected (11, 11, 3, 96), received (11, 11, 3, 12)"),
     "no such file": (["convert", "none.npy"], "none.npy"),
     "no such network": (["convert", "small.npy", "--architecture", "vgg"], "Expected `architecture` to be one of"),

@@ -87,7 +87,8 @@ def decode_plain_jpeg(opened: Opened, mode: str) -> Any:
 def imported_tensorflow() -> Any:
     """Return TensorFlow if it has been imported, else None: importing it takes longer than it saves here.
 
-    In a process that was forked after this module was imported it is None, since TensorFlow's threads are missing there.
+    In a process that was forked after this module was imported it is None, since TensorFlow's threads are missing
+    there.
     """
     tf = sys.modules.get("tensorflow") if os.getpid() == _PROCESS else None
     # Another thread may be importing it at this moment.

@@ -27,7 +27,7 @@ from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
-from tfalexnet.tools.model_files import is_collection, model_files
+from tfalexnet.tools.model_files import ModelFiles, is_collection, model_files
 
 
 def convert(
@@ -82,28 +82,12 @@ def convert(
     """
     is_path = isinstance(source, str | os.PathLike) and os.fspath(source) not in REGISTRY
     if is_path and is_collection(Path(source)):
+        preprocessing = {"scale": scale, "channels": channels, "size": size, "crop": crop}
         with model_files(Path(source)) as files:
-            if architecture is None and like is None and prototxt is None:
-                prototxt = files.definition
-            mean = files.mean if mean is None else mean
-            if labels is None and like is None:
-                labels = files.labels(read_checkpoint(files.weights, architecture, renamed, prototxt, crop).spec)
-            output, checkpoint = convert(
-                files.weights,
-                output,
-                architecture,
-                labels,
-                renamed,
-                overwrite,
-                like,
-                mean,
-                scale,
-                channels,
-                size,
-                crop,
-                prototxt,
-            )
-            return output, replace(checkpoint, notes=(*files.notes(labels, prototxt, mean), *checkpoint.notes))
+            options = _options_of(files, architecture, labels, renamed, like, mean, crop, prototxt)
+            output, checkpoint = convert(files.weights, output, overwrite=overwrite, **options, **preprocessing)
+            notes = files.notes(*(options[name] for name in ("labels", "prototxt", "mean")))
+            return output, replace(checkpoint, notes=(*notes, *checkpoint.notes))
     path = find_weights(source)
     output = Path("weights", f"{output_stem(path)}.weights.h5") if output is None else Path(output)
     stores_weights_only = output_format(output) in WEIGHTS_ONLY
@@ -129,6 +113,31 @@ def convert(
         note = f"{output.name} stores weights only: state network, class names and preprocessing again when it is read."
         checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
     return output, checkpoint
+
+
+def _options_of(
+    files: ModelFiles,
+    architecture: str | Architecture | None,
+    labels: str | os.PathLike | None,
+    renamed: Mapping[str, str] | None,
+    like: str | os.PathLike | None,
+    mean: Sequence[float] | str | os.PathLike | None,
+    crop: int | None,
+    prototxt: str | os.PathLike | None,
+) -> dict[str, Any]:
+    """Return the arguments of `convert` for files that were found together; those that the user gave come first."""
+    if architecture is None and like is None and prototxt is None:
+        prototxt = files.definition
+    if labels is None and like is None:
+        labels = files.labels(read_checkpoint(files.weights, architecture, renamed, prototxt, crop).spec)
+    return {
+        "architecture": architecture,
+        "labels": labels,
+        "renamed": renamed,
+        "like": like,
+        "mean": files.mean if mean is None else mean,
+        "prototxt": prototxt,
+    }
 
 
 def describe_checkpoint(source: str | os.PathLike, architecture: str | Architecture | None = None) -> str:
