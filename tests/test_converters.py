@@ -16,6 +16,7 @@ from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.formats import orientation
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.cli import main as cli_main
+from tfalexnet.exporters import onnx
 from tfalexnet.networks.catalog import CIFAR10_18PCT
 
 SCRIPTS = {  # The suffix of the file that each converts.
@@ -26,6 +27,7 @@ SCRIPTS = {  # The suffix of the file that each converts.
     "keras_h5_to_keras": ".h5",
     "keras_to_others": ".weights.h5",
     "npz_to_keras": ".npz",
+    "onnx_to_keras": ".onnx",
     "safetensors_to_keras": ".safetensors",
     "tensorflow_to_keras": ".index",
     "torch_to_keras": ".pth",
@@ -64,6 +66,9 @@ def write(path, suffix: str, capsys) -> None:
         AlexNet(CIFAR10_18PCT).save(path)
     elif suffix == ".net":
         run(capsys, "compress", "cifar10", "--output", path)
+    elif suffix == ".onnx":
+        pytest.importorskip("onnx")
+        path.write_bytes(onnx.graph(CIFAR10_18PCT, parameters).SerializeToString())
     else:
         write_checkpoint(path, Checkpoint(parameters, ModelSpec(CIFAR10_18PCT, None, ())))
 
