@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from support.answers import keras_case
 from support.exported import RUNTIMES, bvlc_for, output_path, require, write_case
+from support.nets import each_norm, random_parameters, small
 
+from tfalexnet.checkpoints.checkpoint import Checkpoint
+from tfalexnet.checkpoints.exported import describe_export
+from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.exporters.export import EXPORTERS, export
 from tfalexnet.hub.cache import find_weights
+from tfalexnet.images.classes import numbered_classes
+from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.runtimes.network import load_network
 
@@ -38,6 +44,21 @@ HALVES = [
     for precision in EXPORTERS[format].PRECISIONS
     if precision in ("float16", "bfloat16")
 ]
+
+
+@pytest.mark.parametrize("name", ["krizhevsky2012", "bvlc_alexnet"])
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_a_normalisation_with_a_fractional_k(format, name, tmp_path):
+    require(format)
+    net = each_norm(small(ARCHITECTURES[name]), k=1.6, alpha=0.01)
+    parameters = random_parameters(net)
+    model = build_model(net)
+    set_parameters(model, parameters)
+    x = np.random.default_rng(0).standard_normal((2, *net.input_shape), np.float32) * 50
+    checkpoint = Checkpoint(parameters, ModelSpec(net, bvlc_for(net), numbered_classes(net.classes)))
+    path = output_path(tmp_path, format)
+    EXPORTERS[format].write(path, checkpoint, describe_export(checkpoint.spec, "float32", "NCHW"), "float32")
+    np.testing.assert_allclose(RUNTIMES[format](path, x), model(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(("format", "precision"), HALVES)

@@ -118,6 +118,14 @@ def test_keras_builds_a_table_with_every_field():
     assert {layer.name: tuple(layer.output.shape[1:]) for layer in model.layers[1:]} == shapes
 
 
+def test_the_classifier_has_no_activation_of_its_own():
+    """`AlexNet` replaces it by the softmax; every other use of the table must compute the same."""
+    rows = Conv("conv1", 4, 3), Flatten(), Dense("fc", 5, activation="relu"), Dense("fc2", 3)
+    net = Architecture("own", "", (8, 8, 3), rows)
+    assert net.classifier == Dense("fc2", 3, activation=None) and net.layers[:-1] == rows[:-1]
+    assert Architecture.from_dict(net.to_dict()) == net
+
+
 def test_a_convolution_may_be_the_classifier():
     assert CONVOLUTIONAL.classifier.name == "conv2" and CONVOLUTIONAL.with_classes(7).classes == 7
     logits = AlexNet(CONVOLUTIONAL, classes=7, classifier_activation=None)

@@ -4,6 +4,7 @@ Channels come first, as ONNX defines. Opset 17 (2022) has all required operators
 The output of each layer has Caffe's name.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -140,14 +141,21 @@ def _windows(row: spec.Conv | spec.Pool, input_shape: tuple[int, int, int]) -> d
     return {"kernel_shape": [row.size] * 2, "strides": [row.stride] * 2, "pads": pads}
 
 
-def _norm(builder: _GraphBuilder, name: str, row: spec.Norm, x: str, input_shape: tuple, _: Arrays) -> str:
-    """Add an LRN node; ONNX divides alpha by the number of summed terms, as Caffe does."""
+def _norm(builder: _GraphBuilder, name: str, row: spec.Norm, x: str, input_shape: tuple, _: Arrays = ()) -> str:
+    """Add an LRN node; ONNX divides alpha by the number of summed terms, as Caffe does.
+
+    OpenVINO (2026.4) rounds k down to an integer. For others it is 1 in a·k^−β / (1 + c/k·Σ a²)^β, which is the same.
+    """
     height, width, channels = input_shape
     across = row.region == "across_channels"
     terms = row.size if across else row.size**2
     alpha = row.alpha if row.divide_alpha else row.alpha * terms
     if not across:
         return _within(builder, name, row, x, alpha)
+    if row.k % 1:
+        factor = builder.constant(f"{name}.factor", row.k**-row.beta)
+        one = dataclasses.replace(row, alpha=row.alpha / row.k, k=1.0)
+        return builder.node("Mul", [_norm(builder, f"{name}:k1", one, x, input_shape), factor], name)
     constants = {"size": row.size, "alpha": alpha, "beta": row.beta, "bias": float(row.k)}
     if row.groups == 1:
         return builder.node("LRN", [x], name, **constants)

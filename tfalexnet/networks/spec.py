@@ -127,13 +127,19 @@ class Architecture:
         name: a short name, also the name of its Keras model.
         source: the publication or file that the table follows.
         input_shape: (height, width, channels) of a preprocessed picture.
-        layers: the rows, in the order of computation.
+        layers: the rows, in the order of computation. A fully connected layer at the end loses its activation: its
+            outputs are the logits, and `AlexNet` adds the softmax.
     """
 
     name: str
     source: str
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        last = self.layers[-1] if self.layers else None
+        if isinstance(last, Dense) and last.activation is not None:
+            object.__setattr__(self, "layers", (*self.layers[:-1], dataclasses.replace(last, activation=None)))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
