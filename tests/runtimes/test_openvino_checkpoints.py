@@ -1,6 +1,8 @@
 """The engine OpenVINO computes every layer of a checkpoint as Keras, from mapped weights."""
 
+import builtins
 import dataclasses
+import sys
 
 import keras
 import numpy as np
@@ -143,3 +145,17 @@ def test_features_of_every_name_are_those_of_tensorflow(weights_file, photo):
     for layer in layers:
         assert fast[layer].shape == slow[layer].shape
         np.testing.assert_allclose(fast[layer], slow[layer], rtol=0, atol=1e-5 * np.abs(slow[layer]).max())
+
+
+def test_two_threads_may_import_openvino_at_the_same_time(monkeypatch):
+    """The other thread ends its import while this one imports."""
+    original = builtins.__import__
+
+    def import_as_the_other_ends(name, *arguments, **options):
+        if name == "openvino":
+            sys.modules.pop(engine.TELEMETRY, None)
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr("builtins.__import__", import_as_the_other_ends)
+    assert engine.import_openvino().__name__ == "openvino"
+    assert engine.TELEMETRY not in sys.modules

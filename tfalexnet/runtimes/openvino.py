@@ -232,7 +232,7 @@ def import_openvino() -> Any:
         import openvino
     finally:
         if absent:
-            del sys.modules[TELEMETRY]
+            sys.modules.pop(TELEMETRY, None)  # Another thread may have done so.
     return openvino
 
 
