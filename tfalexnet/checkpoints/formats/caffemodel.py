@@ -14,7 +14,7 @@ import numpy as np
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, caffe_definition, reading
 from tfalexnet.checkpoints.formats.binary import map_file, to_float32
 from tfalexnet.checkpoints.formats.orientation import channels_first, channels_last
-from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, delimited, fields, read_varint, varint
+from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, delimited, fields, integers, varint
 from tfalexnet.io.files import atomic_write
 from tfalexnet.networks.spec import Parameters
 
@@ -154,7 +154,7 @@ def read_blob(message: np.ndarray, rank: int) -> np.ndarray:
             legacy[number] = value
         elif number == SHAPE:
             inner_fields = fields(value, MAX_BLOB_FIELDS)
-            shape = [size for inner, sizes in inner_fields if inner == 1 for size in _dimensions(sizes)]
+            shape = [size for inner, sizes in inner_fields if inner == 1 for size in integers(sizes, MAX_BLOB_FIELDS)]
         elif number in FLOATS:
             parts.append(value.view(FLOATS[number]))
         elif number == RAW_DATA:
@@ -168,16 +168,3 @@ def read_blob(message: np.ndarray, rank: int) -> np.ndarray:
     if len(shape) != rank:
         raise CheckpointError(f"expected a blob of {rank} dimensions; received {shape[:8]}")
     return to_float32(numbers.reshape(shape))
-
-
-def _dimensions(value: int | np.ndarray) -> list[int]:
-    """Return the dimensions in a field of a shape: one, or several packed."""
-    if isinstance(value, int):
-        return [value]
-    sizes, position = [], 0
-    while position < len(value):
-        if len(sizes) == MAX_BLOB_FIELDS:
-            raise CheckpointError(f"expected a blob of at most {MAX_BLOB_FIELDS} dimensions")
-        size, position = read_varint(value, position)
-        sizes.append(size)
-    return sizes

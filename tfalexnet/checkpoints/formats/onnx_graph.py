@@ -14,7 +14,7 @@ import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.formats.binary import BFLOAT16, MAX_RANK, map_file, to_float32
-from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, fields, read_varint
+from tfalexnet.checkpoints.formats.protobuf import FIXED32, FIXED64, fields, integers
 
 GRAPH, METADATA = 7, 14  # Numbers of fields in ModelProto.
 NODE, NAME, INITIALIZER = 1, 2, 5  # In GraphProto.
@@ -174,25 +174,12 @@ def _attribute(message: np.ndarray) -> dict[str, Any]:
         elif number == TENSOR and not isinstance(value, int):
             result = value
         elif number == INTEGERS:
-            result = [*(result or []), *map(_signed, _integers(value))]
+            result = [*(result or []), *map(_signed, integers(value, MAX_RANK))]
     return {} if result is None else {name: result}
 
 
 def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _integers(value: int | np.ndarray) -> list[int]:
-    """Return one integer, or those that are packed in a field, at most as many as a tensor has dimensions."""
-    if isinstance(value, int):
-        return [value]
-    numbers, position = [], 0
-    while position < len(value):
-        if len(numbers) == MAX_RANK:
-            raise CheckpointError(f"expected at most {MAX_RANK} dimensions")
-        number, position = read_varint(value, position)
-        numbers.append(number)
-    return numbers
 
 
 def _tensor_name(message: np.ndarray) -> str:
@@ -208,7 +195,7 @@ def read_tensor(message: np.ndarray) -> np.ndarray:
     shape, kind, raw, parts = [], 0, [], []
     for number, value in fields(message, MAX_NODE_FIELDS, RUNS):
         if number == DIMENSIONS:
-            shape += _integers(value)
+            shape += integers(value, MAX_RANK)
         elif number == DATA_TYPE:
             kind = value
         elif number == LOCATION and value == EXTERNAL:

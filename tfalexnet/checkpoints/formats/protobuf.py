@@ -76,6 +76,19 @@ def read_varint(message: np.ndarray, position: int) -> tuple[int, int]:
     raise CheckpointError("truncated or damaged: expected an integer of at most ten bytes")
 
 
+def integers(value: int | np.ndarray, limit: int) -> list[int]:
+    """Return the integers of a field, such as dimensions: one, or several packed, at most `limit`."""
+    if isinstance(value, int):
+        return [value]
+    numbers, position = [], 0
+    while position < len(value):
+        if len(numbers) == limit:
+            raise CheckpointError(f"expected at most {limit} dimensions")
+        number, position = read_varint(value, position)
+        numbers.append(number)
+    return numbers
+
+
 def delimited(number: int, *parts: bytes | memoryview) -> list[bytes | memoryview]:
     """Return a length-delimited field as parts, so that the arrays among them are not copied."""
     return [varint(number << 3 | LENGTH) + varint(sum(map(len, parts))), *parts]
