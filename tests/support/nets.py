@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.spec import Architecture, Conv, Dense, Dropout, Norm
 
 
@@ -50,3 +51,14 @@ def write_npy(path, parameters: dict, layout: str = "tf_alexnet") -> None:
         for name, (kernel, bias) in parameters.items()
     }
     np.save(path, np.array(entries, dtype=object), allow_pickle=True)
+
+
+def nearly_equal_tables() -> list[tuple[Architecture, Architecture, str]]:
+    """Pairs of tables that differ in one field of one row, and the name of that row."""
+    net = small(ARCHITECTURES["krizhevsky2012"])
+    changes = {"norm1": {"divide_alpha": False}, "norm2": {"groups": 1}, "conv4": {"activation": "tanh"}}
+    rows = {row.name: row for row in net.layers}
+    return [
+        (net, net.replace_layers(**{name: dataclasses.replace(rows[name], **fields)}), name)
+        for name, fields in changes.items()
+    ]
