@@ -1,3 +1,4 @@
+from . import figures as figures
 from .alexnet import AlexNet as AlexNet
 from .checkpoints.formats import CheckpointError as CheckpointError
 from .evaluation.evaluate import evaluate as evaluate

@@ -49,6 +49,9 @@ def parse(name: str, *arguments: str) -> dict[str, Any]:
         cli_main.cli, **cli_main.cli.context_settings
     )  # A command stores the help flag it finds here.
     command = cli_main.cli.get_command(group, name)
+    if isinstance(command, click.Group):
+        name, *arguments = arguments
+        command = command.commands[name]
     return command.make_context(name, list(arguments), parent=group).params
 
 

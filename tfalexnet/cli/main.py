@@ -20,6 +20,7 @@ COMMANDS = (  # In the order of the help; each is a module of this package with 
     "compress",
     "export",
     "features",
+    "figure",
     "evaluate",
     "verify",
     "diff",

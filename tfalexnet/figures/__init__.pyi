@@ -1,0 +1,1 @@
+from .kernel_grid import filters as filters

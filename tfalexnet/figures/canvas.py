@@ -1,0 +1,44 @@
+"""What the figures have in common: a new figure, colours, and files."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfalexnet.io.files import atomic_write, check_output
+from tfalexnet.io.packages import require_packages
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".pdf")
+DPI = 150
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+"""Okabe and Ito, Color Universal Design (2008): told apart by people with any colour vision."""
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure, in inches, that needs no display and that Matplotlib does not keep.
+
+    Raises:
+        ValueError: Matplotlib is not installed.
+    """
+    require_packages("plots", "matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: "Figure", output: str | os.PathLike, overwrite: bool = False) -> None:
+    """Write a figure as a .png, .svg or .pdf.
+
+    Raises:
+        ValueError: the suffix is another.
+        FileExistsError: the file exists.
+    """
+    output = Path(output)
+    check_output(output, SUFFIXES, overwrite)
+    with atomic_write(output) as temporary:
+        figure.savefig(temporary, format=output.suffix[1:], dpi=DPI)
