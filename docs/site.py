@@ -29,6 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         name = path.relative_to(ROOT).as_posix()
         files.append(File.generated(config, START.get(name, name), content=path.read_bytes()))
     names = [name for name in tfalexnet.__all__ if callable(getattr(tfalexnet, name))]
+    names += [f"figures.{name}" for name in tfalexnet.figures.__all__]
     reference = "# Reference\n\n" + "\n\n".join(f"::: tfalexnet.{name}" for name in names)
     files.append(File.generated(config, "reference.md", content=reference))
     return files
