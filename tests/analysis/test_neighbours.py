@@ -63,9 +63,7 @@ def test_an_index_of_something_else_is_refused_and_kept(photos):
     with pytest.raises(ValueError, match=r"i\.h5: expected an index of pool3\. Delete it, or give"):
         neighbours(photo, photos, "cifar10", layer="pool3", index="i.h5")
     (photos / "0.png").rename(photos / "10.png")
-    with pytest.raises(
-        ValueError, match=r"expected an index of the pictures in .*photos; the folder has changed, or is another"
-    ):
+    with pytest.raises(ValueError, match="of the pictures in .*photos; the folder has changed, or is another"):
         neighbours(photo, photos, "cifar10", index="i.h5")
     assert Path("i.h5").read_bytes() == content
     Path("text.h5").write_text("text")

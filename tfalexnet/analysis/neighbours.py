@@ -99,7 +99,7 @@ def nearest(query: np.ndarray, rows: Any, count: int) -> tuple[np.ndarray, np.nd
 
 
 def _check_index(index: Path, layer: str, path: Path, folder: Path) -> None:
-    """Raise `ValueError` unless an index holds this layer, made with these weights and of the pictures in the folder."""
+    """Raise `ValueError` unless an index holds this layer of these weights and of the pictures in the folder."""
     import h5py
 
     try:
