@@ -61,10 +61,10 @@ def test_all_are_asked_at_the_same_time_and_none_is_waited_for_longer(server):
     slow = Answer(raw=b"HTTP/1.0 200 OK\r\nContent-Le", meanwhile=server.stall)
     urls = [server.url(f"slow{number}", slow) for number in range(20)]
     begin = time.monotonic()
-    addresses = check_addresses([published("net", *urls, server.url("file", FILE))], timeout=0.5)
-    assert time.monotonic() - begin < 5
+    addresses = check_addresses([published("net", *urls, server.url("file", FILE))], timeout=2)
+    assert time.monotonic() - begin < 20
     assert all(address.problem for address in addresses[:-1]) and str(addresses[-1]) == f"alive, {SIZE:,} bytes"
-    assert {address.problem for address in addresses[:-1]} <= {"timed out", "no answer within 0.5 seconds"}
+    assert {address.problem for address in addresses[:-1]} <= {"timed out", "no answer within 2 seconds"}
 
 
 def test_the_table_has_each_address_in_order_and_the_names_that_are_missing(server):
