@@ -19,6 +19,7 @@ from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.convolutional import as_convolutions, convolution_parameters
 from tfalexnet.networks.spec import Architecture, Parameters
 from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Answers, Fingerprint
+from tfalexnet.tools.kernels import compare_sums
 from tfalexnet.tools.mistakes import MUTANTS, Mutant
 from tfalexnet.tools.verification import Report, Row
 
@@ -109,6 +110,8 @@ def verify(
         raise ValueError(f"Expected an architecture with kernels as those of {stated.name}. Received: {net.name}")
     runner = Runner(ARCHITECTURES | {own[0].weights: net}, checkpoint.parameters)
     notes = [*checkpoint.notes]
+    if kernels := compare_sums(path, checkpoint):
+        notes.append(f"Kernels: {kernels}.")
     first_dense = next(kernel for kernel, _ in checkpoint.parameters.values() if kernel.ndim == 2)
     compressed = 1 < np.unique(first_dense[:16]).size <= CODEBOOK  # Other kernels hardly repeat a value.
     if compressed:
