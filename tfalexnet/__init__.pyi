@@ -11,6 +11,7 @@ from .inference.predict import Prediction as Prediction
 from .inference.predict import decode_predictions as decode_predictions
 from .inference.predict import predict as predict
 from .inference.predict import preprocess_input as preprocess_input
+from .inference.predict import transform as transform
 from .networks.catalog import ARCHITECTURES as ARCHITECTURES
 from .networks.spec import Architecture as Architecture
 from .tools.compare import diff as diff
