@@ -5,6 +5,7 @@ from .evaluation.evaluate import evaluate as evaluate
 from .exporters.export import export as export
 from .hub.cache import WeightsNotFoundError as WeightsNotFoundError
 from .images.opening import PictureError as PictureError
+from .inference.features import extract_features as extract_features
 from .inference.features import features as features
 from .inference.label import label as label
 from .inference.predict import Prediction as Prediction
