@@ -1,5 +1,6 @@
 from . import figures as figures
 from .alexnet import AlexNet as AlexNet
+from .analysis.rdm import rdm as rdm
 from .checkpoints.formats import CheckpointError as CheckpointError
 from .evaluation.evaluate import evaluate as evaluate
 from .exporters.export import export as export

@@ -96,7 +96,7 @@ READERS = {
 def test_every_format_holds_rows_names_and_attributes(suffix, weights_file, folder, monkeypatch):
     if package := FORMATS[suffix].package:
         pytest.importorskip(package)
-    monkeypatch.setattr(feature_files, "AT_ONCE", 1)  # One row at a time.
+    monkeypatch.setattr(feature_files, "AT_ONCE", 8192)  # Two rows of pool3, one of conv3:pre.
     layers = LAYERS[1:2] if FORMATS[suffix].one_layer else LAYERS
     expected = tfalexnet.features([folder / name for name in READABLE], layers, weights_file)
     errors = extract_features(folder, f"f{suffix}", layers, weights_file, batch=2)
