@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import keras
 
 Weights = Union[str, os.PathLike, "keras.Model"]
-"""Weights that a user gives: a published name, a file in any format that is read, or a model that `AlexNet` built."""
+"""Weights that a user gives: a published name, a file in any format that is read, the folder of a training, or a model
+that `AlexNet` built."""
+
+RUN_MODEL = "model.weights.h5"  # The file of the trained model in the folder of a training.
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -111,11 +114,13 @@ def locate_weights(weights: Weights) -> Path | None:
         return _converted_file(REGISTRY[name])
     if path.is_file():
         return path
+    if (path / RUN_MODEL).is_file():
+        return path / RUN_MODEL
     index = Path(f"{name}.index")  # TensorFlow calls the files NAME.index and NAME.data-* by NAME.
     if index.is_file():
         return index
     if path.is_dir():
-        problem = "it is a folder."
+        problem = f"it is a folder without {RUN_MODEL}, which a training writes at its end."
     elif name == "imagenet":  # As in keras.applications.
         problem = "several are trained on ImageNet; bvlc_alexnet are those of the default architecture."
     elif name in ARCHITECTURES:
