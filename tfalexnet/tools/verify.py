@@ -124,9 +124,9 @@ def verify(
         rows = _diagnose(rows, runner)
         notes.append(_verdict(rows))
     others = [] if any(row.right for row in rows) else _compare(foreign, files, runner, compressed=False)
-    others = [row.fingerprint for row in others if row.right]
-    notes += [f"{f.picture}: as published for {f.weights}. These are its weights; read them as that." for f in others]
-    notes += _file_notes(files, {fingerprint.picture for fingerprint in (*own, *others)})
+    found = dict.fromkeys((row.fingerprint.picture, row.fingerprint.weights) for row in others if row.right)
+    notes += [f"{stem}: as published for {name}. These are its weights; read them as that." for stem, name in found]
+    notes += _file_notes(files, {*(fingerprint.picture for fingerprint in own), *(stem for stem, _ in found)})
     return Report(os.fspath(path if weights is None else weights), tuple(rows), tuple(notes))
 
 
@@ -207,7 +207,7 @@ def _verdict(rows: Sequence[Row]) -> str:
     wrong = [row for row in rows if row.wrong]
     cures = [name for name in MUTANTS if all(name in row.cures for row in wrong)]
     mistakes = [name for name in MUTANTS if all(name in row.mistakes for row in wrong)]
-    pictures = ", ".join(row.fingerprint.picture for row in wrong)
+    pictures = ", ".join(dict.fromkeys(row.fingerprint.picture for row in wrong))
     if cures:
         return (
             f"{pictures}: right with {' or '.join(cures)}. That is the one thing wrong with the "
