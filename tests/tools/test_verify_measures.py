@@ -47,7 +47,7 @@ def test_the_map_of_a_convolutional_network_is_that_of_caffe(name, data, photo, 
     truth = read_arrays(folder / f"{name}_convolutional_451.npz")
     picture = channels_last(truth["data"][0].astype(np.float32))
     published = dataclasses.replace(
-        next(f for f in PUBLISHED if f.side),
+        next(f for f in PUBLISHED if f.convolutional),
         picture="chelsea",
         weights=name,
         protocol=lambda _: picture,

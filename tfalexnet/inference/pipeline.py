@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.images.fast import load_packages
 from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.runtimes.cpu import preparing_threads
@@ -77,6 +78,8 @@ def run_network(
                     for picture, view in zip(chunk, views, strict=True)
                 ]
                 batches.append((chunk, computing.submit(compute, inputs, prepared)))
+                if len(chunk) == pictures_per_batch:
+                    load_packages()  # While the first batch is prepared and computed.
             if not batches:
                 return
             chunk, results = batches.popleft()
