@@ -87,7 +87,7 @@ def _groups(files: list[str]) -> list[Group]:
 def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, groups: list[Group]) -> "Figure":
     columns = min(COLUMNS, len(matrices))
     rows = math.ceil(len(matrices) / columns)
-    bar = 1.1 if scale == "raw" else 0  # Inches beside each panel.
+    bar = 0.7 if scale == "raw" else 0  # Inches beside each panel.
     figure = new_figure((SIDE + bar) * columns + 1.6, (SIDE + 0.3) * rows + 0.3)
     figure.suptitle(title)
     panels = []
