@@ -8,7 +8,7 @@ import pytest
 
 import tfalexnet
 from tfalexnet.analysis import rdm as module
-from tfalexnet.analysis.rdm import METRICS, rdm
+from tfalexnet.analysis.rdm import METRICS, percentiles, rdm
 
 distance = pytest.importorskip("scipy.spatial.distance")
 
@@ -119,3 +119,11 @@ def test_mistakes_are_answered_with_what_was_expected(features, tmp_path):
     with pytest.raises(ValueError, match=r"a \.h5, \.npy or \.npz file"):
         rdm(tmp_path / "f.csv")
     assert rdm(features[:1]).shape == (0,) and rdm(features[:0], square=True).shape == (0, 0)
+
+
+def test_percentiles_are_scipys_ranks():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.array([[3.0, 1, 1], [np.nan, 7, 3], [0, 3, 9]])
+    expected = (stats.rankdata(values, nan_policy="omit") - 1) / 7 * 100
+    np.testing.assert_allclose(percentiles(values), expected.reshape(3, 3))
+    assert percentiles(np.array([2.0])).tolist() == [0] and percentiles(np.zeros(3)).tolist() == [50] * 3

@@ -168,3 +168,17 @@ METRICS: dict[str, tuple[Callable[[np.ndarray], Block], Callable[[Block, Block],
     "cosine": (_unit, _one_minus_products),
     "euclidean": (_with_squares, _distances),
 }
+
+
+def percentiles(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value among all of them in per cent, 0–100; equal values share their mean rank.
+
+    Args:
+        values: any shape; NaN has no rank and stays NaN.
+    """
+    ranks = np.full(values.shape, np.nan)
+    known = ~np.isnan(values)
+    _, inverse, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    ranks[known] = (last - (counts - 1) / 2)[inverse] * 100 / max(1, known.sum() - 1)
+    return ranks

@@ -10,6 +10,8 @@ from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE, file_option, ove
 from tfalexnet.io.files import check_output
 from tfalexnet.io.terminal import print_text
 
+METRICS, SCALES = ("correlation", "cosine", "euclidean"), ("rank", "raw")  # A test compares; theirs import NumPy.
+
 
 @click.group
 def command() -> None:
@@ -38,6 +40,22 @@ def _write(name: str, output: Path, overwrite: bool, **arguments: Any) -> int:
 def filters(**arguments: Any) -> int:
     """Kernels of a convolution; conv1's are Figure 3 of the paper."""
     return _write("filters", **arguments)
+
+
+@command.command
+@click.argument("images", metavar="DIR", type=NAME_OR_PATH, help="Folder of pictures; its sub-folders are classes.")
+@click.option(
+    "--layer", "layers", multiple=True, required=True, metavar="L", help="May be repeated; fc6,fc7 are two, all is all."
+)
+@weights_option
+@click.option("--metric", type=click.Choice(METRICS), default="correlation", help="Dissimilarity of two pictures.")
+@click.option(
+    "--scale", type=click.Choice(SCALES), default="rank", help="Colour the percentiles, or the dissimilarities."
+)
+@_output_options
+def rdm(**arguments: Any) -> int:
+    """Dissimilarity of each two pictures, for each layer."""
+    return _write("rdm", **arguments)
 
 
 _photo = click.argument("photo", metavar="PHOTO", type=NAME_OR_PATH)
