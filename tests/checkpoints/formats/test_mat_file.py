@@ -55,7 +55,7 @@ HOSTILE = {
     "no valid header": array(7, (-1, 1), element(7, bytes(4))),
     "truncated": struct.pack("<II", 14, 1 << 31),
     "received an element of type 7": element(7, bytes(8)),
-    "at most 2 times the file's": element(15, zlib.compress(array(7, (1 << 18, 1), element(7, bytes(1 << 20))))),
+    "at most 2 times the file's": element(15, zlib.compress(array(7, (1 << 19, 1), element(7, bytes(1 << 21))))),
     "in a depth of at most 8": element(14, b""),
 }
 

@@ -31,7 +31,7 @@ def check(data: np.ndarray) -> None:
     if data[HEADER - 4 : HEADER].tobytes() != LITTLE_ENDIAN:
         raise CheckpointError("expected a MAT file with little-endian numbers")
     content = memoryview(data)[HEADER:]
-    arrays, remaining = _Arrays(), EXPANSION * data.size
+    arrays, remaining = _Arrays(), EXPANSION * data.size + MAX_TEXT
     while content:
         kind, element, content = _element(content, is_padded=False)
         if kind == COMPRESSED:
