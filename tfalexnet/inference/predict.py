@@ -48,7 +48,8 @@ def predict(
             of 9 MB. The network stays in memory for the next call, except that of a model, which each call saves.
         top: number of classes; at most as many as there are.
         precision: of the products: "float32"; "bfloat16", up to three times as fast on new processors, with
-            probabilities that differ by up to .02; "auto", which is bfloat16 on these processors.
+            probabilities that differ by up to .02; "auto", which is bfloat16 on these processors; "int8", for which
+            `tfalexnet.export` wrote the weights for OpenVINO in 8 bits.
         max_pixels: a picture of more pixels is refused; the default is 120 million, which take about 1 GB.
         engine: which library computes: "tensorflow", "openvino", "litert" for a `.tflite`, or "auto", which is OpenVINO
             where it is installed (pip install 'tfalexnet[fast]') and the processor is x86 or Arm, else TensorFlow. An

@@ -98,8 +98,8 @@ def get_parameters(model: keras.Model) -> Parameters:
     return parameters
 
 
-def _conv(row: spec.Conv) -> keras.layers.Layer:
-    options = CHANNELS_LAST | _weight_arguments(row)
+def _conv(row: spec.Conv, **options: Any) -> keras.layers.Layer:
+    options = CHANNELS_LAST | _weight_arguments(row, **options)
     return Conv2D(row.filters, row.size, row.stride, row.padding, groups=row.groups, **options)
 
 
