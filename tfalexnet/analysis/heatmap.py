@@ -51,7 +51,7 @@ def grad_cam(
     import tensorflow as tf
 
     model, spec = load_model(weights, classifier_activation=None)
-    split = model.get_layer(_check_layer(spec.architecture, layer)).output
+    split = model.get_layer(map_layer(spec.architecture, layer)).output
     activations = keras.Model(model.input, split)(spec.preprocessing(picture)[None])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(activations)
@@ -63,8 +63,12 @@ def grad_cam(
     return tf.nn.relu(tf.linalg.matvec(activations, channel_weights[:, None]))[0].numpy()
 
 
-def _check_layer(net: Architecture, layer: str | None) -> str:
-    """Return the layer, or for None the last convolution before the classifier."""
+def map_layer(net: Architecture, layer: str | None) -> str:
+    """Return the layer of `grad_cam`: for None the last convolution before the classifier.
+
+    Raises:
+        ValueError: the network has no such layer before `Flatten`.
+    """
     rows = list(itertools.takewhile(lambda row: not isinstance(row, Flatten), net.layers))
     if layer is None:
         return next(row.name for row in reversed(rows) if isinstance(row, Conv) and row is not net.classifier)

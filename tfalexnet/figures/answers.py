@@ -85,7 +85,7 @@ def _draw_bars(axes: "Axes", predictions: Sequence[Prediction], true: tuple[int,
     """Draw the probabilities of an answer, best above; `true` is the index and the name of the true class."""
     for position, prediction in enumerate(predictions):
         is_true = true is not None and prediction.index == true[0]
-        axes.barh(position, prediction.score, color=TRUE if is_true else OTHER, edgecolor="black", linewidth=0.5)
+        axes.barh(position, prediction.score, color=TRUE if is_true else OTHER)
         text = f"{short_name(prediction.label)}  {prediction.score:.1%}"
         axes.text(0.01, position, text, va="center", weight="bold" if is_true else "normal", fontsize=9)
     axes.set(xlim=(0, 1), yticks=[], xlabel="probability")

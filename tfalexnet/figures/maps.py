@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tfalexnet.analysis.class_map import class_map as compute_class_map
-from tfalexnet.analysis.heatmap import grad_cam, occlusion, seen_box
+from tfalexnet.analysis.heatmap import grad_cam, map_layer, occlusion, seen_box
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import find_class
-from tfalexnet.figures.canvas import COLOURS, new_figure
-from tfalexnet.figures.photo_panel import open_photo, overlay, short_name, show_photo
+from tfalexnet.figures.canvas import COLOURS
+from tfalexnet.figures.photo_panel import open_photo, overlay, panels, short_name, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.predict import predict
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("grad-cam", "occlusion")
-SHOWN_CLASSES = 6  # With a colour of their own in a class map.
+# Of the most frequent classes of a map: those of COLOURS that a grey photo beneath leaves distinct.
+MAP_COLOURS = tuple(COLOURS[number] for number in (0, 1, 2, 5, 6))
 
 
 def heatmap(
@@ -50,23 +51,23 @@ def heatmap(
     answers = predict(photo, path, top=len(spec.classes))
     index = answers[0].index if class_ is None else find_class(class_, spec.classes)
     answer = next(answer for answer in answers if answer.index == index)
-    figure = new_figure(8, 4)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(image, 2)
     show_photo(left, image, f"{short_name(answer.label)}  {answer.score:.1%}")
     if method == "grad-cam":
+        layer = map_layer(spec.architecture, layer)
         values = grad_cam(photo, path, index, layer)
         values = values / (values.max() or 1)
         style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
-        title, unit = f"Grad-CAM{f' of {layer}' if layer else ''}", "share of the largest value"
+        title, unit = f"Grad-CAM of {layer}", "share of the largest value"
     else:
         values = 100 * occlusion(photo, path, index)
         largest = abs(values).max() or 1
         style = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
-        title, unit = "occlusion", "fall of the probability when covered, percentage points"
+        title, unit = "a grey square covers a part", "probability lost, percentage points"
     box = seen_box(spec.preprocessing, image.height, image.width)
-    artist = overlay(right, image, values, box, alpha=0.6, interpolation="bilinear", **style)
+    artist = overlay(right, image, values, box, interpolation="bilinear", **style)
     right.set_title(title)
-    figure.colorbar(artist, ax=right, label=unit, shrink=0.8)
+    figure.colorbar(artist, ax=right, label=unit)
     return figure
 
 
@@ -94,23 +95,22 @@ def class_map(
     index = int(probabilities.mean(axis=(0, 1)).argmax()) if class_ is None else find_class(class_, classes)
     best = probabilities.argmax(axis=-1)
     found, counts = np.unique(best, return_counts=True)
-    shown = found[np.argsort(-counts, kind="stable")][:SHOWN_CLASSES]
+    shown = found[np.argsort(-counts, kind="stable")][: len(MAP_COLOURS)]
     ranks = np.full(len(classes), len(shown))
     ranks[shown] = np.arange(len(shown))
     names = [short_name(classes[number].label) for number in shown]
-    colours = list(COLOURS[: len(shown)])
+    colours = list(MAP_COLOURS[: len(shown)])
     if len(found) > len(shown):
         names, colours = [*names, f"{len(found) - len(shown)} others"], [*colours, "white"]
-    figure = new_figure(12, 4.5)
-    first, second, third = figure.subplots(1, 3)
+    figure, (first, second, third) = panels(image, 3, below=0.9)
     show_photo(first, image, "photo")
     style = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}
-    overlay(second, image, ranks[best], box, alpha=0.6, **style)
+    overlay(second, image, ranks[best], box, **style)
     second.set_title("best class of each position")
     patches = [Patch(facecolor=colour, edgecolor="black", alpha=0.6) for colour in colours]
     second.legend(patches, names, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, fontsize=8, frameon=False)
     style = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
-    artist = overlay(third, image, probabilities[..., index], box, alpha=0.6, **style)
-    third.set_title(short_name(classes[index].label))
-    figure.colorbar(artist, ax=third, label="probability", shrink=0.8)
+    artist = overlay(third, image, probabilities[..., index], box, **style)
+    third.set_title(f"probability of {short_name(classes[index].label)}")
+    figure.colorbar(artist, ax=third, label="probability")
     return figure

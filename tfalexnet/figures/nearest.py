@@ -1,11 +1,12 @@
 """A photo beside the pictures of a folder that are nearest to it: Figure 4 of the paper, right."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfalexnet.analysis.neighbours import neighbours as find_neighbours
 from tfalexnet.figures.canvas import new_figure
-from tfalexnet.figures.photo_panel import open_photo, show_photo
+from tfalexnet.figures.photo_panel import open_photo, shortened, show_photo
 from tfalexnet.hub.cache import Weights
 from tfalexnet.images.opening import Picture
 
@@ -31,8 +32,9 @@ def neighbours(
     panels = figure.subplots(1, 1 + len(found), squeeze=False)[0]
     show_photo(panels[0], open_photo(photo), "photo")
     for axes, neighbour in zip(panels[1:], found, strict=True):
-        show_photo(axes, open_photo(neighbour.file), f"distance {neighbour.distance:.3g}")
-        axes.set_xlabel(neighbour.file.parent.name, fontsize=8)
+        digits = ".0f" if neighbour.distance >= 100 else ".3g"
+        show_photo(axes, open_photo(neighbour.file), f"distance {neighbour.distance:{digits}}")
+        axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).absolute()).as_posix()), fontsize=8)
     for side in panels[0].spines.values():
         side.set_linewidth(3)
     return figure
