@@ -48,6 +48,9 @@ def architecture(**arguments: Any) -> int:
 @command.command
 @weights_option
 @click.option("--layer", default="conv1", metavar="L", help="A convolution.")
+@click.option(
+    "--channel", type=click.IntRange(0), metavar="N", help="An input channel. [default: colours, or the mean]"
+)
 @_output_options
 def filters(**arguments: Any) -> int:
     """Kernels of a convolution; conv1's are Figure 3 of the paper."""

@@ -5,21 +5,25 @@ import math
 import numpy as np
 
 
-def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1) -> np.ndarray:
-    """Return the filters of a first convolution side by side, uint8 (height, width, 1 or 3).
+def filters(
+    kernel: np.ndarray, scale: int = 4, gap: int = 1, columns: int | None = None, largest: float | None = None
+) -> np.ndarray:
+    """Return the filters of a convolution side by side, uint8 (height, width, 1 or 3).
 
     Args:
         kernel: (height, width, channels, filters). All filters are scaled by the same factor, and 0 becomes mid-grey;
             three channels are shown as red, green and blue in this order, others by their mean.
         scale: pixels of a weight, in height and width.
         gap: weights between two filters, black.
+        columns: filters side by side; None for as many as rows.
+        largest: the weight that becomes white, and its negative black; None for the largest magnitude shown.
     """
     height, width, channels, count = kernel.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     if channels not in (1, 3):
         kernel = kernel.mean(axis=2, keepdims=True)
-    largest = float(np.abs(kernel).max()) or 1.0
+    largest = largest or float(np.abs(kernel).max()) or 1.0
     levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
     sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, levels.shape[2]), np.uint8)
     for i in range(count):

@@ -117,7 +117,7 @@ def _draw_volumes(net: Architecture) -> "Figure":
     offsets = {1: [0.0], 2: [tallest / 2 + 0.12, -tallest / 2 - 0.12]}
     reach = max(max(extent[1] for extent in extents), 2 * offsets[both][0] + tallest) / 2
     lines = len(HEADINGS) - 1 + max(1, *(len(stage.followed_by) for stage in found))
-    below = (lines + 2.5) * LINE
+    below = (lines + 3) * LINE
     left = 1.15
     figure = new_figure(left + sum(columns) + 0.1, 2 * reach + below + 0.55)
     figure.set_layout_engine("none")
