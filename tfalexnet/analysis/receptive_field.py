@@ -23,7 +23,8 @@ class ReceptiveField(NamedTuple):
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Return top, left, bottom and right of the field of a position, in pixels of the input; bottom, right are
-        the first outside. Parts of it may be padding, outside the input."""
+        the first outside. Parts of it may be padding, outside the input.
+        """
         top, left = self.top + row * self.stride, self.left + column * self.stride
         return top, left, top + self.size, left + self.size
 
