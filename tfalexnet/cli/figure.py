@@ -148,3 +148,28 @@ def heatmap(**arguments: Any) -> int:
 def class_map(**arguments: Any) -> int:
     """Answers to each position of a photo of any size."""
     return _write("class_map", **arguments)
+
+
+@command.command
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@_output_options
+def curves(**arguments: Any) -> int:
+    """Errors of trainings by epoch. RUN is the output folder of `tfalexnet train`."""
+    return _write("curves", **arguments)
+
+
+@command.command
+@click.argument("report", metavar="REPORT.json", type=PATH)
+@_output_options
+def confusion(**arguments: Any) -> int:
+    """Classes that are confused, from `tfalexnet evaluate --output REPORT.json` or the folder of a training."""
+    return _write("confusion", **arguments)
+
+
+@command.command
+@click.argument("relu", metavar="RELU", type=PATH)
+@click.argument("tanh", metavar="TANH", type=PATH)
+@_output_options
+def relu_vs_tanh(**arguments: Any) -> int:
+    """Figure 1 of the paper, from two trainings or two logs of examples/figure1.py."""
+    return _write("relu_vs_tanh", **arguments)

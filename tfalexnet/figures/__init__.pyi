@@ -1,4 +1,5 @@
 from .answers import top5 as top5
+from .confusion_matrix import confusion as confusion
 from .dissimilarity import rdm as rdm
 from .feature_maps import activations as activations
 from .feature_maps import receptive_field as receptive_field
@@ -7,3 +8,5 @@ from .maps import class_map as class_map
 from .maps import heatmap as heatmap
 from .nearest import neighbours as neighbours
 from .network_drawing import architecture as architecture
+from .training_curves import curves as curves
+from .training_curves import relu_vs_tanh as relu_vs_tanh
