@@ -10,10 +10,10 @@ from tfalexnet.training import loop, run_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_curve():
-    """Do not draw the curve of each run with matplotlib, which takes half a second."""
+def no_figures():
+    """Do not draw the figures of each run with Matplotlib, which takes a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "curve", lambda *_: None)
+        patch.setattr(run_folder, "write_figures", lambda *_: None)
         yield
 
 

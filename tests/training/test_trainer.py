@@ -17,13 +17,15 @@ from tfalexnet.training.run_folder import TrainingError
 
 
 def test_a_run_leaves_model_log_description_and_events(tmp_path, capsys, monkeypatch):
-    curves = []
-    monkeypatch.setattr(run_folder, "curve", lambda history, *rest: curves.append((len(history), *rest)))
+    drawn = []
+    monkeypatch.setattr(
+        run_folder, "write_figures", lambda folder, net, rows: drawn.append((folder, net.name, len(rows)))
+    )
     model = train(tmp_path / "run", 4)
     rows = read_log(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["validation_error"]) <= 30 < float(rows[0]["error"])
-    assert curves == [(4, "mnist_28", tmp_path / "run" / "curve.png")]
+    assert drawn == [(tmp_path / "run", "mnist_28", 4, 4)]
     description = json.loads((tmp_path / "run" / "run.json").read_text())
     assert description["classes"] == ["down", "across", "none"] and description["options"]["seed"] == 2012
     assert description["training"]["sha256"] == bars(64).digest() and "tensorflow" in description["versions"]

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED, COUNTED = 40, 20  # Classes whose names, and whose numbers of pictures fit into a figure.
+MOST = 3000  # Classes: a matrix of more has no room in memory or on a page.
 LISTED = 12  # Confusions that are listed where no names fit.
 REPORT = "validation.json"  # In the folder of a training.
 
@@ -54,7 +55,12 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
         title: begins its title.
         names: of the true classes.
         counts: true class, best class, pictures.
+
+    Raises:
+        ValueError: there are more than `MOST` classes, or Matplotlib is not installed.
     """
+    if len(names) > MOST:
+        raise ValueError(f"Expected at most {MOST:,} classes for a confusion matrix. Received: {len(names):,}")
     places = {label: place for place, label in enumerate(names)}
     matrix = np.zeros((len(names), len(names) + 1), int)
     for label, best, count in counts:
@@ -93,18 +99,3 @@ def _frequent(names: dict[int, str], counts: list[tuple[int, int, int]]) -> str:
         for label, best, count in wrong[:LISTED]
     ]
     return "\n".join(["answer (columns in the order of the rows). Most frequent:", *lines])
-
-
-def report_of(weights: str, labels: dict[int, str], matrix: np.ndarray) -> dict[str, Any]:
-    """Return what `confusion` reads of a report.
-
-    Args:
-        weights: their name.
-        labels: names of the classes by index.
-        matrix: pictures by true class and best class.
-    """
-    return {
-        "weights": weights,
-        "per_class": {str(label): {"name": name, "read": int(matrix[label].sum())} for label, name in labels.items()},
-        "confusion": [[int(label), int(best), int(matrix[label, best])] for label, best in np.argwhere(matrix)],
-    }

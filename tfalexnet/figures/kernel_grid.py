@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 6.5  # Inches.
+EPOCHS = 6  # Largest number of panels of `draw_epochs`.
 PAPER_COLUMNS = 16  # Of Figure 3 of the paper, for a tower's 48 kernels; also for as many as these look well in.
 
 
@@ -66,4 +67,24 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
     of = "" if kernel.shape[2] == 3 or channels == 1 else "mean over the input channels; "
     of = of if channel is None else f"input channel {channel}; "
     axes.set_xlabel(f"{of}grey is 0, black −{largest:.2g}, white +{largest:.2g}", fontsize=8)
+    return figure
+
+
+def draw_epochs(title: str, sheets: dict[int, np.ndarray]) -> "Figure":
+    """Return a figure of the filters of a layer after a few epochs of a training.
+
+    Args:
+        title: of the figure.
+        sheets: by epoch, uint8 (height, width, 1 or 3), as `tfalexnet.figures.kernels.filters` returns them. Of many,
+            the first, the last and some between them, equally far apart, are shown.
+    """
+    epochs = sorted(sheets)
+    chosen = sorted({epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, EPOCHS)})
+    columns = min(len(chosen), 3)
+    rows = math.ceil(len(chosen) / columns)
+    figure = new_figure(3 * columns, 3.3 * rows + 0.4)
+    figure.suptitle(title)
+    for number, epoch in enumerate(chosen):
+        axes = figure.add_subplot(rows, columns, number + 1, title=f"epoch {epoch}", xticks=[], yticks=[])
+        axes.imshow(sheets[epoch].squeeze(), cmap="gray", vmin=0, vmax=255)
     return figure

@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from tfalexnet.training.distribute import distribute_batches, next_position, sum
 from tfalexnet.training.events import EventWriter
 from tfalexnet.training.optimizer import variable_role
 from tfalexnet.training.plan import Plan
+from tfalexnet.training.run_figures import write_report
 from tfalexnet.training.run_folder import RunFolder, TrainingState
 
 VALIDATION_BATCH = 64
@@ -54,6 +56,7 @@ class Trainer:
         self.step, self.measure = make_step_functions(model, plan.recipe.batch, plan.strategy, plan.class_weights)
         self.events = EventWriter(run.folder, run.writes)
         self.saved = time.monotonic()  # Time of the last checkpoint.
+        self.answers: Counter[tuple[int, int]] = Counter()  # Of the last validation, by true class and best class.
         self.stop_signals: list[int] = []
 
     def train(self) -> None:
@@ -73,6 +76,8 @@ class Trainer:
                 is_best = state.best_epoch == state.epoch
                 self._save(Checkpoint(get_parameters(self.model), self.plan.spec) if is_best else None)
                 self._write_events(row)
+                if self.run.writes:
+                    write_report(self.run.folder, self.run.folder.name, self.plan.spec.classes, self.answers)
                 self.run.report(f"epoch {state.epoch}/{epochs}", row)
 
     def _train_epoch(self) -> None:
@@ -109,12 +114,15 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Return loss and errors (percent) on the validation pictures; every worker measures all of them."""
         plan, sums, count = self.plan, np.zeros(3), 0
+        self.answers.clear()
         validation = batches(plan.validation, plan.spec.preprocessing, VALIDATION_BATCH, skipped=plan.skipped)
         with Progress(len(plan.validation), "pictures", note="validation") as progress:
             for number, (inputs, labels, _) in enumerate(validation):
                 if self._is_check_due(number):
                     self._save_or_stop()
-                sums += [float(part) for part in self.measure(inputs, labels)]
+                *parts, best = self.measure(inputs, labels)
+                sums += [float(part) for part in parts]
+                self.answers.update(zip(np.asarray(labels).tolist(), best.numpy().tolist(), strict=True))
                 count += len(labels)
                 progress.advance(len(labels), f"validation, error {sums[1] / count:.1%}")
                 self._report_first_unreadable(progress)
@@ -199,7 +207,7 @@ def make_step_functions(
     Returns:
         Two functions of inputs and labels. The first updates the weights, with the batch distributed over the
         replicas, and returns the sum of losses, the number of top-1 errors and the number of pictures; the second
-        returns the sum of losses and the numbers of top-1 and top-5 errors.
+        returns the sum of losses, the numbers of top-1 and top-5 errors, and the best classes.
     """
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
 
@@ -226,8 +234,9 @@ def make_step_functions(
     def measure(inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         logits = model(inputs, training=False)
         top5 = tf.math.in_top_k(labels, logits, min(5, logits.shape[1]))
-        wrong = tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) != labels, tf.int32))
-        return tf.reduce_sum(cross_entropy(labels, logits)), wrong, tf.reduce_sum(tf.cast(~top5, tf.int32))
+        best = tf.argmax(logits, axis=1)
+        wrong = tf.reduce_sum(tf.cast(best != labels, tf.int32))
+        return tf.reduce_sum(cross_entropy(labels, logits)), wrong, tf.reduce_sum(tf.cast(~top5, tf.int32)), best
 
     return step, measure
 

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
-from tfalexnet.figures.curves import curve
 from tfalexnet.hub.cache import RUN_MODEL
 from tfalexnet.io.files import PART, atomic_write
 from tfalexnet.training.events import EVENTS
 from tfalexnet.training.options import Options
+from tfalexnet.training.run_figures import write_figures
 
-# The files of a run, besides TensorBoard's logs.
-DESCRIPTION, CHECKPOINT, LOG, CURVE = "run.json", "checkpoint.npz", "log.csv", "curve.png"
+# The files of a run, besides TensorBoard's logs and the figures.
+DESCRIPTION, CHECKPOINT, LOG = "run.json", "checkpoint.npz", "log.csv"
 MODEL, BEST = RUN_MODEL, "best.weights.h5"  # After the last epoch; after that of the lowest validation error.
 # Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict", "options.early_stopping"}
@@ -213,7 +213,7 @@ class RunFolder:
             print(f"{title}: {', '.join(metrics)}", flush=True)
 
     def finish(self, checkpoint: Checkpoint, state: TrainingState) -> Path:
-        """Write the log, the model and, with matplotlib, the curve; return the path of the model."""
+        """Write the log, the model and, with Matplotlib, the figures; return the path of the model."""
         path = self.folder / MODEL
         if self.writes:
             self._write_log(state)  # A kill between checkpoint and log may have prevented it.
@@ -222,10 +222,7 @@ class RunFolder:
             if best != state.epoch and (self.folder / BEST).exists():
                 error = state.errors[best - 1]
                 print(f"Epoch {best} has the lowest validation error, {error:.1f} %: {self.folder / BEST}")
-            try:
-                curve(state.history, checkpoint.spec.architecture.name, self.folder / CURVE)
-            except ModuleNotFoundError as error:
-                print(error)
+            write_figures(self.folder, checkpoint.spec.architecture, state.history)
         return path
 
     def _write_log(self, state: TrainingState) -> None:
