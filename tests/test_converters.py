@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from support import ROOT
+from support.caffe import prototxt
 from support.command import run
 from support.nets import random_parameters
 
@@ -26,8 +27,10 @@ SCRIPTS = {  # The suffix of the file that each converts.
     "deep_compression_to_keras": ".net",
     "keras_h5_to_keras": ".h5",
     "keras_to_others": ".weights.h5",
+    "matconvnet_to_keras": ".mat",
     "npz_to_keras": ".npz",
     "onnx_to_keras": ".onnx",
+    "prototxt_to_keras": ".caffemodel",
     "safetensors_to_keras": ".safetensors",
     "tensorflow_to_keras": ".index",
     "torch_to_keras": ".pth",
@@ -69,6 +72,12 @@ def write(path, suffix: str, capsys) -> None:
     elif suffix == ".onnx":
         pytest.importorskip("onnx")
         path.write_bytes(onnx.graph(CIFAR10_18PCT, parameters).SerializeToString())
+    elif suffix == ".mat":
+        pytest.importorskip("scipy")
+        from support import matconvnet
+
+        size = {"imageSize": np.array([[32.0, 32, 3]])}
+        matconvnet.write(path, matconvnet.layers_of(CIFAR10_18PCT, parameters), "new", size, {})
     else:
         write_checkpoint(path, Checkpoint(parameters, ModelSpec(CIFAR10_18PCT, None, ())))
 
@@ -78,12 +87,16 @@ def test_a_script_converts_its_format(script, tmp_path, monkeypatch, capsys):
     write(tmp_path / f"net{SCRIPTS[script]}", SCRIPTS[script], capsys)
     results = []
     monkeypatch.setattr(cli_main, "main", lambda: results.append(run(capsys, *sys.argv[1:], cwd=tmp_path)))
-    arguments = [f"net{SCRIPTS[script]}", "--output", "out.npz", "--architecture", "cifar10_18pct"]
+    network, name = ["--architecture", "cifar10_18pct"], "cifar10_18pct"
+    if script == "prototxt_to_keras":
+        (tmp_path / "net.prototxt").write_text(prototxt(CIFAR10_18PCT))
+        network, name = ["--prototxt", "net.prototxt"], "caffe"
+    arguments = [f"net{SCRIPTS[script]}", "--output", "out.npz", *network]
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     runpy.run_path(str(ROOT / "converters" / f"{script}.py"), run_name="__main__")
     [result] = results
     assert (result.returncode, result.stderr) == (0, "")
-    assert "cifar10_18pct, 10 classes, written to out.npz" in result.stdout
+    assert f"{name}, 10 classes, written to out.npz" in result.stdout
 
 
 def test_a_script_in_a_process(tmp_path, capsys):

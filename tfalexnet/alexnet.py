@@ -135,8 +135,7 @@ def model_of_checkpoint(
     labels = checkpoint.spec.classes if net.classes == checkpoint.spec.architecture.classes else ()
     model = _build(ModelSpec(net, checkpoint.spec.preprocessing, labels), devices, include_top, options)
     if include_top == CONVOLUTIONAL:
-        shapes = net.convolutional().parameter_shapes()
-        parameters = {name: (kernel.reshape(shapes[name][0]), bias) for name, (kernel, bias) in parameters.items()}
+        parameters = net.convolutional().reshaped(parameters)
     set_parameters(model, parameters)
     return model
 

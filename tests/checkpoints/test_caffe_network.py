@@ -65,6 +65,16 @@ def test_a_definition_for_training_states_crop_mean_and_scale():
     assert network.preprocessing is None and "mean.binaryproto in training" in network.mean_note()
 
 
+def test_layers_without_weights_may_have_names_that_keras_reserves(tmp_path):
+    pool = 'layer { name: "p/3x3" type: "Pooling" bottom: "c" top: "p" pooling_param { kernel_size: 3 } } '
+    (tmp_path / "net.prototxt").write_text(INPUT + CONV % "kernel_size: 3" + pool + FC.replace('"c"', '"p"'))
+    parameters = random_parameters(read((tmp_path / "net.prototxt").read_text()).architecture)
+    layers = {name: [*pair] for name, pair in parameters.items()}
+    np.save(tmp_path / "net.npy", np.array(layers, object), allow_pickle=True)
+    checkpoint = read_checkpoint(tmp_path / "net.npy", prototxt=tmp_path / "net.prototxt")
+    assert [row.name for row in checkpoint.spec.architecture.layers] == ["c", "p_3x3", "flatten", "f"]
+
+
 def test_weights_of_2013_are_read_with_their_definition(tmp_path):
     """Field 1 of a layer holds the layer of 2013: name 1, type 2, num_output 3, pad 7, kernelsize 8, blobs 50."""
     net = read(INPUT + CONV % "kernel_size: 3 pad: 1" + FC).architecture

@@ -9,6 +9,7 @@ import random
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -310,3 +311,19 @@ def word(data: bytes, _: list[bytes], generator: random.Random) -> bytes:
     size = generator.choice((1, 2, 4, 8))
     value = generator.choice((*INTEGERS, generator.randrange(0, len(data) + 1, 8)))
     return data[:at] + (value & (1 << 8 * size) - 1).to_bytes(size, "little") + data[at + size :]
+
+
+def matlab(data: bytes, others: list[bytes], generator: random.Random) -> bytes:
+    """Change an aligned integer of a .mat file, in an element that is unpacked and packed again where it is."""
+    at, packed = 128, []
+    while at + 8 <= len(data):
+        kind, size = (int.from_bytes(data[place : place + 4], "little") for place in (at, at + 4))
+        packed += [(at, size)] * (kind == 15)
+        at += 8 + size
+    try:
+        at, size = generator.choice(packed)
+        content = word(zlib.decompress(data[at + 8 : at + 8 + size]), others, generator)
+    except (IndexError, zlib.error):  # Not packed, or damage of an earlier mutation.
+        return word(data, others, generator)
+    content = zlib.compress(content)
+    return data[: at + 4] + len(content).to_bytes(4, "little") + content + data[at + 8 + size :]

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
-import functools
 import importlib
 import os
 import random
@@ -52,6 +51,7 @@ from support.fuzz_mutations import (
     count,
     header,
     layout,
+    matlab,
     member,
     message,
     opcode,
@@ -60,43 +60,46 @@ from support.fuzz_mutations import (
     word,
 )
 from support.fuzz_seeds import (
+    BUNDLE,
     HOSTILE,
     NET,
     PARAMETERS,
     SHAPES,
     Seeds,
+    seeds_archives,
     seeds_caffe_h5,
     seeds_caffemodel,
     seeds_h5,
     seeds_keras,
     seeds_keras_legacy,
+    seeds_matconvnet,
+    seeds_means,
     seeds_net,
     seeds_npy,
     seeds_npz,
+    seeds_onnx,
     seeds_pictures,
     seeds_prototxt,
     seeds_pth,
     seeds_safetensors,
     seeds_tensorflow,
+    seeds_tensorflow_bundle,
 )
+from support.fuzz_watch import watch
 from tfalexnet import CheckpointError, PictureError
 from tfalexnet.checkpoints.caffe_network import find_network
 from tfalexnet.checkpoints.checkpoint import FORMATS, read_checkpoint, read_spec
-from tfalexnet.checkpoints.formats import Contents, deep_compression
+from tfalexnet.checkpoints.formats import Contents, deep_compression, tensorflow_checkpoint
+from tfalexnet.checkpoints.formats.caffe_mean import read_mean
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
+from tfalexnet.tools.model_files import is_collection, model_files
 
 byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds  # Its place in NumPy 2, and in NumPy 1.
-
-byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # NumPy 1.
 LIMIT = 10  # Seconds for one input; they take milliseconds.
 SLACK = 1 << 20  # Objects of Python for an archive, a header, a message; independent of lengths in the file.
 SLACK_OF_PROCESS = 16 << 20  # Caches of libhdf5, and the steps in which malloc takes memory.
 CLASS_NAME = 256  # Bytes of the name of a class; a .net file has none.
 CEILING = 2 << 30  # Bytes of address space, so that a bomb does not take the memory of the machine.
-
-
-class AuditedError(BaseException):
-    """A forbidden event; no reader catches this."""
 
 
 class Reader(NamedTuple):
@@ -160,7 +163,67 @@ class Definitions(NamedTuple):
     memory: ClassVar = 0
 
 
-READERS: dict[str, Reader | Pictures | Definitions] = {
+class Means(NamedTuple):
+    """The seeds of means of pictures, and their reader."""
+
+    seeds: Callable[[], Seeds]
+    mutations: tuple[Mutation, ...]
+
+    def ways(self, path: Path, _: int) -> Iterator[Callable[[], None]]:
+        yield lambda: read_mean(path).sum() and None
+
+    error: ClassVar = CheckpointError
+    memory: ClassVar = 0
+
+
+class Bundles(NamedTuple):
+    """The seeds of tables of TensorFlow whose numbers are in the file beside them."""
+
+    seeds: Callable[[], Seeds]
+    mutations: tuple[Mutation, ...]
+
+    def ways(self, path: Path, _: int) -> Iterator[Callable[[], int | None]]:
+        beside = path.with_name(f"{path.name}.data-00000-of-00001")
+        beside.write_bytes(BUNDLE)
+        yield lambda: touch(tensorflow_checkpoint.read(path))
+        yield lambda: len(read_checkpoint(path, NET).spec.classes)
+        beside.unlink()
+
+    error: ClassVar = CheckpointError
+    memory: ClassVar = 2 * len(BUNDLE)
+
+
+class Archives(NamedTuple):
+    """The seeds of archives of model zoos, which are unpacked into the folder for temporary files."""
+
+    seeds: Callable[[], Seeds]
+    mutations: tuple[Mutation, ...]
+
+    def ways(self, path: Path, _: int) -> Iterator[Callable[[], int | None]]:
+        def read() -> int:
+            if not is_collection(path):
+                raise CheckpointError(f"{path}: no archive")
+            with model_files(path) as files:
+                try:
+                    spec = read_checkpoint(files.weights, NET).spec
+                except CheckpointError as error:
+                    raise CheckpointError(f"{path}: {error}") from error
+                files.labels(spec)
+                return len(spec.classes)
+
+        scratch = path.with_name("scratch")
+        scratch.mkdir(exist_ok=True)
+        tempfile.tempdir = watch().scratch = os.fspath(scratch)
+        yield read
+        tempfile.tempdir = watch().scratch = None
+        assert list(scratch.parent.rglob("evil*")) == []
+        scratch.rmdir()
+
+    error: ClassVar = CheckpointError
+    memory: ClassVar = 1 << 20  # Bytes of the blocks in which files are copied.
+
+
+READERS: dict[str, Reader | Pictures | Definitions | Means | Bundles | Archives] = {
     "npy": Reader(seeds_npy, (opcode, opcode, array_header), ".npy"),
     "caffemodel": Reader(seeds_caffemodel, (message,), ".caffemodel"),
     "pth": Reader(seeds_pth, (layout,), ".pth"),
@@ -168,6 +231,11 @@ READERS: dict[str, Reader | Pictures | Definitions] = {
     "npz": Reader(seeds_npz, (member,), ".npz"),
     "safetensors": Reader(seeds_safetensors, (header,), ".safetensors"),
     "tensorflow": Reader(seeds_tensorflow, (byte,), ".index"),
+    "tensorflow_bundle": Bundles(seeds_tensorflow_bundle, (byte,)),
+    "onnx": Reader(seeds_onnx, (message,), ".onnx"),
+    "matconvnet": Reader(seeds_matconvnet, (matlab,), ".mat"),
+    "means": Means(seeds_means, (message, array_header)),
+    "archives": Archives(seeds_archives, (member,)),
     "keras": Reader(seeds_keras, (member,), ".keras"),
     "h5": Reader(seeds_h5, (word,), ".weights.h5"),
     "caffe_h5": Reader(seeds_caffe_h5, (word,), ".caffemodel.h5"),
@@ -191,39 +259,10 @@ def mutated(name: str, seeds: list[bytes], number: int, seed: int) -> bytes:
 
 # The child: one input after the other.
 
-FORBIDDEN = ("exec", "import", "socket.", "subprocess.", "os.", "shutil.", "ctypes.", "marshal.", "pickle.", "pty.",
-             "urllib.", "webbrowser.", "code.", "builtins.input", "cpython.")  # fmt: skip
-HARMLESS = {"os.listdir", "os.scandir"}
 # Modules that the standard library and NumPy import when they first need them, independent of the file.
 IMPORTED_LATE = ("ast", "bz2", "lzma", "mmap", "stringprep", "tokenize", "unicodedata", "encodings.cp437",
         "encodings.idna", "encodings.latin_1", "encodings.raw_unicode_escape", "encodings.utf_16_be",
         "encodings.unicode_escape", "encodings.utf_16_le", "encodings.utf_32_be", "encodings.utf_32_le")  # fmt: skip
-
-
-class Watch:
-    """Raises for forbidden events that the interpreter audits while `path` is read."""
-
-    def __init__(self) -> None:
-        self.path: str | None = None
-        sys.addaudithook(self.audit)
-
-    def audit(self, event: str, arguments: tuple) -> None:
-        if self.path is None:
-            return
-        if event == "open" and not isinstance(arguments[0], int):
-            writes = (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-            forbidden = writes or os.fsdecode(arguments[0]) != self.path
-        else:
-            forbidden = event.startswith(FORBIDDEN) and event not in HARMLESS
-        if forbidden:
-            self.path = None
-            raise AuditedError(f"{event}{arguments!r}"[:300])
-
-
-@functools.cache
-def watch() -> Watch:
-    """The one hook of this process; it cannot be removed."""
-    return Watch()
 
 
 def touch(contents: Contents) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import pickle
 import struct
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ from support import ROOT, caffe
 from support.fuzz_mutations import fields_of, serialised
 from support.nets import random_parameters, write_npy
 from tfalexnet.checkpoints.checkpoint import FORMATS, Checkpoint, write_checkpoint
-from tfalexnet.checkpoints.formats import Contents, state_dict
+from tfalexnet.checkpoints.formats import Contents, caffemodel, state_dict
 from tfalexnet.checkpoints.formats.torch_pth import MAGIC_STREAM
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import classes_from_labels
@@ -138,6 +140,8 @@ def seeds_pth() -> Seeds:
         for name, entries in (
             ("state", state),
             ("training", training),
+            ("nested", {"steps": 1, "model": {"net": {f"module.{name}": tensor for name, tensor in state.items()}}}),
+            ("average", {"epoch": 1, "model_ema": state}),
             ("others", {**state, **others}),
             ("half", {name: tensor.bfloat16() for name, tensor in state.items()}),
             (HOSTILE, state | {"x": Runs()}),
@@ -229,6 +233,93 @@ def seeds_tensorflow() -> Seeds:
             yield name, (Path(folder) / "net.ckpt").read_bytes()
         tf1.train.Saver(variables[:4]).save(session, f"{folder}/net.ckpt", write_meta_graph=False)
         yield f"{HOSTILE}-index", (Path(folder) / "net.ckpt.index").read_bytes()
+
+
+def seeds_tensorflow_bundle() -> Seeds:
+    """The .index of TensorFlow 1 and 2; the bytes of the .data-* file beside it do not change."""
+    import tensorflow as tf
+
+    tf1 = tf.compat.v1
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default(), tf1.Session() as session:
+        named = arrays("{}/weights", "{}/biases")
+        variables = [tf1.Variable(array, name=name, use_resource=False) for name, array in named.items()]
+        session.run(tf1.global_variables_initializer())
+        tf1.train.Saver(variables).save(session, f"{folder}/net.ckpt", write_meta_graph=False)
+        assert (Path(folder) / "net.ckpt.data-00000-of-00001").read_bytes() == BUNDLE
+        yield "names", (Path(folder) / "net.ckpt.index").read_bytes()
+
+
+BUNDLE = b"".join(array.tobytes() for _, array in sorted(arrays("{}/weights", "{}/biases").items()))
+
+
+def seeds_onnx() -> Seeds:
+    """Of this package, and in the layouts of other tools, in all ways to store numbers."""
+    try:
+        from support import onnx_files
+        from tfalexnet.exporters import onnx as exporter
+
+        yield "own", exporter.graph(NET, PARAMETERS).SerializeToString()
+    except ImportError:
+        return
+    for kind in ("FLOAT", "DOUBLE", "BFLOAT16"):
+        yield kind, onnx_files.model_zoo(NET, PARAMETERS, onnx_files.numbers(kind)).SerializeToString()
+    yield "zoo", onnx_files.model_zoo(NET, PARAMETERS).SerializeToString()
+    yield "tf2onnx", onnx_files.tf2onnx(NET, PARAMETERS).SerializeToString()
+    yield "quantised", onnx_files.quantised(NET, PARAMETERS).SerializeToString()
+
+
+def seeds_matconvnet() -> Seeds:
+    try:
+        from support import matconvnet
+    except ImportError:  # SciPy is not installed.
+        return
+    net = dataclasses.replace(NET, input_shape=(4, 4, 3))  # A kernel of the input's size would be fully connected.
+    sizes = {"imageSize": np.array([[4.0, 4, 3]]), "averageImage": np.ones((4, 4, 3), "f4"), "keepAspect": 1.0}
+    classes = {"name": ["n00000001"] * 3, "description": ["a", "b", "é"]}
+    for spelling in ("old", "new", "net"):
+        for packed in (False, True):
+            buffer = io.BytesIO()
+            layers = matconvnet.layers_of(net, random_parameters(net))
+            matconvnet.write(buffer, layers, spelling, sizes, classes, do_compression=packed)
+            yield spelling, buffer.getvalue()
+
+
+def seeds_means() -> Seeds:
+    """Caffe's file of a picture, and arrays of NumPy."""
+    yield "blob", b"".join(caffemodel.blob(np.ones((1, 3, 5, 6), "f4")))
+    for name, array in {
+        "picture": np.ones((3, 5, 6), "f4"),
+        "numbers": np.ones(3),
+        "grey": np.ones((1, 1, 4, 4)),
+    }.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        yield name, buffer.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Runs()], object), allow_pickle=True)
+    yield HOSTILE, buffer.getvalue()
+
+
+def seeds_archives() -> Seeds:
+    """Weights with the names of their classes, and an archive that reaches out of its folder."""
+    files = {"net/net.npz": dict(written(".npz"))["bare"], "net/labels.txt": b"a\nb\nc\n", "../../evil.md": b"x"}
+    for packed in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", packed) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        yield "zip", buffer.getvalue()
+    for mode in ("w", "w:gz", "w:bz2"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode) as archive:
+            for name, data in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+            link = tarfile.TarInfo("net/other.npz")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(link)
+        yield mode.replace(":", "-"), buffer.getvalue()
 
 
 def replaced(file: h5py.File, **options: object) -> None:

@@ -100,3 +100,20 @@ def tf2onnx(net: Architecture, parameters: Parameters):
     arrays = {steps[1][1][0]: kernel, f"{names[0]}/bias:0": bias, steps[6][1][1]: matrix, steps[7][1][1]: offset}
     arrays["shape"] = np.array([1, -1])
     return model(nodes, [raw(array, name) for name, array in arrays.items()], net, "softmax:0", layout="NHWC")
+
+
+def quantised(net: Architecture, parameters: Parameters):
+    """The layout of the Model Zoo with kernels of int8 behind a DequantizeLinear each."""
+    from onnx import helper
+
+    result = model_zoo(net, parameters)
+    kernels = [tensor for tensor in result.graph.initializer if tensor.name.endswith("_w_0")]
+    for tensor in kernels:
+        name = tensor.name
+        result.graph.initializer.remove(tensor)
+        shape = tuple(tensor.dims)
+        stored = {"q": np.ones(shape, "i1"), "scale": np.float32(0.5), "zero": np.int8(3)}
+        result.graph.initializer.extend(raw(np.asarray(array), f"{name}_{part}") for part, array in stored.items())
+        node = helper.make_node("DequantizeLinear", [f"{name}_{part}" for part in stored], [name], f"{name}_dequantize")
+        result.graph.node.insert(0, node)
+    return result

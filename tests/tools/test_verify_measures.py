@@ -47,7 +47,7 @@ def test_the_map_of_a_convolutional_network_is_that_of_caffe(name, data, photo, 
     truth = read_arrays(folder / f"{name}_convolutional_451.npz")
     picture = channels_last(truth["data"][0].astype(np.float32))
     published = dataclasses.replace(
-        next(f for f in PUBLISHED if f.side),
+        next(f for f in PUBLISHED if f.convolutional),
         picture="chelsea",
         weights=name,
         protocol=lambda _: picture,
@@ -58,8 +58,9 @@ def test_the_map_of_a_convolutional_network_is_that_of_caffe(name, data, photo, 
     assert report.passed and report.rows[0].received == {0: 1.0}
     assert "best classes of 8×8 places    1.0000    1.0000" in report_table(report)
     wrong = save(tmp_path / "wrong.npz", with_caffes_rows(parameters, 6, 6), net)
-    report = verify(photo, wrong, net, [published])
+    report = verify(photo, wrong, net, [published, published])  # Two answers for one picture.
     assert not report.passed and report.rows[0].received[0] < 0.9
+    assert report.notes[-1].startswith("chelsea: right with")
     assert "the rows of the first dense kernel read as channel, height, width" in report.rows[0].cures
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tfalexnet.checkpoints import match
 from tfalexnet.checkpoints.caffe_layers import DATA, CaffeLayer, is_tested, read_input, read_layers, text
 from tfalexnet.checkpoints.caffe_rows import Chain
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, explaining
@@ -17,7 +18,7 @@ from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.row_json import LONGEST_TEXT
-from tfalexnet.networks.spec import Architecture, Conv, Dense, Dropout, Layer, Parameters
+from tfalexnet.networks.spec import Architecture, Parameters
 
 SKIPPED = ("accuracy", "softmaxwithloss", "softmaxloss", "multinomiallogisticloss", "silence")
 
@@ -76,7 +77,7 @@ def read_network(definition: Message, source: str, parameters: Parameters, side:
         architecture.to_dict()
     except ValueError as error:
         raise CheckpointError(str(error)) from None
-    known = _known_network(architecture)
+    known = match.known_network(architecture)
     if known:
         return CaffeNetwork(known)
     preprocessing, mean_file = _preprocessing(architecture, data)
@@ -122,27 +123,6 @@ def caffe_preprocessing(architecture: Architecture) -> Preprocessing:
         expected = f"Expected a square input of 1 or 3 channels for {architecture.name}"
         raise ValueError(f"{expected}. Received: {shape}; prepare its pictures yourself.")
     return Preprocessing("squash", width, width, False, {1: "L", 3: "BGR"}[channels], (0.0,) * channels)
-
-
-def _known_network(net: Architecture) -> Architecture | None:
-    """Return the network of the catalog that computes the same, with the number of classes of this one."""
-    computed = _computed(net)
-    known = (
-        other.with_classes(net.classes) for other in ARCHITECTURES.values() if other.input_shape == net.input_shape
-    )
-    return next((other for other in known if _computed(other) == computed), None)
-
-
-def _computed(net: Architecture) -> list[Layer]:
-    """Return the rows without what does not change the result: names, initial values, dropout."""
-    rows = []
-    for row in net.layers:
-        if isinstance(row, Conv | Dense):
-            name = "" if row is net.classifier else row.name
-            rows.append(replace(row, name=name, kernel_init="zeros", bias_init=0.0))
-        elif not isinstance(row, Dropout):
-            rows.append(replace(row, name=""))
-    return rows
 
 
 def _preprocessing(net: Architecture, data: CaffeLayer | None) -> tuple[Preprocessing | None, str | None]:

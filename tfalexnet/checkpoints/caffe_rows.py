@@ -81,6 +81,14 @@ class Chain:
                 name += "_"
             yield Flatten(name)
 
+    def activate(self, name: str, function: str) -> Iterator[Layer]:
+        """Make the function the activation of the last row, or yield a row of its own."""
+        last = self.rows[-1] if self.rows else None
+        if isinstance(last, Conv | Dense) and last.activation is None:
+            self.rows[-1] = replace(last, activation=function)
+        else:
+            yield Activation(name, function)
+
     def finished(self) -> tuple[Layer, ...]:
         """Return all rows, with a `Flatten` behind a convolution that is the classifier."""
         for row in self.flatten():
@@ -159,11 +167,7 @@ def _lrn(chain: Chain, layer: CaffeLayer) -> Iterator[Layer]:
 def _activation(function: str) -> Callable[[Chain, CaffeLayer], Iterator[Layer]]:
     def rows(chain: Chain, layer: CaffeLayer) -> Iterator[Layer]:
         layer.parameters(f"{layer.kind}_param")
-        last = chain.rows[-1] if chain.rows else None
-        if isinstance(last, Conv | Dense) and last.activation is None:
-            chain.rows[-1] = replace(last, activation=function)
-        else:
-            yield Activation(chain.name(layer), function)
+        yield from chain.activate(chain.name(layer), function)
 
     return rows
 

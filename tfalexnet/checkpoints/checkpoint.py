@@ -22,6 +22,7 @@ from tfalexnet.checkpoints.formats import (
     keras_h5,
     keras_legacy_h5,
     keras_model,
+    matconvnet,
     npz,
     onnx,
     safetensors,
@@ -50,6 +51,7 @@ FORMATS: dict[str, ModuleType] = {
     ".index": tensorflow_checkpoint,
     ".net": deep_compression,
     ".onnx": onnx,
+    ".mat": matconvnet,
     ".caffemodel": caffemodel,
 }
 WEIGHTS_ONLY = (caffe_npy, caffemodel)  # Formats that store neither network, preprocessing nor class names.
@@ -117,7 +119,8 @@ def read_checkpoint(
     requested = None if architecture is None else get_architecture(architecture)
     contents = _read_contents(path, requested)
     network, unusable = (None, "") if requested else find_network(contents, path, prototxt, side)
-    contents = match.rename_layers(contents, (network.renamed if network else {}) | dict(renamed or {}), path)
+    defined = {old: new for old, new in network.renamed.items() if old in contents.parameters} if network else {}
+    contents = match.rename_layers(contents, defined | dict(renamed or {}), path)
     with formats.reading(path, DESCRIPTION):
         stated = _stated_fields(contents.attributes, contents.extras)
         stated_net, stated_name = architecture_from_json(stated), stated["architecture"]

@@ -11,7 +11,7 @@ import numpy as np
 from tfalexnet.checkpoints.formats import CheckpointError, Contents, orientation
 from tfalexnet.io.terminal import escape
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
-from tfalexnet.networks.spec import Architecture, Dense, Parameters
+from tfalexnet.networks.spec import Architecture, Conv, Dense, Dropout, Layer, Parameters
 
 GUESSES = ("bvlc_alexnet", *ARCHITECTURES)  # Of networks with equal shapes, the most common one comes first.
 
@@ -36,6 +36,27 @@ def first_match(contents: Contents, names: Iterable[str | None]) -> Architecture
     """Return the first of the known networks with these names whose shapes match, None if there is none."""
     known = (get_architecture(name) for name in names if name in ARCHITECTURES)
     return next((net for net in known if not _mismatches(contents, net)), None)
+
+
+def known_network(net: Architecture) -> Architecture | None:
+    """Return the network of the catalog that computes the same, with the number of classes of this one."""
+    computed = _computed(net)
+    known = (
+        other.with_classes(net.classes) for other in ARCHITECTURES.values() if other.input_shape == net.input_shape
+    )
+    return next((other for other in known if _computed(other) == computed), None)
+
+
+def _computed(net: Architecture) -> list[Layer]:
+    """Return the rows without what does not change the result: names, initial values, dropout."""
+    rows = []
+    for row in net.layers:
+        if isinstance(row, Conv | Dense):
+            name = "" if row is net.classifier else row.name
+            rows.append(dataclasses.replace(row, name=name, kernel_init="zeros", bias_init=0.0))
+        elif not isinstance(row, Dropout):
+            rows.append(dataclasses.replace(row, name=""))
+    return rows
 
 
 def guess_architecture(contents: Contents, hints: Sequence[str | None]) -> Architecture:

@@ -59,7 +59,7 @@ class ModelSpec:
             "architecture": self.architecture.name,
             "table": self.architecture.to_dict(),
             "preprocessing": self.preprocessing
-            and self.preprocessing.to_dict() | {"mean": _mean_to_json(self.preprocessing.mean)},
+            and self.preprocessing.to_dict() | {"mean": mean_to_json(self.preprocessing.mean)},
             "labels": [label for _, label in self.classes],
             "wnids": wnids if any(wnids) else None,
         }
@@ -98,7 +98,7 @@ def architecture_from_json(fields: Mapping[str, Any]) -> Architecture | None:
     return ARCHITECTURES.get(fields["architecture"])
 
 
-def _mean_to_json(mean: Sequence[float] | np.ndarray) -> Any:
+def mean_to_json(mean: Sequence[float] | np.ndarray) -> Any:
     """Return a mean as JSON stores it. As decimals, a mean picture would take four times the bytes."""
     mean = np.asarray(mean)
     if mean.ndim == 1:
@@ -107,7 +107,7 @@ def _mean_to_json(mean: Sequence[float] | np.ndarray) -> Any:
 
 
 def _mean_from_json(value: Any) -> np.ndarray:
-    """Return the mean of `_mean_to_json`; lists of numbers are accepted for mean pictures too."""
+    """Return the mean of `mean_to_json`; lists of numbers are accepted for mean pictures too."""
     if isinstance(value, Mapping):
         return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").reshape(value["shape"])
     return np.array(value)

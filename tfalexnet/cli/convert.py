@@ -37,7 +37,7 @@ def parse_mean(_: click.Context, __: click.Parameter, value: str | None) -> tupl
     "source",
     metavar="FILE",
     type=NAME_OR_PATH,
-    help="A .npy, .caffemodel, .pth, .safetensors, .npz, .onnx, .net, .keras or .h5 file or a checkpoint of "
+    help="A .npy, .caffemodel, .pth, .safetensors, .npz, .onnx, .net, .keras, .h5 or .mat file or a checkpoint of "
     "TensorFlow, detected from its content; or a folder or archive with one of them; or the name of published "
     "weights.",
 )

@@ -233,6 +233,11 @@ class Architecture:
         flatten = next(row for row in self.layers if isinstance(row, Flatten))
         return dataclasses.replace(self, layers=(*rows, flatten))
 
+    def reshaped(self, parameters: Parameters) -> Parameters:
+        """Return parameters with the same numbers in the same order, in the shapes of `parameter_shapes`."""
+        shapes = self.parameter_shapes()
+        return {name: (kernel.reshape(shapes[name][0]), bias) for name, (kernel, bias) in parameters.items()}
+
     def with_zero_kernels(self) -> Self:
         """Return the table with zeros as initial kernels, for a model whose weights are set afterwards.
 

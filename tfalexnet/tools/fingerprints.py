@@ -77,7 +77,7 @@ class Fingerprint:
         recipe: the mutant of the architecture with which they were computed; None is the architecture itself.
         mistakes: published outputs of networks with a known mistake, for the same classes.
         measure: what the numbers are.
-        side: pixels of a side of the input of a fully convolutional network; None is the network as it is.
+        convolutional: whether the fully connected layers run as convolutions, on an input of any size.
     """
 
     picture: str
@@ -89,7 +89,7 @@ class Fingerprint:
     recipe: str | None = None
     mistakes: Mapping[str, Answers] = field(default_factory=dict)
     measure: Measure = PROBABILITIES
-    side: int | None = None
+    convolutional: bool = False
 
     def agrees(self, received: Answers, expected: Answers, roughly: bool = False) -> bool:
         """Return whether the numbers are equal within the tolerance.
@@ -174,7 +174,7 @@ PUBLISHED = (
         PLACES,
         "BVLC/caffe, examples/net_surgery.ipynb",
         measure=best_classes(SURGERY_MAP),
-        side=451,
+        convolutional=True,
     ),
     Fingerprint(
         "banana",

@@ -36,7 +36,7 @@ FOREIGN = {
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
     "gzip": (gzip.compress(b"weights"), "a gzip archive. Unpack it"),
     "tar": (tar(), "a tar archive"),
-    "mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(128), "a .mat file of MATLAB. Save its arrays"),
+    "mat": (b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(128), "a .mat file of MATLAB 7.3. Save it in MATLAB"),
     "solver state": (
         b"\x08\x90\x4e" + caffe.field(2, b"net_iter_10000.caffemodel") + caffe.field(3, bytes(40)),
         "a solver state of Caffe .* Give the .caffemodel beside it",

@@ -35,7 +35,7 @@ SIGNATURES = {
         "a graph of TensorFlow without weights (.meta)",
         "Give the .index file beside it, or the file without a suffix",
     ),
-    rb"MATLAB [57]\.\d MAT-file": ("a .mat file of MATLAB", "Save its arrays with numpy.savez, see docs/formats.md"),
+    rb"MATLAB 7\.3 MAT-file": ("a .mat file of MATLAB 7.3", "Save it in MATLAB with save('NAME.mat', '-v7')"),
 }
 # What holds a member of this name; archives with other members are named by their first ones.
 MEMBERS = {
