@@ -47,6 +47,8 @@ HOSTILE = {
     "at most 8192 cells; received 1073741824": array(2, HUGE, element(5, struct.pack("<i", 8)) + element(1, b"")),
     r"truncated: an element has \d+ bytes, 0 are left": array(1, (1, 5), b""),
     r"expected \[32768, 32768\] numbers in 8 bytes": array(7, HUGE, element(7, bytes(8))),
+    r"expected \[1, 4\] numbers in 4 bytes": array(7, (1, 4), element(16, bytes(4))),  # A table of SciPy has 13 types.
+    "texts of their stated length, of": array(4, (1, 4), element(200, bytes(4))),
     "texts of their stated length": array(4, HUGE, element(4, b"")),
     "at most 64 fields": array(2, (1, 1), element(5, struct.pack("<i", 1)) + element(1, bytes(65))),
     "a struct of at most": array(2, (1, 1), element(5, struct.pack("<i", 0)) + element(1, bytes(65))),

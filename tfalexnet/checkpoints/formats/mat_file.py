@@ -16,8 +16,10 @@ from tfalexnet.checkpoints.formats.npz import EXPANSION
 
 HEADER = 128  # Bytes before the first element; the last four are the version and the order of bytes.
 LITTLE_ENDIAN = b"\x00\x01IM"
-MATRIX, COMPRESSED = 14, 15  # Types of elements; the others hold numbers or text, of these sizes.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+MATRIX, COMPRESSED = 14, 15  # Types of elements.
+# Others hold numbers of these sizes, or characters. SciPy reads the table of its types out of bounds for any else.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
+CHARACTERS = (1, 2, 4, 16, 17, 18)
 CELL, STRUCT, TEXT = 1, 2, 4  # Classes of arrays.
 NUMBERS = range(6, 16)
 MAX_ARRAYS = 1 << 13  # A network of 1,000 classes has 2,000 texts.
@@ -89,7 +91,7 @@ class _Arrays:
         elif kind == TEXT:
             kind, text, content = _element(content)
             self.text += len(text)
-            if length > len(text) or self.text > MAX_TEXT:
+            if kind not in CHARACTERS or length > len(text) or self.text > MAX_TEXT:
                 raise CheckpointError(f"expected texts of their stated length, of at most {MAX_TEXT} bytes")
         elif kind in (CELL, STRUCT):
             fields = 1
