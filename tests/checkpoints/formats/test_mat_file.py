@@ -72,6 +72,7 @@ def test_hostile_files_are_refused(message):
         check(saved({}) + content)
 
 
-def test_big_endian_files_are_refused():
-    with pytest.raises(CheckpointError, match="little-endian"):
-        check(saved({}).replace(b"IM", b"MI"))
+@pytest.mark.parametrize(("old", "new"), [(b"IM", b"MI"), (b"MATLAB 5", bytes(8))])
+def test_big_endian_files_and_those_of_matlab_4_are_refused(old, new):
+    with pytest.raises(CheckpointError, match="of MATLAB 5 to 7.2 with little-endian"):
+        check(saved({}).replace(old, new))

@@ -14,6 +14,7 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.formats.binary import MAX_RANK
 from tfalexnet.checkpoints.formats.npz import EXPANSION
 
+MAGIC = b"MATLAB 5.0 MAT-file"  # SciPy reads other files as those of MATLAB 4.
 HEADER = 128  # Bytes before the first element; the last four are the version and the order of bytes.
 LITTLE_ENDIAN = b"\x00\x01IM"
 MATRIX, COMPRESSED = 14, 15  # Types of elements.
@@ -30,8 +31,9 @@ MAX_DEPTH = 8
 
 def check(data: np.ndarray) -> None:
     """Raise `CheckpointError` unless SciPy can read the bytes of a MAT file with memory for its contents only."""
-    if data[HEADER - 4 : HEADER].tobytes() != LITTLE_ENDIAN:
-        raise CheckpointError("expected a MAT file with little-endian numbers")
+    header = data[:HEADER].tobytes()
+    if not header.startswith(MAGIC) or not header.endswith(LITTLE_ENDIAN):
+        raise CheckpointError("expected a MAT file of MATLAB 5 to 7.2 with little-endian numbers")
     content = memoryview(data)[HEADER:]
     arrays, remaining = _Arrays(), EXPANSION * data.size + MAX_TEXT
     while content:
