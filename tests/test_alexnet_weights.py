@@ -67,7 +67,9 @@ def test_weights_that_do_not_exist(tmp_path, monkeypatch):
         str(tmp_path / "weights"),
         str(tmp_path / "home"),
         "TFALEXNET_OFFLINE=1 forbids",
+        "https://huggingface.co/onnxmodelzoo/",
         "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",
+        "https://www.cs.toronto.edu/~guerzhoy/tf_alexnet/bvlc_alexnet.npy",
         "tfalexnet convert FILE --architecture bvlc_alexnet",
     ):
         assert part in message

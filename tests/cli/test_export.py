@@ -6,14 +6,16 @@ from support.command import run
 
 from tfalexnet.cli.export import command
 from tfalexnet.exporters import export as export_module
+from tfalexnet.exporters import held_out
 
 
 def test_flags_are_passed_and_the_path_is_printed(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(export_module, "export", lambda **arguments: calls.append(arguments) or Path("out.tflite"))
+    monkeypatch.setattr(held_out, "compare_held_out", lambda *_: None)
     flags = ("--format", "litert", "--precision", "int8", "--pictures", "photos", "--overwrite")
     result = run(capsys, "export", "cifar10", *flags)
-    assert result == (0, "int8, for litert, written to out.tflite\n", "")
+    assert result[:2] == (0, "int8, for litert, written to out.tflite\n") and "all pictures calibrated" in result.stderr
     (arguments,) = calls
     assert arguments.pop("weights") == "cifar10" and arguments.pop("output") is None
     assert arguments == {"format": "litert", "precision": "int8", "pictures": Path("photos"), "overwrite": True}

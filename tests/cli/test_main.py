@@ -12,10 +12,12 @@ from support.command import run as run_command
 from support.nets import random_parameters, small, write_npy
 
 import tfalexnet
+from tfalexnet.cli import features as cli_features
 from tfalexnet.cli.main import COMMANDS, run
 from tfalexnet.evaluation.evaluate import evaluate
 from tfalexnet.exporters.export import export
-from tfalexnet.inference.features import extract_features
+from tfalexnet.images.preprocessing import CROPS, RESIZES
+from tfalexnet.inference.features import POOLS, extract_features
 from tfalexnet.inference.label import label
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.tools.compress import compress
@@ -123,6 +125,11 @@ def test_flags_have_the_defaults_of_the_function_that_they_are_passed_to(name):
         parameter = parameters.get(renamed.get(flag, flag))
         if parameter and parameter.default is not inspect.Parameter.empty:
             assert flags[flag] == parameter.default, flag
+
+
+def test_choices_of_features_are_those_of_the_function():
+    assert tuple(POOLS) == cli_features.POOLS
+    assert tuple(RESIZES) == cli_features.RESIZES and cli_features.CROPS == CROPS
 
 
 def test_flags_of_train_have_the_defaults_of_its_options():

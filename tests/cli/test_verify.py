@@ -28,7 +28,7 @@ def test_exit_status_is_that_of_the_report(passed, monkeypatch, capsys):
 def test_random_weights_fail(photo, npy, tmp_path, capsys):
     (tmp_path / "zebra.png").write_bytes(photo.read_bytes())
     result = run(capsys, "verify", "zebra.png", "--weights", npy, cwd=tmp_path)
-    assert result.returncode == 1 and "0 of 1 pictures as published" in result.stdout
+    assert result.returncode == 1 and "0 of 1 answers as published" in result.stdout
     assert all("known mistakes" in line for line in result.stderr.splitlines())  # Progress, on a slow machine.
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import onnx_files
 from support.downloads import BODY, BODY_DIGEST, OTHER, OTHER_DIGEST, sha256_digest, start_python
-from support.nets import random_parameters
+from support.nets import random_parameters, small
 from support.servers import Answer
 
 import tfalexnet
@@ -116,6 +117,7 @@ def test_the_table_states_all_facts_of_each_name():
         assert published.licence in table and published.classes in table and str(published.accuracy.top1) in table
         for source in published.sources:
             assert source.digest.hexadecimal in table and all(url in table for url in source.urls)
+            assert source.evidence in table
     assert "stated by one source only" in table and "shorter side to 256, bilinear, antialiased" in table
     assert str(SHIPPED / "cifar10.weights.h5") in table
 
@@ -162,6 +164,37 @@ def test_a_file_that_the_user_put_there_is_checked_used_and_kept(server, registe
     (home / "net.npy").write_bytes(content)
     assert_holds(find_weights(name), 1)
     assert (home / "net.npy").read_bytes() == content and server.starts("net.npy") == []
+
+
+def test_a_file_that_is_there_comes_before_sources_that_would_be_downloaded(server, register, home, tmp_path):
+    """A cache that was filled when another source was the first one still works, without a download."""
+    first, there = (checkpoint_bytes(tmp_path / "published", seed, ".npy") for seed in (1, 2))
+    name = register(
+        Source((server.url("new.npy", Answer(first)),), sha256_digest(first)),
+        Source((server.url("old.npy"),), sha256_digest(there)),
+    )
+    home.mkdir(exist_ok=True)
+    (home / "old.npy").write_bytes(there)
+    assert_holds(find_weights(name), 2)
+    assert (home / "old.npy").read_bytes() == there and server.requests == []
+
+
+def test_the_onnx_model_zoos_layout_is_converted(server, home, monkeypatch):
+    """Of both networks, small ones, from a server on this machine that has the first source of the registry."""
+    pytest.importorskip("onnx")
+    for name in ("bvlc_alexnet", "bvlc_caffenet"):
+        net = small(tfalexnet.ARCHITECTURES[name])
+        parameters = random_parameters(net, 5)
+        content = onnx_files.model_zoo(net, parameters).SerializeToString()
+        source = REGISTRY[name].sources[0]
+        url = server.url(f"{name}/{source.file}", Answer(content))
+        source = dataclasses.replace(source, urls=(url,), digest=sha256_digest(content), size=len(content))
+        monkeypatch.setitem(REGISTRY, name, dataclasses.replace(REGISTRY[name], architecture=net, sources=(source,)))
+        path = find_weights(name)
+        assert path == home / f"{name}.weights.h5" and server.starts(f"{name}/{source.file}") == [0]
+        for layer, arrays in read_checkpoint(path).parameters.items():
+            for array, expected in zip(arrays, parameters[layer], strict=True):
+                np.testing.assert_array_equal(array, expected)
 
 
 def test_wrong_bytes_are_never_read_and_the_next_source_is_tried(server, register, home, tmp_path):

@@ -14,7 +14,17 @@ from tfalexnet.images.classes import classes_from_labels
 
 CLASSES = classes_from_labels(list("abcdefghij"))
 
-NPY = {"source": "alex.npy", "source_sha256": REGISTRY["bvlc_alexnet"].sources[1].digest.hexadecimal}
+SOURCES = {source.file: source for name in ("bvlc_alexnet", "bvlc_caffenet") for source in REGISTRY[name].sources}
+
+
+def converted_from(file: str, source: str) -> dict[str, str]:
+    """The attributes of a file that was converted from a published one of another name."""
+    return {"source": file, "source_sha256": SOURCES[source].digest.hexadecimal}
+
+
+NPY = converted_from("alex.npy", "bvlc_alexnet.npy")
+ONNX = converted_from("alex.onnx", "bvlcalexnet-12.onnx")
+CAFFENET = converted_from("net.onnx", "caffenet-12.onnx")
 CAFFEMODEL = {"source": "bvlc_alexnet.caffemodel", "source_sha256": "0" * 64}  # Only its SHA-1 is published.
 OTHER = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
 
@@ -23,6 +33,8 @@ OTHER = {"source": "bvlc_alexnet.npy", "source_sha256": "0" * 64}
     ("attributes", "architecture", "name"),
     [
         (NPY, "bvlc_alexnet", "bvlc_alexnet"),
+        (ONNX, "bvlc_alexnet", "bvlc_alexnet"),
+        (CAFFENET, "bvlc_caffenet", "bvlc_caffenet"),
         (CAFFEMODEL, "bvlc_alexnet", "bvlc_alexnet"),
         ({"source": "AlexNet_compressed.net"}, "bvlc_alexnet", "deep_compression"),
         (OTHER, "bvlc_alexnet", None),
@@ -50,7 +62,9 @@ def test_published_files_are_identified_by_their_digest(tmp_path, monkeypatch):
     file = tmp_path / "mine.npy"
     write_npy(file, random_parameters(NET))
     assert identify_published(file, NET.name) is None
-    source = Source(("https://example.org/x.npy",), Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest()))
-    published = dataclasses.replace(REGISTRY["bvlc_alexnet"], sources=(source,), architecture=NET.name)
-    monkeypatch.setitem(REGISTRY, "bvlc_alexnet", published)
-    assert identify_published(file, NET.name) is published
+    digest = Digest("sha1", hashlib.sha1(file.read_bytes()).hexdigest())
+    for size in (None, file.stat().st_size):
+        source = Source(("https://example.org/x.npy",), digest, size)
+        published = dataclasses.replace(REGISTRY["bvlc_alexnet"], sources=(source,), architecture=NET.name)
+        monkeypatch.setitem(REGISTRY, "bvlc_alexnet", published)
+        assert identify_published(file, NET.name) is published

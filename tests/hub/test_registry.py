@@ -1,6 +1,7 @@
 """The registry of weights: complete, and equal to what others state about the published files."""
 
 import re
+from datetime import date
 
 import numpy as np
 import pytest
@@ -42,6 +43,43 @@ def test_an_entry_is_complete_and_agrees_with_the_documentation(name):
     (row,) = re.findall(rf"^\| `{name}` \| (.*)\|$", DOCUMENTED, re.M)
     top5 = f"{published.accuracy.top5:.1f}" if published.accuracy.top5 else "–"
     assert row.startswith(f"`{published.architecture}` | {published.accuracy.top1:.1f} / {top5} |")
+
+
+@pytest.mark.parametrize("source", [source for item in REGISTRY.values() for source in item.sources], ids=str)
+def test_a_source_states_what_its_hash_is_worth(source):
+    """A hash that no publisher states, and nobody here measured, is not certain."""
+    assert source.stated_by and date.fromisoformat(source.since) >= date(2026, 11, 21)
+    by_publisher = any(
+        who.startswith(("onnx/models", "BVLC/caffe", "torchvision", "songhan/")) for who in source.stated_by
+    )
+    assert source.digest.certain == (by_publisher or source.measured)
+    measured = "measured here" if source.measured else "not measured here"
+    assert source.evidence.endswith(f"recorded {source.since}, {measured}")
+    assert all(who in source.evidence for who in source.stated_by)
+
+
+def test_the_first_source_of_bvlcs_weights_is_the_onnx_model_zoo():
+    """Hashes and sizes as in the Git LFS pointers of onnx/models, and in its ONNX_HUB_MANIFEST.json."""
+    pointers = {
+        "bvlc_alexnet": (
+            "alexnet/model/bvlcalexnet-12.onnx",
+            "version https://git-lfs.github.com/spec/v1\n"
+            "oid sha256:6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945\nsize 243863787\n",
+        ),
+        "bvlc_caffenet": (
+            "caffenet/model/caffenet-12.onnx",
+            "version https://git-lfs.github.com/spec/v1\n"
+            "oid sha256:ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb\nsize 243863798\n",
+        ),
+    }
+    for name, (path, pointer) in pointers.items():
+        first, *others = REGISTRY[name].sources
+        oid, size = re.search(r"oid (\w+:\w+)\nsize (\d+)", pointer).groups()
+        assert (f"{first.digest.algorithm}:{first.digest.hexadecimal}", str(first.size)) == (oid, size)
+        (url,) = first.urls
+        assert url.startswith("https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/validated/")
+        assert url.endswith(f"vision/classification/{path}") and len(first.stated_by) == 2
+        assert others and all("onnx" not in source.file for source in others)
 
 
 @pytest.mark.parametrize("name", PREPROCESSING)

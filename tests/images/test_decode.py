@@ -2,15 +2,20 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from support.patterns import gradient
 from support.pictures import encode
 
 from tfalexnet import PictureError
-from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg, imported_tensorflow
+from tfalexnet.images import fast
+from tfalexnet.images.decode import ORIENTATION, decode, decode_plain_jpeg
 from tfalexnet.images.opening import open_picture
 from tfalexnet.images.preprocessing import BVLC
+
+
+@pytest.fixture
+def simplejpeg(monkeypatch):
+    monkeypatch.setattr(fast, "_loaded", {"simplejpeg": pytest.importorskip("simplejpeg")})
 
 
 def plain_jpeg(picture, mode):
@@ -82,16 +87,11 @@ def test_grey_pictures_become_rgb_for_networks_of_three_channels():
     np.testing.assert_array_equal(BVLC(grey), BVLC(np.stack([grey] * 3, -1)))
 
 
-def test_a_forked_process_does_not_decode_with_the_tensorflow_of_its_parent(monkeypatch):
-    assert imported_tensorflow() is tf
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    assert imported_tensorflow() is None
-
-
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True, "quality": 30}])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("size", [(500, 375), (33, 17), (1, 1), (640, 481)])
-def test_tensorflow_and_pillow_decode_plain_jpegs_equally(tmp_path, size, subsampling, options):
+@pytest.mark.usefixtures("simplejpeg")
+def test_simplejpeg_and_pillow_decode_plain_jpegs_equally(tmp_path, size, subsampling, options):
     coarse = np.random.default_rng(0).integers(0, 256, (9, 7, 3), "uint8")
     image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     for mode in ("RGB", "L"):
@@ -101,7 +101,8 @@ def test_tensorflow_and_pillow_decode_plain_jpegs_equally(tmp_path, size, subsam
         np.testing.assert_array_equal(plain_jpeg(tmp_path / "a.jpg", mode), expected)
 
 
-def test_tensorflow_decodes_only_plain_jpegs(tmp_path):
+@pytest.mark.usefixtures("simplejpeg")
+def test_simplejpeg_decodes_only_plain_jpegs(tmp_path, capfd):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), "uint8"))
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -118,3 +119,23 @@ def test_tensorflow_decodes_only_plain_jpegs(tmp_path):
     assert plain_jpeg(data, "RGB").shape == (20, 30, 3)
     with pytest.raises(PictureError, match=r"cut\.jpg: damaged picture"):
         BVLC(tmp_path / "cut.jpg")
+    assert capfd.readouterr().err == ""
+
+
+def answer(data, packages, monkeypatch):
+    monkeypatch.setattr(fast, "_loaded", packages)
+    try:
+        return BVLC(data).tobytes()
+    except PictureError as error:
+        return str(error)
+
+
+def test_damaged_jpegs_are_answered_as_by_pillow_alone(monkeypatch):
+    packages = {"simplejpeg": pytest.importorskip("simplejpeg")}
+    random = np.random.default_rng(0)
+    data = encode(gradient(200, 150), "JPEG", quality=90)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in random.integers(700, len(data), 2):
+            damaged[place] = random.integers(256)
+        assert answer(bytes(damaged), packages, monkeypatch) == answer(bytes(damaged), {}, monkeypatch)

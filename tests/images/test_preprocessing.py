@@ -11,7 +11,15 @@ from support.patterns import gradient
 
 from tfalexnet import PictureError
 from tfalexnet.images.decode import decode
-from tfalexnet.images.preprocessing import BVLC, ILSVRC_MEAN_BGR, PAPER, TORCHVISION, Preprocessing
+from tfalexnet.images.preprocessing import (
+    BVLC,
+    CROPS,
+    ILSVRC_MEAN_BGR,
+    PAPER,
+    TORCHVISION,
+    Preprocessing,
+    with_protocol,
+)
 
 NEWLY_READ = {"other/hopper.avif", "wrongext/avif_as.jpg", "corrupt/crash-0da0.tif"}  # By Pillow 11.3 and 13.
 UNCERTAIN = {"gray/12bit.cropped.tif", "gray/16bit.cropped.tif"}  # Grey levels of 1 % of the range: black pictures.
@@ -150,3 +158,55 @@ def test_the_summary_and_the_json_form_hold_every_field():
     with_picture = dataclasses.replace(BVLC, mean=np.zeros((256, 256, 3), "float32"))
     assert "− mean picture)" in with_picture.summary()
     assert with_picture.to_dict()["mean"].keys() == {"shape", "sha256"}
+
+
+def resized_by_opencv(picture, width, height):
+    cv2 = pytest.importorskip("cv2")
+    return cv2.resize(picture.astype("float32"), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def resized_by_pillow(picture, width, height):
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR), "float32")
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "resized", "corner"),
+    [
+        ("caffe", None, lambda picture: resized_by_opencv(picture, 256, 256), (14, 14)),
+        ("caffe", "none", lambda picture: resized_by_opencv(picture, 227, 227), (0, 0)),
+        ("shorter-side", None, lambda picture: resized_by_pillow(picture, 341, 256), (14, 42 + 14)),
+        ("torchvision", "centre", lambda picture: resized_by_pillow(picture, 341, 256), (14, 42 + 14)),
+        ("torchvision", "none", lambda picture: resized_by_pillow(picture, 302, 227), (0, 38)),
+        ("none", None, lambda picture: picture, (74, 136)),
+    ],
+)
+@pytest.mark.parametrize("original", [BVLC, PAPER], ids=["bvlc", "paper"])
+def test_a_protocol_changes_the_geometry_and_not_the_levels(original, resize, crop, resized, corner):
+    picture, (top, left) = gradient(500, 375), corner
+    expected = resized(picture)[top : top + 227, left : left + 227, :: -1 if original is BVLC else 1]
+    received = with_protocol(original, resize, crop)(picture)
+    np.testing.assert_allclose(received, expected - np.array(original.mean, "float32"), atol=2e-3)
+
+
+def test_a_protocol_of_a_small_input_cuts_the_same_margin():
+    small = dataclasses.replace(BVLC, size=40, crop=32)
+    assert with_protocol(small) is small
+    sizes = {(resize, crop): with_protocol(small, resize, crop).size for resize in ("caffe", None) for crop in CROPS}
+    assert sizes == {("caffe", "centre"): 36, ("caffe", "none"): 32, (None, "centre"): 36, (None, "none"): 32}
+    assert with_protocol(dataclasses.replace(BVLC, size=224, crop=224), "torchvision").size == 256
+
+
+def test_impossible_protocols_and_pictures_that_are_too_small_are_refused():
+    with pytest.raises(ValueError, match="`resize` to be one of caffe, shorter-side, torchvision, none. Received: 'x'"):
+        with_protocol(BVLC, "x")
+    with pytest.raises(ValueError, match="`crop` to be one of centre, none. Received: 'x'"):
+        with_protocol(BVLC, None, "x")
+    with pytest.raises(ValueError, match="resized or cropped"):
+        with_protocol(BVLC, "none", "none")
+    with pytest.raises(PictureError, match="expected at least 227×227 pixels, as it is not resized; received 400×226"):
+        with_protocol(BVLC, "none")(gradient(400, 226))
+
+
+def test_the_description_names_every_step():
+    assert repr(BVLC) == f"<Preprocessing: {BVLC.summary()}>" and "squashed to 256×256, bilinear" in repr(BVLC)
+    assert with_protocol(BVLC, "none").summary().startswith("not resized; the centre 227×227; (BGR")

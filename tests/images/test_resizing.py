@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 from support.patterns import gradient
 
-from tfalexnet.images import resizing
+from tfalexnet.images import fast, resizing
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION, Preprocessing
 from tfalexnet.images.resizing import central_box, centre, resize_antialiased, resize_bilinear
 
@@ -15,30 +15,46 @@ SIZES = [((375, 500), (256, 256)), ((1, 1), (7, 7)), ((3, 2), (300, 256)), ((400
 COLOUR = {"size": 32, "crop": 28, "channels": "RGB", "mean": (0, 0, 0)}
 
 
-@pytest.fixture
-def no_tensorflow(monkeypatch):
-    monkeypatch.setattr(resizing, "imported_tensorflow", lambda: None)
-
-
-@pytest.mark.usefixtures("no_tensorflow")
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 @pytest.mark.parametrize(("old", "new"), SIZES)
-def test_resizing_without_tensorflow_equals_tensorflow(old, new, kind):
+def test_resizing_equals_tensorflow(old, new, kind):
     pixels = (np.random.default_rng(0).random((*old, 3)) * 255).astype(kind)
     expected = tf.raw_ops.ResizeBilinear(images=pixels[None], size=new, half_pixel_centers=True)[0].numpy()
     resized = resize_bilinear(pixels, *new, min(new))
     np.testing.assert_allclose(resized, central_box(expected, min(new)), atol=1e-4)
 
 
-@pytest.mark.usefixtures("no_tensorflow")
 @pytest.mark.parametrize(("old", "new"), SIZES)
-def test_resizing_without_tensorflow_equals_opencv(old, new):
+def test_resizing_equals_opencv(old, new):
     cv2 = pytest.importorskip("cv2")
     pixels = np.random.default_rng(0).random((*old, 3), np.float32) * 255
     expected = central_box(cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_LINEAR), min(new))
     resized = resize_bilinear(pixels, *new, min(new))
     np.testing.assert_allclose(resized, expected, atol=1e-2)
     assert np.abs(resized - expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("new", [(256, 256), (341, 256), (8, 16), (1, 1), (64, 4096)])
+@pytest.mark.parametrize("old", [(375, 500), (1, 1), (3, 2), (37, 2047), (500, 31), (130, 256)])
+def test_with_opencv_loaded_the_result_is_the_same_to_the_bit(old, new, channels, monkeypatch):
+    cv2, calls = pytest.importorskip("cv2"), []
+    pixels = np.random.default_rng(0).integers(0, 256, (*old, channels), "uint8")
+    monkeypatch.setattr(fast, "_loaded", {})
+    expected = resize_bilinear(pixels, *new, min(new))
+    monkeypatch.setattr(fast, "_loaded", {"cv2": cv2})
+    monkeypatch.setattr(
+        cv2, "resize", lambda *arguments, resize=cv2.resize, **options: calls.append(1) or resize(*arguments, **options)
+    )
+    np.testing.assert_array_equal(resize_bilinear(pixels, *new, min(new)), expected)
+    assert calls or 2 * new[1] * old[1] >= resizing.EXACT or old == new
+
+
+@pytest.mark.parametrize("new", [(227, 227), (256, 341)])
+def test_opencv_resizes_only_where_its_products_are_exact(new, monkeypatch):
+    monkeypatch.setattr(fast, "_loaded", {"cv2": None})  # Its use would be an error.
+    pixels = np.random.default_rng(0).integers(0, 256, (375, 500, 3), "uint8")
+    assert resize_bilinear(pixels, *new, 200).shape == (200, 200, 3)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -23,7 +23,7 @@ from tfalexnet import AlexNet, CheckpointError, PictureError
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_spec, write_checkpoint
 from tfalexnet.checkpoints.spec import PREPROCESSING, ModelSpec
 from tfalexnet.images.classes import numbered_classes
-from tfalexnet.inference import pipeline, resume
+from tfalexnet.inference import feature_files, pipeline, resume
 from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.pipeline import run_network
 from tfalexnet.networks.catalog import ARCHITECTURES
@@ -150,7 +150,7 @@ def test_outputs_that_are_not_finite_are_refused_and_those_of_layers_before_retu
 
 
 def test_a_folder_is_written_to_an_hdf5_file(weights_file, folder, monkeypatch):
-    monkeypatch.setattr(module, "COPIED_AT_ONCE", 1)  # One row at a time.
+    monkeypatch.setattr(feature_files, "AT_ONCE", 1)  # One row at a time.
     errors = extract_features(folder, "out/f.h5", ["conv2", "fc4"], weights_file)
     assert [error.name for error in errors] == ["bad.jpg"]
     assert_complete("out/f.h5", folder, weights_file, ["conv2", "fc4"])
@@ -243,7 +243,7 @@ def test_a_failure_while_the_hdf5_file_is_written_costs_no_picture(weights_file,
         raise OSError(errno.ENOSPC, "No space left on device", "f.h5")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write_hdf5", fail)
+        patch.setattr(module, "write_features", fail)
         advice = r"No space left on device\. Finished results are saved; the same command continues: 'f\.h5\.part'"
         with pytest.raises(OSError, match=advice):
             extract_features(folder, "f.h5", "fc4", weights_file)
@@ -313,6 +313,6 @@ def test_impossible_arguments_and_folders_without_readable_pictures_are_refused(
         extract_features(empty, "f.h5", "fc4", weights_file)
     with pytest.raises(ValueError, match="Expected `batch` to be a positive integer"):
         extract_features(empty, "f.h5", "fc4", weights_file, batch=0)
-    with pytest.raises(ValueError, match=r"ends in \.h5, \.hdf5. Received: net\.weights"):
+    with pytest.raises(ValueError, match=r"ends in \.h5, \.hdf5, \.npy, .*\. Received: net\.weights"):
         extract_features(empty, "net.weights", "fc4", weights_file)
     assert sorted(os.listdir()) == ["empty", "net.weights.h5"]

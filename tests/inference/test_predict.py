@@ -25,7 +25,7 @@ from tfalexnet.exporters.export import export
 from tfalexnet.hub.cache import locate_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import imagenet_classes
-from tfalexnet.images.preprocessing import BVLC
+from tfalexnet.images.preprocessing import BVLC, TORCHVISION
 from tfalexnet.inference.predict import iter_predictions
 from tfalexnet.networks.catalog import BVLC_ALEXNET
 from tfalexnet.runtimes.network import Network
@@ -239,3 +239,21 @@ def test_an_unreadable_picture_leaves_no_threads(photo, tmp_path):
     with pytest.raises(PictureError) as raised:  # Keeps the error and all that its traceback refers to.
         tfalexnet.predict([photo, tmp_path / "none.png", *[photo] * 200], "cifar10")
     assert threading.active_count() == before and raised.value.__traceback__ is not None
+
+
+def test_the_transform_gives_the_inputs_of_the_model(weights_file, photo):
+    transform = tfalexnet.transform(weights_file)
+    model = AlexNet("cifar10_18pct", weights=weights_file)
+    with Image.open(photo) as image:
+        pictures = [photo, str(photo), photo.read_bytes(), image, np.asarray(image)]
+        inputs = [transform(picture) for picture in pictures]
+    assert {(x.dtype, x.shape) for x in inputs} == {(np.dtype("f4"), (32, 32, 3))}
+    for x in inputs:
+        scores = [prediction.score for prediction in tfalexnet.predict(photo, weights_file, top=1)]
+        np.testing.assert_allclose(model(x[None]).numpy().max(), scores, atol=1e-6)
+    assert "squashed to 36×36, bilinear" in repr(transform) and "the centre 32×32" in transform.summary()
+    assert tfalexnet.transform(weights_file, crop="none").size == 32
+    assert tfalexnet.transform("one_weird_trick") == TORCHVISION  # Its file is not on this machine.
+    write_unprepared("own.weights.h5")
+    with pytest.raises(CheckpointError, match=r"own\.weights\.h5 does not state how its pictures are preprocessed"):
+        tfalexnet.transform("own.weights.h5")

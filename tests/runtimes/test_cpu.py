@@ -30,5 +30,5 @@ def test_auto_is_float32_where_the_system_does_not_list_flags(monkeypatch):
 
 
 def test_another_precision_is_refused():
-    with pytest.raises(ValueError, match=r"Expected `precision` to be one of float32, bfloat16, auto\. .*'half'"):
+    with pytest.raises(ValueError, match=r"Expected `precision` to be one of float32, bfloat16, int8, auto\. .*'half'"):
         resolve_precision("half")

@@ -154,7 +154,7 @@ def test_batches_of_every_size_are_traced_once(weights_file, monkeypatch):
 
 
 def test_another_precision_is_refused(weights_file):
-    with pytest.raises(ValueError, match=r"Expected `precision` to be one of float32, bfloat16, auto\. .*'half'"):
+    with pytest.raises(ValueError, match=r"Expected `precision` to be one of float32, bfloat16, int8, auto\. .*'half'"):
         load_network(weights_file, precision="half")
 
 

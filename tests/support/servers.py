@@ -50,7 +50,8 @@ class Server(socketserver.ThreadingTCPServer):
 
     Attributes:
         answers: {path: answers to its requests, in order; the last one is repeated}.
-        requests: path and first requested byte of each request so far.
+        requests: path and first requested byte of each request for a file so far.
+        heads: path of each request for the headers alone so far.
         closing: set when the block ends.
         errors: exceptions of the server itself.
     """
@@ -61,6 +62,7 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, port: int = 0) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[tuple[str, int]] = []
+        self.heads: list[str] = []
         self.closing = threading.Event()
         self.errors: list[BaseException | None] = []
         super().__init__(("127.0.0.1", port), _Handler)
@@ -96,11 +98,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.removeprefix("/")
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        self.server.requests.append((path, int(match[1]) if match else 0))
+        if self.command == "HEAD":
+            self.server.heads.append(path)
+        else:
+            self.server.requests.append((path, int(match[1]) if match else 0))
         answers = self.server.answers[path]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         with contextlib.suppress(ConnectionError):  # The client may close the connection early.
             self._send(answer, int(match[1]) if match and answer.ranges else None)
+
+    do_HEAD = do_GET
 
     def _send(self, answer: Answer, start: int | None) -> None:
         partial = start is not None or answer.piece is not None
@@ -122,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.raw)
         if answer.chunked:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        if self.command == "HEAD":
+            body = b""
         for _ in range(answer.times):
             self.wfile.write(body[: answer.pause])
             answer.meanwhile()

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from support.nets import random_parameters
+from support.nets import random_parameters, small
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
-from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.images.classes import classes_from_labels
+from tfalexnet.checkpoints.spec import ModelSpec, published_preprocessing
+from tfalexnet.images.classes import classes_from_labels, numbered_classes
 from tfalexnet.images.preprocessing import BVLC
 from tfalexnet.networks.catalog import ARCHITECTURES
 
@@ -35,3 +35,11 @@ def write_infinite(path: Path | str) -> None:
     kernel, bias = checkpoint.parameters["fc4"]
     checkpoint.parameters["fc4"] = kernel / abs(kernel).max() * kernel.dtype.type(3e38), bias
     write_checkpoint(path, checkpoint)
+
+
+def write_small(path: Path, name: str) -> Path:
+    """Write random weights of a small network of the catalog, with its published preprocessing."""
+    net = small(ARCHITECTURES[name])
+    spec = ModelSpec(net, published_preprocessing(name), numbered_classes(net.classes))
+    write_checkpoint(path, Checkpoint(random_parameters(net), spec))
+    return path

@@ -173,7 +173,7 @@ def test_right_weights_pass(weights, right, photo, tmp_path):
     text = report_table(report)
     index, score = next(iter(best(right).items()))
     assert f"chelsea  {index} {imagenet_classes()[index].label.split(',')[0]}" in text
-    assert f"{score:.4f}" in text and "0.0000  ok" in text and text.endswith("1 of 1 pictures as published.")
+    assert f"{score:.4f}" in text and "0.0000  ok" in text and text.endswith("1 of 1 answers as published.")
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_compressed_weights_agree_roughly(right, photo, tmp_path):
     assert str(report.rows[0]) == "compressed weights agree only roughly"
     (note,) = report.notes
     assert "compressed" in note and "within 0.15" in note
-    assert report_table(report).endswith("0 of 1 pictures as published.")
+    assert report_table(report).endswith("0 of 1 answers as published.")
 
 
 def test_other_weights_of_few_values_are_wrong(right, photo, tmp_path):

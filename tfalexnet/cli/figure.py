@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
-from tfalexnet.cli.options import file_option, overwrite_option, weights_option
+from tfalexnet.cli.options import NAME_OR_PATH, PATH, POSITIVE, file_option, overwrite_option, weights_option
 from tfalexnet.io.files import check_output
 from tfalexnet.io.terminal import print_text
+
+METRICS, SCALES = ("correlation", "cosine", "euclidean"), ("rank", "raw")  # A test compares; theirs import NumPy.
 
 
 @click.group
@@ -38,3 +40,76 @@ def _write(name: str, output: Path, overwrite: bool, **arguments: Any) -> int:
 def filters(**arguments: Any) -> int:
     """Kernels of a convolution; conv1's are Figure 3 of the paper."""
     return _write("filters", **arguments)
+
+
+@command.command
+@click.argument("images", metavar="DIR", type=NAME_OR_PATH, help="Folder of pictures; its sub-folders are classes.")
+@click.option(
+    "--layer", "layers", multiple=True, required=True, metavar="L", help="May be repeated; fc6,fc7 are two, all is all."
+)
+@weights_option
+@click.option("--metric", type=click.Choice(METRICS), default="correlation", help="Dissimilarity of two pictures.")
+@click.option(
+    "--scale", type=click.Choice(SCALES), default="rank", help="Colour the percentiles, or the dissimilarities."
+)
+@_output_options
+def rdm(**arguments: Any) -> int:
+    """Dissimilarity of each two pictures, for each layer."""
+    return _write("rdm", **arguments)
+
+
+_photo = click.argument("photo", metavar="PHOTO", type=NAME_OR_PATH)
+_class = click.option("--class", "class_", metavar="C", help="Index, WordNet id or name. [default: the best class]")
+
+
+@command.command
+@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=NAME_OR_PATH)
+@weights_option
+@click.option(
+    "--true",
+    "true_classes",
+    multiple=True,
+    metavar="C",
+    help="The true class, for all photos or once for each: index, WordNet id or name. [default: the class that the "
+    "photo's folder is named after, if it is]",
+)
+@_output_options
+def top5(photos: tuple[str, ...], true_classes: tuple[str, ...], **arguments: Any) -> int:
+    """Photos with their five best classes, as in Figure 4 of the paper."""
+    return _write("top5", photos=photos, true_classes=true_classes or None, **arguments)
+
+
+@command.command
+@_photo
+@click.argument("folder", metavar="DIR", type=PATH)
+@weights_option
+@click.option("--count", type=POSITIVE, default=6, metavar="N", help="Number of pictures.")
+@click.option("--layer", metavar="L", help="A layer of `features`. [default: fc7, or the last before the classifier]")
+@file_option("--index", "Keeps the features of the folder. [default: DIR.L.h5, beside the folder]")
+@_output_options
+def neighbours(**arguments: Any) -> int:
+    """Pictures of a folder that are nearest to a photo, as in Figure 4 of the paper."""
+    return _write("neighbours", **arguments)
+
+
+@command.command
+@_photo
+@weights_option
+@_class
+@click.option("--method", type=click.Choice(("grad-cam", "occlusion")), default="grad-cam", help="How it is computed.")
+@click.option("--layer", metavar="L", help="The feature map of grad-cam. [default: the last convolution]")
+@_output_options
+def heatmap(**arguments: Any) -> int:
+    """Parts of a photo that speak for a class."""
+    return _write("heatmap", **arguments)
+
+
+@command.command
+@_photo
+@weights_option
+@_class
+@click.option("--size", type=POSITIVE, metavar="N", help="Pixels of the shorter side. [default: twice the input]")
+@_output_options
+def class_map(**arguments: Any) -> int:
+    """Answers to each position of a photo of any size."""
+    return _write("class_map", **arguments)

@@ -14,6 +14,7 @@ from tfalexnet.data.datasets import read
 from tfalexnet.data.labelled import Labelled
 from tfalexnet.data.preparation import prepared
 from tfalexnet.data.skipped import Skipped
+from tfalexnet.images.fast import load_packages
 from tfalexnet.images.opening import PictureError
 from tfalexnet.images.preprocessing import Preprocessing, centre_crop
 from tfalexnet.networks.spec import Architecture
@@ -108,6 +109,7 @@ def batches(
     _check_arguments(len(data), batch, augment, pieces)
     end = len(data) // batch * batch if pieces > 1 else len(data)  # Each replica gets as many batches.
     epochs, skipped = itertools.count(epoch), skipped or Skipped()
+    load_packages()
 
     def order() -> Iterator[tuple[np.ndarray, ...]]:
         number = next(epochs)

@@ -57,7 +57,7 @@ def export(
         format: "savedmodel", from the bytes of pictures to labels; "litert", "onnx", "openvino" or "caffe", from
             preprocessed pictures to probabilities.
         precision: "float32"; "bfloat16" for a SavedModel computes in it; "float16" for the others halves the file;
-            "int8" for LiteRT quarters the file and computes in integers.
+            "int8" for LiteRT and OpenVINO quarters the file and computes in integers.
         pictures: for int8 only: a folder, or several pictures, that calibrate the ranges of activations; they should
             be like those that the network will see. At most `CALIBRATION_PICTURES` of them are used, evenly spread.
         overwrite: whether an existing output is replaced, a file by a file, a folder by a folder of the same format.
@@ -81,7 +81,7 @@ def export(
             "Expected pictures (--pictures DIR) for int8, to calibrate the ranges of activations. Received: none"
         )
     require_packages("export", *module.PACKAGES)
-    calibration = _calibration_pictures(pictures) if precision == "int8" else []
+    calibration = calibration_pictures(pictures) if precision == "int8" else []
     source = find_weights(weights)
     name = output_stem(source) + ("" if precision == "float32" else f".{precision}")
     output = Path("weights", module.NAME.format(name)) if output is None else Path(output)
@@ -150,7 +150,7 @@ def _check_output(files: list[Path], marker: str, suffix: str, overwrite: bool) 
         require_absent(path, overwrite)
 
 
-def _calibration_pictures(pictures: str | os.PathLike | Iterable[Picture]) -> list[Picture]:
+def calibration_pictures(pictures: str | os.PathLike | Iterable[Picture]) -> list[Picture]:
     """Return the pictures to calibrate with, evenly spread over all."""
     all_pictures = list_pictures(pictures) if isinstance(pictures, str | os.PathLike) else list(pictures)
     count = min(len(all_pictures), CALIBRATION_PICTURES)

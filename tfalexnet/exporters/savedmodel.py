@@ -108,9 +108,8 @@ def preparation(preprocessing: Preprocessing) -> Callable:
             grey = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY, axis=-1, keepdims=True)
             pixels = tf.bitwise.right_shift(grey + 0x8000, 16)
         sides = tf.shape(pixels)[:2]
-        new = [size, size]
-        if preprocessing.resize == "shorter side":
-            new = tf.maximum(size, sides * size // tf.reduce_min(sides))
+        longer = tf.maximum(size, sides * size // tf.reduce_min(sides))
+        new = {"squash": [size, size], "shorter side": longer, "none": sides}[preprocessing.resize]
         pixels = tf.image.resize(tf.cast(pixels, tf.float32), new, antialias=preprocessing.antialias)
         if preprocessing.antialias:
             pixels = tf.round(pixels)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import keras
 
 Weights = Union[str, os.PathLike, "keras.Model"]
-"""Weights that a user gives: a published name, a file in any format that is read, or a model that `AlexNet` built."""
+"""Weights that a user gives: a published name, a file in any format that is read, the folder of a training, or a model
+that `AlexNet` built."""
+
+RUN_MODEL = "model.weights.h5"  # The file of the trained model in the folder of a training.
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -111,11 +114,13 @@ def locate_weights(weights: Weights) -> Path | None:
         return _converted_file(REGISTRY[name])
     if path.is_file():
         return path
+    if (path / RUN_MODEL).is_file():
+        return path / RUN_MODEL
     index = Path(f"{name}.index")  # TensorFlow calls the files NAME.index and NAME.data-* by NAME.
     if index.is_file():
         return index
     if path.is_dir():
-        problem = "it is a folder."
+        problem = f"it is a folder without {RUN_MODEL}, which a training writes at its end."
     elif name == "imagenet":  # As in keras.applications.
         problem = "several are trained on ImageNet; bvlc_alexnet are those of the default architecture."
     elif name in ARCHITECTURES:
@@ -148,7 +153,7 @@ def identify_published(path: Path, architecture: str) -> PublishedWeights | None
 def _is_source(path: Path, stated: dict[str, Any], source: Source) -> bool:
     """Return whether a file is a published one, or states that it was converted from it."""
     if "source" not in stated:
-        return source.digest.matches(path)
+        return source.size in (None, path.stat().st_size) and source.digest.matches(path)
     if source.digest.algorithm == "sha256":
         return stated.get("source_sha256") == source.digest.hexadecimal
     return stated["source"] == source.file
@@ -162,7 +167,7 @@ def weights_table() -> str:
         rows = [("accuracy", str(published.accuracy)), ("network", published.architecture)]
         rows += [("classes", published.classes), ("pictures", preprocessing), ("licence", published.licence)]
         for source in published.sources:
-            rows += [("source", url) for url in source.urls] + [("", str(source))]
+            rows += [("source", url) for url in source.urls] + [("", str(source)), ("", source.evidence)]
         path = locate_weights(published.name)
         unverified = ", unverified" if path and UNVERIFIED in keras_h5.attributes(path) else ""
         rows.append(("here", f"{path or 'not yet; downloaded when first used'}{unverified}"))
@@ -176,11 +181,14 @@ def _converted_file(published: PublishedWeights) -> Path | None:
 
 
 def _download(published: PublishedWeights, converted: Path) -> Path:
-    """Download the first available source, convert it, and keep the converted file only."""
+    """Download the first available source, convert it, and keep the converted file only.
+
+    A source that the user put in the cache comes before those that would be downloaded.
+    """
     from tfalexnet.hub.download import DownloadError, download_file  # It imports http.client.
 
     problems = []
-    for source in published.sources:
+    for source in sorted(published.sources, key=lambda source: not (cache_folder() / source.file).exists()):
         file = cache_folder() / source.file
         put_by_user = file.exists()  # Such a file is not deleted.
         try:

@@ -30,7 +30,9 @@ class _RedirectHandler(urllib.request.HTTPRedirectHandler):
         fp.close()  # urllib would read the body of the redirection to its end, however long it is.
         if req.type == "https" and urlsplit(newurl).scheme != "https":
             raise _AddressError(f"it redirects from https to {newurl[:200]!r}, which anyone on the way can change")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        request.method = req.get_method()  # Before Python 3.13 urllib makes a GET of a HEAD.
+        return request
 
 
 # Without the handlers of ftp:, file: and data:, to which urllib.request's default opener follows redirections.
@@ -57,6 +59,37 @@ class _AddressError(Exception):
     """An address that does not provide the file; the next one is tried."""
 
 
+def forbidden() -> str:
+    """Return the setting of the environment that forbids downloads, "" if none does."""
+    offline = os.environ.get("TFALEXNET_OFFLINE", "")
+    return "" if offline in ("", "0") else f"TFALEXNET_OFFLINE={offline}"
+
+
+def announced_size(url: str, timeout: float) -> int | None:
+    """Return the number of bytes that an address announces for its file, None if it announces none.
+
+    The request is HEAD, whose answer has no body.
+
+    Args:
+        url: with http: or https:.
+        timeout: seconds to wait for each answer; redirections are followed.
+
+    Raises:
+        DownloadError: the address does not have the file; the message is the reason.
+    """
+    try:
+        with _open("HEAD", url, {}, timeout) as response:
+            length = response.headers.get("Content-Length", "").strip()
+    except HTTPError as error:
+        error.close()
+        raise DownloadError(f"HTTP {error.code} {_reason(error)}") from error
+    except URLError as error:
+        raise DownloadError(f"no connection: {getattr(error.reason, 'strerror', None) or _reason(error)}") from error
+    except (OSError, ValueError, http.client.HTTPException, _AddressError) as error:
+        raise DownloadError(_reason(error)) from error
+    return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
+
+
 def download_file(urls: Sequence[str], path: Path, digest: Digest, size: int | None = None) -> Path:
     """Return `path` after downloading it if it does not exist; an existing file is checked too.
 
@@ -77,10 +110,9 @@ def download_file(urls: Sequence[str], path: Path, digest: Digest, size: int | N
         return path
     if not urls or any(urlsplit(url).scheme not in ("http", "https") for url in urls):
         raise ValueError(f"Expected `urls` to be addresses with http: or https:. Received: {urls!r}")
-    offline = os.environ.get("TFALEXNET_OFFLINE", "")
-    if offline not in ("", "0"):
+    if offline := forbidden():
         raise DownloadError(
-            f"Expected {path}, as TFALEXNET_OFFLINE={offline} forbids downloads. Received: no such file. "
+            f"Expected {path}, as {offline} forbids downloads. Received: no such file. "
             "Unset the variable, or put the file there by hand, from\n    " + "\n    ".join(urls)
         )
     part = path.with_name(f"{path.name}.part")
@@ -196,14 +228,8 @@ def _receive(url: str, part: Path, size: int | None, bound: int) -> int | None:
 
 def _open_url(url: str, start: int) -> http.client.HTTPResponse | HTTPError:
     """Request a file from byte `start` on; return the answer, whose status may be 416 if `start` is not 0."""
-    headers = {"User-Agent": "tfalexnet", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    opener = urllib.request.OpenerDirector()
-    for handler in HANDLERS:
-        opener.add_handler(handler())
     try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=STALL)
+        return _open("GET", url, {"Range": f"bytes={start}-"} if start else {}, STALL)
     except HTTPError as error:
         if start and error.code == 416:
             return error
@@ -213,6 +239,14 @@ def _open_url(url: str, start: int) -> http.client.HTTPResponse | HTTPError:
         # Without a connection, or with a redirection to no address (ValueError), only a begun download is repeated.
         final = not start and isinstance(error, URLError | ValueError)
         raise (_AddressError if final else _Cut)(_reason(error)) from error
+
+
+def _open(method: str, url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
+    headers = {"User-Agent": "tfalexnet", "Accept-Encoding": "identity"} | headers
+    opener = urllib.request.OpenerDirector()
+    for handler in HANDLERS:
+        opener.add_handler(handler())
+    return opener.open(urllib.request.Request(url, headers=headers, method=method), timeout=timeout)
 
 
 def _content_range(response: http.client.HTTPResponse | HTTPError) -> tuple[int | None, int | None]:

@@ -1,15 +1,11 @@
 """Decoding of a picture to the 8-bit RGB or grey pixels that an image viewer shows."""
 
-import os
-import sys
-from typing import Any
-
+import numpy as np
 from PIL import Image
 
+from tfalexnet.images.fast import loaded
 from tfalexnet.images.grey_levels import BAND, is_deep, to_eight_bits
 from tfalexnet.images.opening import MAX_PIXELS, Opened, Picture, PictureError, open_picture
-
-_PROCESS = os.getpid()
 
 ORIENTATION = 0x0112  # EXIF's tag; the value 1 means upright.
 TURNS = {
@@ -58,41 +54,29 @@ def decode_opened(opened: Opened) -> Image.Image:
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def decode_plain_jpeg(opened: Opened, mode: str) -> Any:
-    """Return the pixels of a plain JPEG, decoded by TensorFlow, or None for any other picture.
+def decode_plain_jpeg(opened: Opened, mode: str) -> np.ndarray | None:
+    """Return the pixels of a plain JPEG, decoded by simplejpeg, or None for any other picture.
 
-    TensorFlow's accurate decoder returns exactly the pixel values of Pillow and saves two copies of them.
-    A plain JPEG is upright, baseline and in the given mode.
+    A plain JPEG is undamaged, upright, baseline and in the given mode. The pixel values are those of Pillow, which uses
+    the same decoder, libjpeg-turbo, and saves two copies of them.
 
     Args:
         opened: the picture.
         mode: "RGB" or "L".
 
     Returns:
-        A uint8 tensor, (height, width, channels); None also if TensorFlow has not been imported.
+        uint8 (height, width, channels); None also if simplejpeg is not loaded.
     """
-    tf, image = imported_tensorflow(), opened.image
-    # The two libraries smooth a progressive file that ends early differently.
-    if tf is None or opened.data is None or image.format != "JPEG" or image.info.get("progressive"):
+    simplejpeg, image = loaded("simplejpeg"), opened.image
+    # The versions of the decoder smooth a progressive file that ends early differently.
+    if simplejpeg is None or opened.data is None or image.format != "JPEG" or image.info.get("progressive"):
         return None
     try:
         if image.mode != mode or image.getexif().get(ORIENTATION, 1) != 1:
             return None
-        with tf.device("CPU"):
-            return tf.io.decode_jpeg(opened.data, dct_method="INTEGER_ACCURATE")
-    except Exception:  # `decode_opened` then raises an error with a better message.
+        return simplejpeg.decode_jpeg(opened.data, {"RGB": "RGB", "L": "GRAY"}[mode])
+    except Exception:  # Pillow decodes some damaged files too; of others it gives the better message.
         return None
-
-
-def imported_tensorflow() -> Any:
-    """Return TensorFlow if it has been imported, else None: importing it takes longer than it saves here.
-
-    In a process that was forked after this module was imported it is None, since TensorFlow's threads are missing
-    there.
-    """
-    tf = sys.modules.get("tensorflow") if os.getpid() == _PROCESS else None
-    # Another thread may be importing it at this moment.
-    return tf if hasattr(tf, "raw_ops") and hasattr(tf, "device") else None
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfalexnet.images.decode import decode_opened, decode_plain_jpeg
-from tfalexnet.images.opening import MAX_PIXELS, Picture, open_picture
+from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError, open_picture
 from tfalexnet.images.resizing import resize_antialiased, resize_bilinear
 
 LARGEST = 1 << 12  # Pixels a side. A damaged or hostile file could contain any number.
@@ -24,7 +24,7 @@ class Preprocessing:
 
     Attributes:
         resize: "squash" resizes the picture to size×size; "shorter side" keeps its proportions, and the centre of
-            size×size is used.
+            size×size is used; "none" leaves it as it is, and the centre of size×size is used.
         size: pixels of the resized picture: of both sides, or of the shorter side. At most 4096 and 4 times `crop`.
         crop: pixels of each side of the centre crop.
         antialias: False is OpenCV's INTER_LINEAR, in floating point; True is Pillow's BILINEAR, rounded
@@ -36,7 +36,7 @@ class Preprocessing:
         std: divisor after scaling, one number or one per channel.
     """
 
-    resize: Literal["squash", "shorter side"]
+    resize: Literal["squash", "shorter side", "none"]
     size: int
     crop: int
     antialias: bool
@@ -46,7 +46,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        for name, choices in {"resize": ("squash", "shorter side"), "channels": ("RGB", "BGR", "L")}.items():
+        for name, choices in {"resize": ("squash", "shorter side", "none"), "channels": ("RGB", "BGR", "L")}.items():
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}. Received: {value!r}")
@@ -71,6 +71,9 @@ class Preprocessing:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
 
     @functools.cached_property
     def _key(self) -> tuple[Any, ...]:
@@ -97,12 +100,13 @@ class Preprocessing:
     def summary(self, view: str = "") -> str:
         """Return the fields as one line of text, with `view` in place of the centre crop if it is given."""
         mean = np.asarray(self.mean)
-        resized = f"squashed to {self.size}×{self.size}" if self.resize == "squash" else f"shorter side to {self.size}"
+        sides = {"squash": f"squashed to {self.size}×{self.size}", "shorter side": f"shorter side to {self.size}"}
         antialiased = "antialiased" if self.antialias else "not antialiased"
+        resized = "not resized" if self.resize == "none" else f"{sides[self.resize]}, bilinear, {antialiased}"
         subtracted = "mean picture" if mean.ndim > 1 else f"({', '.join(f'{level:.6g}' for level in mean)})"
         divided = ", ".join(f"{level:.6g}" for level in self.std)
         levels = f"({self.channels} · {self.scale:.6g} − {subtracted}) / ({divided})"
-        return f"{resized}, bilinear, {antialiased}; {view or f'the centre {self.crop}×{self.crop}'}; {levels}"
+        return f"{resized}; {view or f'the centre {self.crop}×{self.crop}'}; {levels}"
 
     def __call__(self, picture: Picture) -> np.ndarray:
         """Return one preprocessed picture, float32, (crop, crop, channels).
@@ -154,6 +158,9 @@ class Preprocessing:
                 pixels = decode_opened(opened)
                 pixels = pixels if pixels.mode == mode else pixels.convert(mode)
                 width, height = pixels.size
+            if self.resize == "none" and min(height, width) < self.size:
+                expected = f"expected at least {self.size}×{self.size} pixels, as it is not resized"
+                raise PictureError(opened.name, f"{expected}; received {width}×{height}")
             resize = resize_antialiased if self.antialias else resize_bilinear
             return resize(pixels, *self._resized_shape(height, width), self.size).astype(np.float32, copy=False)
 
@@ -187,6 +194,8 @@ class Preprocessing:
 
     def _resized_shape(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width after resizing."""
+        if self.resize == "none":
+            return height, width
         if self.resize == "squash":
             return self.size, self.size
         shorter = min(height, width)
@@ -207,6 +216,43 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = Preprocessing(
     "shorter side", 256, 224, antialias=True, channels="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
 )
+
+SIZE = 256  # Pixels of the resized picture of all three.
+
+# Published ways to resize, by the names of users. The first is that of Caffe's ImageNet tutorial, by OpenCV.
+RESIZES: dict[str, dict[str, Any]] = {
+    "caffe": {"resize": BVLC.resize, "antialias": BVLC.antialias},
+    "shorter-side": {"resize": PAPER.resize, "antialias": PAPER.antialias},
+    "torchvision": {"resize": TORCHVISION.resize, "antialias": TORCHVISION.antialias},
+    "none": {"resize": "none"},
+}
+CROPS = ("centre", "none")
+
+
+def with_protocol(preprocessing: Preprocessing, resize: str | None = None, crop: str | None = None) -> Preprocessing:
+    """Return a preprocessing whose pictures are resized or cropped in another way, with the same levels.
+
+    Args:
+        preprocessing: that of the weights.
+        resize: "caffe" squashes to 256×256; "shorter-side", as in the paper, and "torchvision" resize the shorter side
+            to 256, antialiased. Inputs below 224 or above 256 pixels get the same share, 256 of 227 pixels. "none"
+            does not resize. None is that of the weights.
+        crop: "centre" uses the centre of the resized picture; "none" resizes to the input itself, so that a squashed
+            picture is used whole. None is "centre" with a `resize`, else that of the weights.
+
+    Raises:
+        ValueError: there is no such name, or neither resizing nor cropping is wanted.
+    """
+    for name, value, choices in (("resize", resize, RESIZES), ("crop", crop, CROPS)):
+        if value is not None and value not in choices:
+            raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}. Received: {value!r}")
+    changed, side = dataclasses.replace(preprocessing, **RESIZES[resize] if resize else {}), preprocessing.crop
+    if changed.resize == "none" and crop == "none":
+        raise ValueError("Expected pictures to be resized or cropped. Received: resize='none' and crop='none'")
+    if resize is None and crop is None:
+        return preprocessing
+    published = SIZE if TORCHVISION.crop <= side <= SIZE else side * SIZE // PAPER.crop
+    return dataclasses.replace(changed, size=side if "none" in (changed.resize, crop) else published)
 
 
 def centre_crop(pixels: np.ndarray, crop: int) -> np.ndarray:

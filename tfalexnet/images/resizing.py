@@ -1,16 +1,16 @@
 """Resizing of a picture, of which only the central box is computed."""
 
-from typing import Any
-
 import numpy as np
 from PIL import Image
 
-from tfalexnet.images.decode import imported_tensorflow
+from tfalexnet.images.fast import loaded
 
 # A resized picture with a side of more than so many times that of its box is computed for the box only, by NumPy.
-# For others Pillow and TensorFlow are as fast.
+# For others Pillow is as fast.
 THIN = 64
 LARGE = 1 << 24  # Pixels of a picture of which only the rows that are used are copied out of Pillow.
+ROWS = 64  # That OpenCV resizes at once: they fit in the cache, and so few are computed in the thread that calls.
+EXACT = 1 << 24  # Positions are float32: products of integers up to this are exact.
 
 PRECISION = 22  # Pillow's fixed-point weights have so many bits behind the point (its Resample.c, PRECISION_BITS).
 
@@ -52,15 +52,13 @@ def resize_antialiased(image: Image.Image, height: int, width: int, box: int) ->
     return _weighted_sums(across, [(start - top, weights) for start, weights in rows])
 
 
-def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarray:
+def resize_bilinear(pixels: Image.Image | np.ndarray, height: int, width: int, box: int) -> np.ndarray:
     """Return the central box×box pixels of a picture in another size, as by OpenCV's INTER_LINEAR.
 
-    It is not antialiased. The result is that of `tf.raw_ops.ResizeBilinear(half_pixel_centers=True)`, which
-    computes it where TensorFlow has been imported.
+    It is not antialiased. The result is that of `tf.image.resize(antialias=False)`, to the bit.
 
     Args:
-        pixels: "RGB" or "L" of Pillow; or array or tensor (rows, columns, channels), of any dtype that float32 can
-            represent.
+        pixels: "RGB" or "L" of Pillow; or (rows, columns, channels), of any dtype that float32 can represent.
         height: number of rows of the whole resized picture, at least `box`.
         width: number of its columns, at least `box`.
         box: pixels of each side of the result.
@@ -68,19 +66,13 @@ def resize_bilinear(pixels: Any, height: int, width: int, box: int) -> np.ndarra
     Returns:
         (box, box, channels): float32, or the dtype of the pixels if their size does not change.
     """
-    tf = imported_tensorflow() if max(height, width) <= THIN * box else None
     if isinstance(pixels, Image.Image):
         if pixels.width * pixels.height > LARGE:
             return _interpolate_rows_of(pixels, height, width, box)
         pixels = np.asarray(pixels).reshape(pixels.height, pixels.width, -1)
-    if tuple(pixels.shape[:2]) == (height, width):
-        return central_box(np.asarray(pixels), box)
-    if tf is None:
-        return _interpolate(np.asarray(pixels), height, width, box)
-    with tf.device("CPU"):
-        # The operation inside tf.image.resize(antialias=False), which adds a third of a millisecond.
-        resized = tf.raw_ops.ResizeBilinear(images=pixels[None], size=(height, width), half_pixel_centers=True)
-        return central_box(resized[0].numpy(), box)
+    if pixels.shape[:2] == (height, width):
+        return central_box(pixels, box)
+    return _interpolate(pixels, height, width, box)
 
 
 def _weights(new: int, old: int, box: int) -> list[tuple[int, np.ndarray]]:
@@ -132,10 +124,25 @@ def _interpolate_rows(
     rows: np.ndarray, above: np.ndarray, below: np.ndarray, down: np.ndarray, width: int, box: int
 ) -> np.ndarray:
     """Interpolate along `rows`, and between those of the indices `above` and `below` at the distances `down`."""
-    left, right, along = _neighbours(width, rows.shape[1], box)
-    start, end = (rows.take(columns, axis=1).astype(np.float32, copy=False) for columns in (left, right))
-    across = _between(start, end, along[:, None])
+    across = _interpolate_along(rows, width, box)
     return _between(across[above], across[below], down[:, None, None])
+
+
+def _interpolate_along(rows: np.ndarray, width: int, box: int) -> np.ndarray:
+    """Return the central `box` columns of rows that are resized to `width`, float32."""
+    cv2, old = loaded("cv2"), rows.shape[1]
+    # For a power of two the distances are fractions of so few bits that OpenCV's products and sums are exact, like
+    # those of `_between`.
+    if cv2 and rows.dtype == np.uint8 and width.bit_count() == 1 and 2 * width * old < EXACT:
+        across = np.empty((len(rows), box, rows.shape[2]), np.float32)
+        for start in range(0, len(rows), ROWS):
+            band = rows[start : start + ROWS].astype(np.float32)
+            resized = cv2.resize(band, (width, len(band)), interpolation=cv2.INTER_LINEAR)
+            across[start : start + ROWS] = resized.reshape(len(band), width, -1)[:, centre(width, box)]
+        return across
+    left, right, along = _neighbours(width, old, box)
+    start, end = (rows.take(columns, axis=1).astype(np.float32, copy=False) for columns in (left, right))
+    return _between(start, end, along[:, None])
 
 
 def _between(start: np.ndarray, end: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -4,13 +4,14 @@ import collections
 import contextlib
 import itertools
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from tfalexnet.checkpoints.formats import CheckpointError
+from tfalexnet.images.fast import load_packages
 from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
 from tfalexnet.runtimes.cpu import preparing_threads
@@ -24,10 +25,16 @@ Outputs = list[np.ndarray]
 """The outputs of one picture, an array for each layer of the network."""
 
 
-def as_sequence(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
-    """Return the pictures as a sequence, and whether a list, a tuple or an array of four dimensions was given."""
-    is_sequence = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
-    return (images, True) if is_sequence else ([images], False)
+def as_sequence(images: Picture | Iterable[Picture]) -> tuple[Iterable[Picture], bool]:
+    """Return the pictures as an iterable, and whether several were given: a list, a generator, an array of four axes.
+
+    A picture itself, and anything that is none and cannot be iterated, is returned in a list of one.
+    """
+    if isinstance(images, np.ndarray):
+        several = images.ndim == 4
+    else:
+        several = isinstance(images, Iterable) and not isinstance(images, str | bytes | os.PathLike)
+    return (images, True) if several else ([images], False)
 
 
 def check_positive(**arguments: int) -> None:
@@ -43,7 +50,7 @@ def run_network(
     """Yield the outputs of each picture, in order, or the error of one that cannot be read.
 
     Args:
-        network: from `load_network`.
+        network: from `load_network`. If its preprocessing is None, `pictures` are inputs of the network.
         pictures: any number of them; a few batches are in memory at a time.
         crops: 1 for the centre crop; 10 for the mean over the four corners, the centre, and their mirror images.
         batch: crops a step.
@@ -51,6 +58,7 @@ def run_network(
 
     Raises:
         CheckpointError: an output is not finite.
+        ValueError: an input has another shape.
     """
     pictures, pictures_per_batch = iter(pictures), max(1, batch // crops)
     batches: collections.deque[tuple[list[Picture], Future]] = collections.deque()
@@ -69,7 +77,7 @@ def run_network(
     try:
         while True:
             while len(batches) < BATCHES_AHEAD and (chunk := list(itertools.islice(pictures, pictures_per_batch))):
-                shape = (padded_count(crops * len(chunk), batch), *network.spec.preprocessing.shape)
+                shape = (padded_count(crops * len(chunk), batch), *network.spec.architecture.input_shape)
                 inputs = buffers.pop() if buffers and len(chunk) == pictures_per_batch else aligned_memory(shape)
                 views = inputs[: crops * len(chunk)].reshape(len(chunk), crops, *shape[1:])
                 prepared = [
@@ -77,6 +85,8 @@ def run_network(
                     for picture, view in zip(chunk, views, strict=True)
                 ]
                 batches.append((chunk, computing.submit(compute, inputs, prepared)))
+                if len(chunk) == pictures_per_batch:
+                    load_packages()  # While the first batch is prepared and computed.
             if not batches:
                 return
             chunk, results = batches.popleft()
@@ -105,14 +115,25 @@ def require_readable(results: Generator[Any, None, None]) -> list[Any]:
 
 
 def _prepare(
-    preprocessing: Preprocessing, picture: Picture, crops: int, max_pixels: int, view: np.ndarray
+    preprocessing: Preprocessing | None, picture: Picture, crops: int, max_pixels: int, view: np.ndarray
 ) -> PictureError | None:
-    """Write the crops of a picture into its part of a batch, or return why it cannot be read."""
+    """Write the crops of a picture, or an input, into its part of a batch, or return why it cannot be read."""
+    if preprocessing is None:
+        view[...] = _checked_input(picture, view.shape[1:])
+        return None
     try:
         view[...] = preprocessing.views(picture, crops, max_pixels)
     except PictureError as error:
         return error.without_traceback()
     return None
+
+
+def _checked_input(array: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(array)
+    if array.shape != shape or array.dtype.kind not in "fiu":
+        received = f"{array.dtype}, {array.shape}"
+        raise ValueError(f"Expected preprocessed arrays of numbers of shape {shape}. Received: {received}")
+    return array
 
 
 def _check_finite(network: Network, picture: Picture, outputs: Outputs) -> None:

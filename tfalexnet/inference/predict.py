@@ -1,4 +1,4 @@
-"""`predict`: pictures to labels; and the two functions of `keras.applications`."""
+"""`predict`: pictures to labels; `transform`: pictures to inputs; and the two functions of `keras.applications`."""
 
 import os
 import warnings
@@ -10,11 +10,11 @@ import numpy as np
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import published_preprocessing
-from tfalexnet.hub.cache import find_weights, locate_weights
+from tfalexnet.hub.cache import default_weights, find_weights, locate_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.images.classes import Class, imagenet_classes
 from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
-from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.images.preprocessing import Preprocessing, with_protocol
 from tfalexnet.inference.pipeline import as_sequence, check_positive, require_readable, run_network
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import load_network
@@ -48,7 +48,8 @@ def predict(
             of 9 MB. The network stays in memory for the next call, except that of a model, which each call saves.
         top: number of classes; at most as many as there are.
         precision: of the products: "float32"; "bfloat16", up to three times as fast on new processors, with
-            probabilities that differ by up to .02; "auto", which is bfloat16 on these processors.
+            probabilities that differ by up to .02; "auto", which is bfloat16 on these processors; "int8", for which
+            `tfalexnet.export` wrote the weights for OpenVINO in 8 bits.
         max_pixels: a picture of more pixels is refused; the default is 120 million, which take about 1 GB.
         engine: which library computes: "tensorflow", "openvino", "litert" for a `.tflite`, or "auto", which is OpenVINO
             where it is installed (pip install 'tfalexnet[fast]') and the processor is x86 or Arm, else TensorFlow. An
@@ -91,6 +92,31 @@ def top_predictions(scores: np.ndarray, classes: tuple[Class, ...], top: int) ->
     return [Prediction(int(index), *classes[index], float(scores[index])) for index in order]
 
 
+def transform(
+    weights: str | os.PathLike | None = None, resize: str | None = None, crop: str | None = None
+) -> Preprocessing:
+    """Return the function from a picture to the input of a network.
+
+    Called with a picture, as `tfalexnet.predict` takes it, it returns float32 (height, width, channels), which
+    `tfalexnet.features(…, preprocessed=True)` and the Keras model of these weights take. `repr` describes it.
+
+    Args:
+        weights: as for `tfalexnet.predict`; named ones need not be on this machine.
+        resize: another way to resize; see `tfalexnet.features`.
+        crop: another way to crop; see `tfalexnet.features`.
+
+    Raises:
+        ValueError: there is no such protocol.
+        CheckpointError: the weights do not state how their pictures are preprocessed.
+        WeightsNotFoundError: see `tfalexnet.AlexNet`.
+    """
+    weights = default_weights() if weights is None else weights
+    preprocessing, _ = _preprocessing_and_classes(weights)
+    if preprocessing is None:
+        raise CheckpointError(f"{os.fspath(weights)} does not state how its pictures are preprocessed.")
+    return with_protocol(preprocessing, resize, crop)
+
+
 def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.PathLike = "bvlc_alexnet") -> Any:
     """Turn pictures of the right size into inputs, as the functions of this name in `keras.applications`.
 
@@ -105,9 +131,7 @@ def preprocess_input(x: Any, data_format: str | None = None, weights: str | os.P
     """
     if data_format not in (None, "channels_last"):
         raise ValueError(f"Expected data_format='channels_last'. Received: {data_format!r}")
-    preprocessing, _ = _preprocessing_and_classes(weights)
-    if preprocessing is None:
-        raise CheckpointError(f"{os.fspath(weights)} does not state how its pictures are preprocessed.")
+    preprocessing = transform(weights)
     x = np.asarray(x) if isinstance(x, list | tuple) else x
     if tuple(x.shape[-3:]) != preprocessing.shape:
         raise ValueError(f"Expected shape (…, *{preprocessing.shape}). Received: {tuple(x.shape)}")

@@ -163,7 +163,7 @@ def job_header(network: Network, files: Sequence[str], **details: Any) -> dict[s
     """Return the header of a job: the weights, how they compute, the list of files, and further `details`."""
     return {
         "weights_sha256": network.sha256,
-        "preprocessing": network.spec.preprocessing.to_dict(),
+        "preprocessing": network.spec.preprocessing and network.spec.preprocessing.to_dict(),
         "precision": network.precision,
         "engine": network.engine,
         "files": len(files),

@@ -1,10 +1,12 @@
 """Names of a network's outputs: Caffe's, and torchvision's for `one_weird_trick`."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 
-from tfalexnet.networks.spec import Architecture, Layer
+from tfalexnet.networks.spec import Architecture, Dropout, Flatten, Layer, Pad
 
 PROBABILITIES = "prob"  # Caffe's name of the softmax of the last layer.
+ALL = "all"  # The outputs of all layers that compute something, and the probabilities.
 PRE_ACTIVATION = ":pre"  # "fc7" is the output of the ReLU, "fc7:pre" its input.
 
 # torchvision's names for one_weird_trick: indices in its two sequences, where the ReLU is a layer of its own.
@@ -39,6 +41,18 @@ def resolve_layer(net: Architecture, layer: str) -> str:
     if layer not in names:
         raise ValueError(f"Expected layers of {net.name}: {', '.join(names)}. Received: {layer!r}")
     return torchvision.get(layer, layer)
+
+
+def all_outputs(net: Architecture, missing: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names that `ALL` stands for: no padding, flattening or dropout, which changes nothing here.
+
+    Args:
+        net: the table.
+        missing: layers without weights; the names end before the first of them.
+    """
+    rows = tuple(itertools.takewhile(lambda row: row.name not in missing, net.layers))
+    names = tuple(row.name for row in rows if not isinstance(row, Pad | Flatten | Dropout))
+    return names if missing else (*names, PROBABILITIES)
 
 
 def required_rows(net: Architecture, outputs: Sequence[str]) -> tuple[Layer, ...]:

@@ -5,22 +5,23 @@ import sys
 from pathlib import Path
 from typing import Literal, get_args
 
-Precision = Literal["float32", "bfloat16", "auto"]
-"""Precision of the products. "auto" is bfloat16 on processors with bfloat16 products, else float32."""
+Precision = Literal["float32", "bfloat16", "int8", "auto"]
+"""Precision of the products. "auto" is bfloat16 on processors with bfloat16 products, else float32; "int8" computes
+the rest as "auto"."""
 
 PRECISIONS = get_args(Precision)
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # Flags in /proc/cpuinfo.
 
 
 def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
-    """Return the precision, for "auto" the one that is faster on this processor.
+    """Return the precision of floating-point products, for "auto" and "int8" the one that is faster on this processor.
 
     Raises:
         ValueError: there is no such precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Expected `precision` to be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
-    if precision != "auto":
+    if precision not in ("auto", "int8"):
         return precision
     try:
         flags = Path("/proc/cpuinfo").read_text("ascii", "replace").split()

@@ -11,14 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from tfalexnet.checkpoints.checkpoint import Checkpoint, output_stem, read_checkpoint
 from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.io.files import sha256
-from tfalexnet.networks.layer_names import PROBABILITIES, required_rows, resolve_layer
+from tfalexnet.networks.layer_names import ALL, PROBABILITIES, all_outputs, required_rows, resolve_layer
 from tfalexnet.runtimes.cpu import Precision, resolve_precision
 from tfalexnet.runtimes.engine import Function, Products
-from tfalexnet.runtimes.selection import AUTO, select_engine
+from tfalexnet.runtimes.selection import AUTO, recognise_exported, select_engine
 
 BATCH_SIZE = 32  # Pictures a step; larger batches are not faster on a CPU.
 
@@ -30,7 +30,7 @@ class Network:
     """A network that is ready to compute.
 
     Attributes:
-        spec: its table, preprocessing (never None) and classes.
+        spec: its table, preprocessing (None only for inputs that are prepared already) and classes.
         layers: the layers whose outputs it returns.
         engine: the name of the engine that computes it.
         precision: of the products.
@@ -75,18 +75,21 @@ def load_network(
     precision: Precision = "float32",
     compiled: bool = True,
     engine: str = AUTO,
+    preprocessed: bool = False,
 ) -> Network:
     """Return the network of a file. The last two stay in memory while their files are unchanged.
 
     Args:
         path: weights in any format, or a network exported for LiteRT or OpenVINO.
-        layers: the outputs to return, by Caffe's names, or torchvision's for `one_weird_trick`.
-        precision: of the products; the outputs are float32.
+        layers: the outputs to return, by Caffe's names, or torchvision's for `one_weird_trick`; `ALL` alone is each
+            that `all_outputs` names.
+        precision: of the products; the outputs are float32. "int8" computes the file of `int8_file`.
         compiled: whether TensorFlow compiles the normalisation with XLA. This takes a quarter of a second once, and
             saves 1.5 ms a picture.
         engine: "openvino", "tensorflow", or "litert" for a file that was exported for it; "auto" is the engine that the
             file was exported for, else OpenVINO where its package is installed and the processor is x86 or Arm, else
             TensorFlow.
+        preprocessed: whether the preprocessing may be unknown, because the inputs are prepared already.
 
     Raises:
         ValueError: the network has no such layer, there is no such precision or engine, the package of an engine is
@@ -95,7 +98,7 @@ def load_network(
         OSError: the file cannot be opened.
         RuntimeError: this process was forked from one in which TensorFlow has computed a network.
     """
-    path = Path(path)
+    path = Path(path) if precision != "int8" else int8_file(Path(path))
     state = path.stat()
     # A file that replaces another may have its size and its time of modification, not its number and time of change.
     identity = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
@@ -105,9 +108,16 @@ def load_network(
     key = (path.absolute(), layers, *selected, resolve_precision(precision), compiled, *identity, os.getpid())
     with _LOADING.setdefault(key, threading.Lock()):  # Threads that need the same network wait for the first.
         try:
-            return _load(*key)
+            network = _load(*key)
         finally:
             _LOADING.pop(key, None)
+    if network.spec.preprocessing is None and not preprocessed:
+        net = network.spec.architecture.name
+        raise CheckpointError(
+            f"{path}: expected to know the preprocessing of {net}; the file does not state it. Preprocess the "
+            f"pictures yourself and call the model of AlexNet({net!r}, weights=…), or features(…, preprocessed=True)."
+        )
+    return network
 
 
 @functools.lru_cache(maxsize=2)
@@ -122,26 +132,22 @@ def _load(
 ) -> Network:
     engine = import_module(f"tfalexnet.runtimes.{name}")
     if is_exported:
+        layers = (PROBABILITIES,) if layers == (ALL,) else layers
         spec, *result = engine.load(path, layers, precision)
     else:
-        checkpoint, outputs = _read(path, layers)
+        checkpoint, layers, outputs = _read(path, layers)
         spec = checkpoint.spec
         result = engine.compile_network(spec.architecture, checkpoint.parameters, outputs, precision, compiled)
-    if spec.preprocessing is None:
-        net = spec.architecture.name
-        raise CheckpointError(
-            f"{path}: expected to know the preprocessing of {net}; the file does not state it. Preprocess the "
-            f"pictures yourself and call the model of AlexNet({net!r}, weights=…)."
-        )
     return Network(spec, layers, name, *result, path, engine.PACKAGES)
 
 
-def _read(path: Path, layers: tuple[str, ...]) -> tuple[Checkpoint, list[str]]:
-    """Return a checkpoint that has the weights for `layers`, and Caffe's names of these."""
+def _read(path: Path, layers: tuple[str, ...]) -> tuple[Checkpoint, tuple[str, ...], list[str]]:
+    """Return a checkpoint that has the weights for `layers`, their names, and Caffe's names of them."""
     checkpoint = read_checkpoint(path)
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=5)
     net = checkpoint.spec.architecture
+    layers = all_outputs(net, checkpoint.missing) if layers == (ALL,) else layers
     outputs = [resolve_layer(net, layer) for layer in layers]
     lacking = [row.name for row in required_rows(net, outputs) if row.name in checkpoint.missing]
     if lacking:
@@ -149,7 +155,30 @@ def _read(path: Path, layers: tuple[str, ...]) -> tuple[Checkpoint, list[str]]:
             f"{path}: expected {', '.join(lacking)}, required for {' and '.join(layers)}; the file does not hold "
             "them. `tfalexnet features` gives the layers before."
         )
-    return checkpoint, outputs
+    return checkpoint, layers, outputs
+
+
+def int8_file(path: Path) -> Path:
+    """Return the file with the weights of `path` in 8 bits, which `tfalexnet export` wrote for OpenVINO.
+
+    It stands beside the weights, or where `tfalexnet export` writes by default. A file that was itself exported is
+    returned unchanged.
+
+    Raises:
+        ValueError: there is none, or it is older than the weights.
+    """
+    if recognise_exported(path):
+        return path
+    name = f"{output_stem(path)}.int8.xml"
+    candidates = [folder / name for folder in (path.parent, Path("weights"))]
+    found = next((file for file in candidates if file.exists()), None)
+    if found and found.stat().st_mtime >= path.stat().st_mtime:
+        return found
+    received = f"{found}, which is older than the weights" if found else "none"
+    raise ValueError(
+        f"Expected {' or '.join(map(str, candidates))}, the weights in 8 bits. Received: {received}. Write it: "
+        f"tfalexnet export {path} --format openvino --precision int8 --pictures DIR --output {candidates[0]}"
+    )
 
 
 def padded_count(count: int, batch: int) -> int:

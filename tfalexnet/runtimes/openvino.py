@@ -30,8 +30,8 @@ TO_CHANNELS_FIRST, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 def load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfloat16"] = "float32") -> Loaded:
     """Read the .xml and the .bin beside it; the function may be called from several threads.
 
-    The precision of the products is independent of that of the weights, and float32 where OpenVINO does not support
-    bfloat16 on this processor.
+    The precision of the products is int8 for weights in int8. Else it is independent of that of the weights, and
+    float32 where OpenVINO does not support bfloat16 on this processor.
 
     Raises:
         CheckpointError: a file is damaged or missing, or another program wrote it.
@@ -43,12 +43,13 @@ def load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfl
         if not weights.is_file():
             raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
         try:
-            model_spec, model = _read_exported(path, weights)
+            (model_spec, weights_precision), model = _read_exported(path, weights)
             compiled = _compile(model, precision)
         except RuntimeError as error:  # The last line states the reason; the others are places in OpenVINO's source.
             raise ValueError(str(error).strip().rpartition("\n")[2]) from error
     require_probabilities(layers)
-    return model_spec, *compiled
+    products, function = compiled
+    return model_spec, "int8" if weights_precision == "int8" else products, function
 
 
 def compile_network(
@@ -85,13 +86,13 @@ def _compile(model: Any, precision: Literal["float32", "bfloat16"]) -> Compiled:
     return next(name for name, value in HINTS.items() if value == hint), function
 
 
-def _read_exported(path: Path, weights: Path) -> tuple[ModelSpec, Any]:
-    """Return the spec and OpenVINO's model, whose inputs have the channels last."""
+def _read_exported(path: Path, weights: Path) -> tuple[tuple[ModelSpec, str], Any]:
+    """Return the spec and the precision of the file, and OpenVINO's model, whose inputs have the channels last."""
     openvino = import_openvino()
     model = process_core().read_model(path, weights)
     if not model.has_rt_info(KEY):
         raise CheckpointError("expected a network that `tfalexnet export` wrote; received another for OpenVINO")
-    model_spec, _ = parse_description(model.get_rt_info(KEY).astype(str))
+    model_spec, precision = parse_description(model.get_rt_info(KEY).astype(str))
     height, width, channels = model_spec.architecture.input_shape
     expected = f"[?,{channels},{height},{width}] and [?,{model_spec.architecture.classes}]"
     shapes = f"{model.input(INPUTS).partial_shape} and {model.output(OUTPUTS).partial_shape}"
@@ -100,7 +101,7 @@ def _read_exported(path: Path, weights: Path) -> tuple[ModelSpec, Any]:
     steps = openvino.preprocess.PrePostProcessor(model)
     steps.input().tensor().set_layout(openvino.Layout("NHWC"))
     steps.input().model().set_layout(openvino.Layout("NCHW"))
-    return model_spec, steps.build()
+    return (model_spec, precision), steps.build()
 
 
 def _build_model(net: Architecture, parameters: Parameters, outputs: Sequence[str]) -> Any:

@@ -27,6 +27,7 @@ from tfalexnet.images.classes import read_classes
 from tfalexnet.io.files import require_absent, sha256
 from tfalexnet.io.terminal import format_table
 from tfalexnet.networks.spec import Architecture
+from tfalexnet.tools.kernels import identify_kernels
 from tfalexnet.tools.model_files import ModelFiles, is_collection, model_files
 
 
@@ -146,12 +147,14 @@ def describe_checkpoint(source: str | os.PathLike, architecture: str | Architect
     checkpoint = read_checkpoint(path, architecture)
     spec, names = checkpoint.spec, [_quoted(label) for _, label in checkpoint.spec.classes]
     first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    kernels = identify_kernels(path, checkpoint)
     facts = [
         ("file", f"{path}, {path.stat().st_size:,} bytes"),
         ("sha256", sha256(path)),
         ("network", f"{spec.architecture.name}, {spec.architecture.source}"),
         ("classes", f"{len(names)}: {first}" if names else f"none, it lacks {', '.join(checkpoint.missing)}"),
         ("pictures", spec.preprocessing.summary() if spec.preprocessing else "preprocessing unknown"),
+        *([("kernels", kernels)] if kernels else []),
         *(("note", note) for note in checkpoint.notes),
     ]
     lines = "\n".join(f"{name:<9} {value}" for name, value in facts)

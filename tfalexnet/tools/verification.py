@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfalexnet.images.classes import imagenet_classes
 from tfalexnet.io.terminal import format_table
-from tfalexnet.tools.fingerprints import Fingerprint, Probabilities
+from tfalexnet.tools.fingerprints import Answers, Fingerprint
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class Row:
     Attributes:
         fingerprint: what is expected.
         file: the picture; None if none was given.
-        received: the probabilities of the expected classes and of the best; None without a picture.
+        received: the numbers of the expected classes and of the best; None without a picture.
         mistakes: known mistakes whose published numbers were received. If the right ones were too, this picture does
             not distinguish them.
         cures: the mutants with which the right numbers are received.
@@ -24,7 +23,7 @@ class Row:
 
     fingerprint: Fingerprint
     file: Path | None
-    received: Probabilities | None = None
+    received: Answers | None = None
     mistakes: tuple[str, ...] = ()
     cures: tuple[str, ...] = ()
     compressed: bool = False
@@ -39,7 +38,7 @@ class Row:
         """Whether other numbers were received; those of compressed weights may differ, but only roughly agree."""
         return self.received is not None and not (self.right or self.accepts(self.received))
 
-    def accepts(self, received: Probabilities) -> bool:
+    def accepts(self, received: Answers) -> bool:
         """Return whether these weights may give such numbers."""
         return self.fingerprint.agrees(received, self.fingerprint.expected, roughly=self.compressed)
 
@@ -89,12 +88,12 @@ def report_table(report: Report) -> str:
         for index, score in row.fingerprint.expected.items():
             received = row.received and row.received[index]
             numbers = ("", "") if received is None else (f"{received:.4f}", f"{received - score:+.4f}")
-            label = imagenet_classes()[index].label.split(",")[0]
-            lines.append((name, f"{index} {label}", f"{score:.4f}", *numbers, verdict))
+            label = row.fingerprint.measure.label(index)
+            lines.append((name, label, f"{score:.4f}", *numbers, verdict))
             name = verdict = ""  # Once for each picture.
     published = "\n".join(f"{', '.join(names)}: {source}" for source, names in sources.items())
     compared = sum(row.received is not None for row in report.rows)
     right = sum(row.right for row in report.rows)
-    total = f"{right} of {compared} pictures as published." if compared else "Nothing was compared."
+    total = f"{right} of {compared} answers as published." if compared else "Nothing was compared."
     table = format_table(lines, right=(2, 3, 4))
     return "\n\n".join([f"Weights: {report.weights}", table, published, *report.notes, total])

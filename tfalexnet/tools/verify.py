@@ -17,7 +17,8 @@ from tfalexnet.images.opening import PictureError
 from tfalexnet.io.progress import Progress
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Architecture, Parameters
-from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Fingerprint, Probabilities
+from tfalexnet.tools.fingerprints import PUBLISHED, ROUGHLY, Answers, Fingerprint
+from tfalexnet.tools.kernels import compare_sums
 from tfalexnet.tools.mistakes import MUTANTS, Mutant
 from tfalexnet.tools.verification import Report, Row
 
@@ -38,17 +39,18 @@ class Runner:
         self.nets, self.parameters = nets, parameters
         self.models: dict[Architecture, Any] = {}  # The last two, which most mutants share.
 
-    def answers(self, rows: Sequence[Row], mutant: Mutant | None = None) -> dict[int, Probabilities]:
-        """Return the probabilities for the picture of each row, by the index of the row.
+    def answers(self, rows: Sequence[Row], mutant: Mutant | None = None) -> dict[int, Answers]:
+        """Return the published numbers for the picture of each row, by the index of the row.
 
         Rows without a picture, and those whose network the mutant does not change, are omitted.
         """
         answers = {}
-        groups: dict[tuple[str, str | None], list[int]] = {}
+        groups: dict[tuple[str, str | None, bool], list[int]] = {}
         for index, row in enumerate(rows):
             if row.file:
-                groups.setdefault((row.fingerprint.weights, row.fingerprint.recipe), []).append(index)
-        for (weights, recipe), indices in groups.items():
+                published = row.fingerprint
+                groups.setdefault((published.weights, published.recipe, published.convolutional), []).append(index)
+        for (weights, recipe, convolutional), indices in groups.items():
             network = self.nets[weights], self.parameters
             if recipe:
                 network = MUTANTS[recipe](*network)
@@ -56,20 +58,29 @@ class Runner:
             if mutant and net == network[0] and parameters is network[1]:
                 continue
             inputs = np.stack([rows[index].fingerprint.protocol(rows[index].file) for index in indices])
-            for index, scores in zip(indices, self.softmax(net, parameters, inputs), strict=True):
-                classes = {*rows[index].fingerprint.expected, int(scores.argmax())}
-                answers[index] = {number: float(scores[number]) for number in classes}
+            outputs = self.logits(net, parameters, inputs, convolutional)
+            for index, logits in zip(indices, outputs, strict=True):
+                numbers = rows[index].fingerprint.measure.compute(logits)
+                classes = {*rows[index].fingerprint.expected, int(numbers.argmax())}
+                answers[index] = {number: float(numbers[number]) for number in classes}
         return answers
 
-    def softmax(self, net: Architecture, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
-        """Return the softmax for preprocessed pictures, (pictures, classes)."""
-        from tfalexnet.networks.build import build_model, set_parameters
+    def logits(
+        self, net: Architecture, parameters: Parameters, inputs: np.ndarray, convolutional: bool = False
+    ) -> np.ndarray:
+        """Return the logits for preprocessed pictures: (pictures, classes), if convolutional (…, rows, columns, …)."""
+        from tfalexnet.networks.build import CONVOLUTIONAL, build_model, set_parameters
 
+        if convolutional:
+            net = net.convolutional()
+            parameters = net.reshaped(parameters)
         if net not in self.models:
             if len(self.models) == 2:
                 del self.models[next(iter(self.models))]
                 gc.collect()  # Keras models are reference cycles, of 244 MB each.
-            self.models[net] = build_model(net.with_zero_kernels())
+            self.models[net] = build_model(
+                net.with_zero_kernels(), CONVOLUTIONAL if convolutional else True, classifier_activation=None
+            )
         set_parameters(self.models[net], parameters)
         return self.models[net](inputs, training=False).numpy()
 
@@ -104,6 +115,8 @@ def verify(
         raise ValueError(f"Expected an architecture with kernels as those of {stated.name}. Received: {net.name}")
     runner = Runner(ARCHITECTURES | {own[0].weights: net}, checkpoint.parameters)
     notes = [*checkpoint.notes]
+    if kernels := compare_sums(path, checkpoint):
+        notes.append(f"Kernels: {kernels}.")
     first_dense = next(kernel for kernel, _ in checkpoint.parameters.values() if kernel.ndim == 2)
     compressed = 1 < np.unique(first_dense[:16]).size <= CODEBOOK  # Other kernels hardly repeat a value.
     if compressed:
@@ -116,9 +129,9 @@ def verify(
         rows = _diagnose(rows, runner)
         notes.append(_verdict(rows))
     others = [] if any(row.right for row in rows) else _compare(foreign, files, runner, compressed=False)
-    others = [row.fingerprint for row in others if row.right]
-    notes += [f"{f.picture}: as published for {f.weights}. These are its weights; read them as that." for f in others]
-    notes += _file_notes(files, {fingerprint.picture for fingerprint in (*own, *others)})
+    found = dict.fromkeys((row.fingerprint.picture, row.fingerprint.weights) for row in others if row.right)
+    notes += [f"{stem}: as published for {name}. These are its weights; read them as that." for stem, name in found]
+    notes += _file_notes(files, {*(fingerprint.picture for fingerprint in own), *(stem for stem, _ in found)})
     return Report(os.fspath(path if weights is None else weights), tuple(rows), tuple(notes))
 
 
@@ -199,7 +212,7 @@ def _verdict(rows: Sequence[Row]) -> str:
     wrong = [row for row in rows if row.wrong]
     cures = [name for name in MUTANTS if all(name in row.cures for row in wrong)]
     mistakes = [name for name in MUTANTS if all(name in row.mistakes for row in wrong)]
-    pictures = ", ".join(row.fingerprint.picture for row in wrong)
+    pictures = ", ".join(dict.fromkeys(row.fingerprint.picture for row in wrong))
     if cures:
         return (
             f"{pictures}: right with {' or '.join(cures)}. That is the one thing wrong with the "

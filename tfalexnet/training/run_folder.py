@@ -14,13 +14,14 @@ import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.figures.curves import curve
+from tfalexnet.hub.cache import RUN_MODEL
 from tfalexnet.io.files import PART, atomic_write
 from tfalexnet.training.events import EVENTS
 from tfalexnet.training.options import Options
 
 # The files of a run, besides TensorBoard's logs.
 DESCRIPTION, CHECKPOINT, LOG, CURVE = "run.json", "checkpoint.npz", "log.csv", "curve.png"
-MODEL, BEST = "model.weights.h5", "best.weights.h5"  # After the last epoch; after that of the lowest validation error.
+MODEL, BEST = RUN_MODEL, "best.weights.h5"  # After the last epoch; after that of the lowest validation error.
 # Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict", "options.early_stopping"}
 # Options that are missing in the description of an older version have their defaults.

@@ -1,0 +1,49 @@
+"""Weights in 8 bits for OpenVINO: they agree with float32, and `precision="int8"` finds them."""
+
+import os
+
+import numpy as np
+import pytest
+from support.patterns import gradient
+
+from tfalexnet import export, predict
+from tfalexnet.hub.cache import find_weights
+from tfalexnet.runtimes.network import load_network
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [gradient(40 + i, 32)[:, ::-1] if i % 2 else gradient(32, 40 + 3 * i) for i in range(12)]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    pytest.importorskip("nncf")
+    path = tmp_path / "net.weights.h5"
+    path.write_bytes(find_weights("cifar10").read_bytes())
+    return path
+
+
+def test_int8_is_found_beside_the_weights_and_close_to_float32(weights, pictures):
+    with pytest.raises(ValueError, match=r"net\.int8\.xml, the weights in 8 bits. Received: none. Write it: tfalexnet"):
+        predict(pictures, weights=weights, precision="int8")
+    output = export(weights, weights.with_name("net.int8.xml"), "openvino", "int8", pictures)
+    assert output.with_suffix(".bin").stat().st_size < 0.5 * weights.stat().st_size
+    network = load_network(weights, precision="int8")
+    assert (network.precision, network.engine, network.path) == ("int8", "openvino", output)
+    x = np.stack([network.spec.preprocessing(picture) for picture in pictures])
+    difference = np.abs(network(x)[0] - load_network(weights)(x)[0]).max()
+    assert 0 < difference < 0.1
+    os.utime(output, (0, 0))
+    with pytest.raises(ValueError, match="which is older than the weights"):
+        load_network(weights, precision="int8")
+
+
+@pytest.mark.slow
+def test_int8_agrees_with_float32_on_98_5_of_100_pictures(data, weights):
+    training = sorted((data / "cifar10" / "train").glob("*/*"))
+    testing = sorted((data / "cifar10" / "test").glob("*/*"))[::5]
+    export(weights, weights.with_name("net.int8.xml"), "openvino", "int8", training)
+    answers = [predict(testing, weights=weights, top=1, precision=precision) for precision in ("float32", "int8")]
+    same = np.mean([a[0].index == b[0].index for a, b in zip(*answers, strict=True)])
+    assert 0.985 <= same < 1
