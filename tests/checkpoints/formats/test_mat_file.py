@@ -41,6 +41,7 @@ def array(kind: int, shape: tuple[int, ...], content: bytes) -> bytes:
     return element(14, element(6, bytes([kind, 0, 0, 0, 0, 0, 0, 0])) + dims + element(1, b"a") + content)
 
 
+ZEROS = array(7, (1 << 19, 1), element(7, bytes(1 << 21)))
 HUGE = (1 << 15, 1 << 15)
 HOSTILE = {
     "at most 8192 cells": array(1, HUGE, b""),
@@ -57,7 +58,7 @@ HOSTILE = {
     "no valid header": array(7, (-1, 1), element(7, bytes(4))),
     "truncated": struct.pack("<II", 14, 1 << 31),
     "received an element of type 7": element(7, bytes(8)),
-    "at most 2 times the file's": element(15, zlib.compress(array(7, (1 << 19, 1), element(7, bytes(1 << 21))))),
+    "at most 2 times the bytes of the file": element(15, zlib.compress(ZEROS)),
     "in a depth of at most 8": element(14, b""),
 }
 

@@ -23,6 +23,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
 CHARACTERS = (1, 2, 4, 16, 17, 18)
 CELL, STRUCT, TEXT = 1, 2, 4  # Classes of arrays.
 NUMBERS = range(6, 16)
+BLOCK = 1 << 16  # Bytes that are unpacked at once.
 MAX_ARRAYS = 1 << 13  # A network of 1,000 classes has 2,000 texts.
 MAX_TEXT = 1 << 20  # Bytes of all texts; SciPy takes several times as many.
 MAX_FIELDS = 1 << 6
@@ -39,17 +40,25 @@ def check(data: np.ndarray) -> None:
     while content:
         kind, element, content = _element(content, is_padded=False)
         if kind == COMPRESSED:
-            unpacked = memoryview(zlib.decompressobj().decompress(element, remaining))
+            unpacked = _unpacked(element, remaining)
             remaining -= len(unpacked)
-            if remaining <= 0:
-                limit = f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked"
-                raise CheckpointError(f"{limit}. If you trust the file, save it in MATLAB with '-v6'")
             kind, element, rest = _element(unpacked)
             if rest:
                 raise CheckpointError("damaged: bytes behind an array. Get the file again")
         if kind != MATRIX or not element:
             raise CheckpointError(f"expected arrays; received an element of type {kind}")
         arrays.check(element, 0)
+
+
+def _unpacked(element: memoryview, limit: int) -> memoryview:
+    """Return the bytes of a compressed element, fewer than `limit`."""
+    unpacker, content = zlib.decompressobj(), bytearray()
+    for start in range(0, len(element), BLOCK):
+        content += unpacker.decompress(element[start : start + BLOCK], limit - len(content))
+        if len(content) >= limit:
+            expected = f"expected at most {EXPANSION} times the bytes of the file unpacked"
+            raise CheckpointError(f"{expected}. If you trust the file, save it in MATLAB with '-v6'")
+    return memoryview(content)
 
 
 def _element(content: memoryview, is_padded: bool = True) -> tuple[int, memoryview, memoryview]:
