@@ -23,6 +23,29 @@ def test_options_change_the_model_as_in_keras_applications():
     assert {layer.rate for layer in AlexNet(NET, dropout=0.25).layers if "drop" in layer.name} == {0.25}
 
 
+@pytest.mark.parametrize("name", ["cifar10_18pct", "krizhevsky2012", "one_weird_trick", "bvlc_alexnet"])
+def test_a_convolutional_top_answers_each_window_as_the_network_does(name, tmp_path):
+    net = small(ARCHITECTURES[name], dropout=0.5) if name != "cifar10_18pct" else ARCHITECTURES[name]
+    weights = tmp_path / "net.weights.h5"
+    side, _, channels = net.input_shape
+    one = AlexNet(net)
+    one.save_weights(weights)
+    model = AlexNet(net, weights, include_top="convolutional")
+    x = np.random.default_rng(0).normal(size=(2, side, side, channels)).astype("f4")
+    np.testing.assert_allclose(model(x)[:, 0, 0], one(x), atol=1e-6)
+    larger = model(np.zeros((1, 2 * side, 3 * side, channels), np.float32))
+    assert larger.shape[1] > 1 and larger.shape[2] > larger.shape[1] and larger.shape[3] == net.classes
+    np.testing.assert_allclose(np.sum(larger, axis=-1), 1, rtol=1e-5)
+
+
+def test_a_convolutional_top_takes_the_options_of_the_others(photo):
+    assert AlexNet(NET, include_top="convolutional", classes=7).output_shape == (None, None, None, 7)
+    model = AlexNet(weights="cifar10", include_top="convolutional")
+    assert tfalexnet.predict(photo, model)[0].label == tfalexnet.predict(photo, "cifar10")[0].label
+    with pytest.raises(ValueError, match="Expected `devices` None with include_top='convolutional'"):
+        AlexNet(NET, include_top="convolutional", devices=("/CPU:0", "/CPU:1"))
+
+
 def test_without_a_name_the_network_is_that_of_the_weights():
     model = AlexNet(weights=SHIPPED / "cifar10.weights.h5", classes=np.int64(10))
     assert model.name == "cifar10_18pct" and model.output_shape == (None, 10)
@@ -38,7 +61,15 @@ def test_a_name_gives_the_table_of_the_catalog():
 
 @pytest.mark.parametrize(
     "options",
-    [{"architecture": "vgg"}, {"classes": 0}, {"classes": 2.5}, {"classes": True}, {"dropout": 1}, {"dropout": -0.1}],
+    [
+        {"architecture": "vgg"},
+        {"classes": 0},
+        {"classes": 2.5},
+        {"classes": True},
+        {"dropout": 1},
+        {"dropout": -0.1},
+        {"include_top": "conv"},
+    ],
 )
 def test_wrong_arguments_are_refused_with_what_is_expected(options):
     with pytest.raises(ValueError, match="Expected .*Received"):

@@ -1,5 +1,6 @@
 """`AlexNet`: the Keras model of a table, on one device or two, with weights."""
 
+import dataclasses
 import operator
 import os
 import warnings
@@ -13,7 +14,7 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec, matching_preprocessing
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.hub.model_file import remember_spec
-from tfalexnet.networks.build import build_model, set_parameters
+from tfalexnet.networks.build import CONVOLUTIONAL, Top, build_model, set_parameters
 from tfalexnet.networks.catalog import get_architecture
 from tfalexnet.networks.spec import Architecture
 from tfalexnet.networks.towers import build_towers
@@ -33,7 +34,7 @@ def AlexNet(
     weights: str | os.PathLike | None = None,
     classes: SupportsIndex | None = None,
     devices: Sequence[str] | None = None,
-    include_top: bool = True,
+    include_top: Top = True,
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
     **others: Any,
@@ -41,7 +42,9 @@ def AlexNet(
     """Return a network as a functional `keras.Model` with layers conv1 … fc8.
 
     Input: float32, (batch, height, width, channels) of the table, preprocessed as the weights require
-    (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last feature map.
+    (`tfalexnet.preprocess_input`). Output: (batch, classes), or without the top the last feature map. With a
+    convolutional top, height and width may be any from those of the table on, and the output is (batch, rows, columns,
+    classes): an answer for each position of the table's input in the picture.
 
     Args:
         architecture: a name of `tfalexnet.ARCHITECTURES`, or an `Architecture` of your own; None for the network of
@@ -54,7 +57,8 @@ def AlexNet(
         devices: two devices, ("/GPU:0", "/GPU:1"), for the two towers of 2012. Each holds its tower's
             kernels, activations, gradients and momentum; the output of a layer of two towers is a list of
             two tensors. The format of the weights file is the same as for one device.
-        include_top: whether to include the fully connected layers.
+        include_top: whether to include the fully connected layers. "convolutional" computes them as convolutions with
+            the same weights, on one device.
         classifier_activation: activation of the last layer; None returns the logits. With weights,
             "softmax" or None.
         dropout: rate of all dropout layers; None as published.
@@ -63,7 +67,7 @@ def AlexNet(
     Raises:
         TypeError: there is no such argument.
         ValueError: an argument is out of its range, a device does not exist, or the towers of the network
-            cannot be divided between the devices.
+            cannot be divided between the devices; or the network cannot take pictures of any size.
         CheckpointError: the weights do not match the network; the message shows both sides.
         WeightsNotFoundError: the weights are not on this machine and cannot be downloaded; the message
             states how to get them.
@@ -76,6 +80,8 @@ def AlexNet(
             raise ValueError(f"Expected `classes` to be a positive integer. Received: classes={classes!r}")
         classes = operator.index(classes)
     _check_options(dropout)
+    if include_top not in (True, False, CONVOLUTIONAL):
+        raise ValueError(f"Expected `include_top` True, False or {CONVOLUTIONAL!r}. Received: {include_top!r}")
     options = {"classifier_activation": classifier_activation, "dropout": dropout}
     if weights is None:
         net = get_architecture(architecture or "bvlc_alexnet")
@@ -96,7 +102,7 @@ def model_of_checkpoint(
     name: str,
     classes: int | None,
     devices: Sequence[str] | None,
-    include_top: bool = True,
+    include_top: Top = True,
     **options: Any,
 ) -> keras.Model:
     """Return the model of a checkpoint.
@@ -128,6 +134,9 @@ def model_of_checkpoint(
         net = net.with_classes(classes)
     labels = checkpoint.spec.classes if net.classes == checkpoint.spec.architecture.classes else ()
     model = _build(ModelSpec(net, checkpoint.spec.preprocessing, labels), devices, include_top, options)
+    if include_top == CONVOLUTIONAL:
+        shapes = net.convolutional().parameter_shapes()
+        parameters = {name: (kernel.reshape(shapes[name][0]), bias) for name, (kernel, bias) in parameters.items()}
     set_parameters(model, parameters)
     return model
 
@@ -138,7 +147,11 @@ def _check_options(dropout: float | None) -> None:
         raise ValueError(f"Expected `dropout` in [0, 1). Received: dropout={dropout!r}")
 
 
-def _build(spec: ModelSpec, devices: Sequence[str] | None, include_top: bool, options: dict[str, Any]) -> keras.Model:
+def _build(spec: ModelSpec, devices: Sequence[str] | None, include_top: Top, options: dict[str, Any]) -> keras.Model:
+    if include_top == CONVOLUTIONAL:
+        if devices is not None:
+            raise ValueError(f"Expected `devices` None with include_top={CONVOLUTIONAL!r}. Received: {tuple(devices)}")
+        spec = dataclasses.replace(spec, architecture=spec.architecture.convolutional())
     net = spec.architecture
     if devices is None:
         model = build_model(net, include_top, **options)

@@ -139,6 +139,30 @@ def test_a_convolution_may_be_the_classifier():
     assert features.layers[-1].name == "drop1" and features(x).shape == (2, 4, 4, 8)
 
 
+def test_a_table_for_pictures_of_any_size_has_the_same_numbers_of_parameters():
+    net = BVLC_ALEXNET.convolutional()
+    shapes = {name: kernel for name, (kernel, _) in net.parameter_shapes().items()}
+    assert [shapes[name] for name in ("fc6", "fc7", "fc8")] == [
+        (6, 6, 256, 4096),
+        (1, 1, 4096, 4096),
+        (1, 1, 4096, 1000),
+    ]
+    assert net.output_shapes()["flatten"] == (1, 1, 1000) and Architecture.from_dict(net.to_dict()) == net
+    assert net.convolutional() == net
+
+
+@pytest.mark.parametrize(
+    ("net", "received"),
+    [
+        (dataclasses.replace(BVLC_ALEXNET, input_shape=(227, 300, 3)), "6×8"),
+        (CONVOLUTIONAL, "poolings as Caffe pads them, pool1, pool2"),
+    ],
+)
+def test_a_table_that_needs_its_size_is_refused_for_pictures_of_any_size(net, received):
+    with pytest.raises(ValueError, match=f"for pictures of any size: expected .*Received: {received}"):
+        net.convolutional()
+
+
 def test_a_table_that_could_not_be_read_is_not_written():
     with pytest.raises(ValueError, match=r"conv1.*multiples of `groups`"):
         BVLC_ALEXNET.replace_layers(conv1=dataclasses.replace(BVLC_ALEXNET.layers[0], groups=2)).to_dict()

@@ -40,5 +40,30 @@ class ClassIndex:
         return f"{first}, …" if len(self.classes) > 3 else first
 
 
+def find_class(class_: int | str, classes: tuple[Class, ...]) -> int:
+    """Return the index of a class that a user gives by its WordNet id, its name or its index, tried in this order.
+
+    One of several names, as "tabby" of "tabby, tabby cat", suffices.
+
+    Raises:
+        ValueError: there is no such class, or several have this name.
+    """
+    index, name = ClassIndex(classes), str(class_)
+    if not isinstance(class_, str):
+        indices = []
+    elif not (indices := index.indices(name)):
+        names = [map(_normalized, label.split(",")) for _, label in classes]
+        indices = [number for number, synonyms in enumerate(names) if _normalized(name) in synonyms]
+    if len(indices) > 1:
+        found = ", ".join(f"{number} ({classes[number].label})" for number in indices)
+        raise ValueError(f"Expected one class; {name!r} is the name of {found}. Give the number.")
+    if not indices and name.isdecimal() and int(name) < len(classes):
+        indices = [int(name)]
+    if not indices:
+        expected = f"the WordNet id, name or index of a class ({index.examples()} or 0 to {len(classes) - 1})"
+        raise ValueError(f"Expected {expected}. Received: {class_!r}")
+    return indices[0]
+
+
 def _normalized(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).casefold()

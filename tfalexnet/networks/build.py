@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -12,32 +12,40 @@ from tfalexnet.networks.layer_names import PROBABILITIES
 from tfalexnet.networks.layers import CaffePooling2D, Conv2D, LocalResponseNormalization
 from tfalexnet.networks.spec import Architecture, Parameters
 
+Top = bool | Literal["convolutional"]
+"""Whether a model has the fully connected layers; "convolutional" has convolutions in their place."""
+
+CONVOLUTIONAL = "convolutional"
 CHANNELS_LAST = {"data_format": "channels_last"}  # Whatever the default in ~/.keras/keras.json is.
 
 
 def build_model(
     architecture: Architecture,
-    include_top: bool = True,
+    include_top: Top = True,
     classifier_activation: str | Callable | None = "softmax",
     dropout: float | None = None,
 ) -> keras.Model:
     """Return the model of a table on one device, with fresh weights.
 
     Args:
-        architecture: the table.
+        architecture: the table; with a convolutional top, what its `convolutional` returns.
         include_top: if False, the model ends with the last layer before `Flatten`, or before the classifier if that is
-            a convolution.
+            a convolution. If "convolutional", it takes any size of picture, and omits `Flatten`.
         classifier_activation: activation of the last layer; None returns the logits.
         dropout: rate of all dropout layers; None means the rates of the table.
     """
-    x = inputs = keras.Input(architecture.input_shape, name="input")
-    for _, layer in make_layers(architecture, include_top, classifier_activation, dropout):
-        x = layer(x)
+    shape, omitted = architecture.input_shape, ()
+    if include_top == CONVOLUTIONAL:
+        shape, omitted = (None, None, shape[-1]), spec.Flatten
+    x = inputs = keras.Input(shape, name="input")
+    for row, layer in make_layers(architecture, include_top, classifier_activation, dropout):
+        if not isinstance(row, omitted):
+            x = layer(x)
     return keras.Model(inputs, x, name=architecture.name)
 
 
 def make_layers(
-    architecture: Architecture, include_top: bool, classifier_activation: str | Callable | None, dropout: float | None
+    architecture: Architecture, include_top: Top, classifier_activation: str | Callable | None, dropout: float | None
 ) -> Iterator[tuple[spec.Layer, keras.layers.Layer]]:
     """Yield each row that `build_model` uses, and its Keras layer; the arguments are those of `build_model`."""
     for row in architecture.layers:

@@ -207,6 +207,32 @@ class Architecture:
         count = {"units" if isinstance(last, Dense) else "filters": classes}
         return self.replace_layers(**{last.name: dataclasses.replace(last, **count)})
 
+    def convolutional(self) -> Self:
+        """Return the table with convolutions in place of the fully connected layers, for pictures of any size.
+
+        The first reads the whole feature map that `Flatten` receives, those behind it one position. `Flatten` becomes
+        the last row. Kernels have the same numbers in the same order, in the shapes of `parameter_shapes`. On a larger
+        picture, each position of the result is the answer to one window of `input_shape`, up to what padding adds.
+
+        Raises:
+            ValueError: the feature map is not square, or a pooling needs to know the size of its input.
+        """
+        height, width, _ = self.flattened
+        needing = [row.name for row in self.layers if isinstance(row, Pool) and row.padding == "caffe"]
+        if height != width or needing:
+            received = f"poolings as Caffe pads them, {', '.join(needing)}" if needing else f"{height}×{width}"
+            expected = "a square feature map before the fully connected layers, and poolings of padding valid or same"
+            raise ValueError(f"{self.name} for pictures of any size: expected {expected}. Received: {received}")
+        dense = [row.name for row in self.weighted if isinstance(row, Dense)]
+        rows = [row for row in self.layers if not isinstance(row, Flatten)]
+        for index, row in enumerate(rows):
+            if isinstance(row, Dense):
+                size = height if row.name == dense[0] else 1
+                fields = {"activation": row.activation, "kernel_init": row.kernel_init, "bias_init": row.bias_init}
+                rows[index] = Conv(row.name, row.units, size, **fields)
+        flatten = next(row for row in self.layers if isinstance(row, Flatten))
+        return dataclasses.replace(self, layers=(*rows, flatten))
+
     def with_zero_kernels(self) -> Self:
         """Return the table with zeros as initial kernels, for a model whose weights are set afterwards.
 
