@@ -24,7 +24,7 @@ TESTS = ROOT / "tests"
 # Packages and modules of the top level, lowest first; each imports from its own package and from those before it.
 PACKAGES = (
     *("io", "networks", "images", "checkpoints", "hub", "caffe_classes", "alexnet", "runtimes", "inference"),
-    *("evaluation", "data", "analysis", "figures", "training", "exporters", "tools", "cli", "__main__"),
+    *("evaluation", "data", "analysis", "figures", "training", "exporters", "tools", "demo", "cli", "__main__"),
 )
 
 MODULE_LINES, FUNCTION_LINES = 250, 60  # Without blank lines, comments and docstrings.
