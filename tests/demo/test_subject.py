@@ -8,7 +8,7 @@ import tfalexnet
 from tfalexnet.analysis.heatmap import grad_cam
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.demo import subject as module
-from tfalexnet.demo.subject import DIMMED, GAP, PIXELS, Subject
+from tfalexnet.demo.subject import DIMMED, GAP, OPACITY, PIXELS, Subject
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,15 @@ def test_filters_are_red_green_blue_in_two_towers(two):
     np.testing.assert_allclose(shown, kernel[:, :, ::-1, count // 2 + 1] / np.abs(kernel).max(), atol=0.005)
 
 
-def test_the_heatmap_is_the_photo_bright_where_grad_cam_is(two, tmp_path):
-    Image.new("RGB", (300, 200), (200, 100, 40)).save(tmp_path / "a.png")
-    shown = two.heatmap(tmp_path / "a.png", "cat")
+def test_the_heatmap_is_orange_where_grad_cam_is(two, tmp_path):
+    Image.new("RGB", (300, 200), (100, 100, 100)).save(tmp_path / "a.png")
+    shown = two.heatmap(tmp_path / "a.png", "cat").astype(float)
     values = grad_cam(tmp_path / "a.png", two.path, 1)
     assert shown.shape == (200, 300, 3) and values.max() > 0
-    brightness = shown[..., 0] / 200
-    assert (abs(brightness[:, :50] - DIMMED) < 0.01).all()  # Left of the centre that the network sees.
-    row, column = np.unravel_index(values.argmax(), values.shape)
-    peak = np.unravel_index(brightness.argmax(), brightness.shape)
-    cell = 200 * two.spec.preprocessing.crop / two.spec.preprocessing.size / len(values)
-    edge = (200 - cell * len(values)) / 2
-    assert abs(peak[0] - edge - (row + 0.5) * cell) < cell and abs(peak[1] - 50 - edge - (column + 0.5) * cell) < cell
-    assert brightness.max() == pytest.approx(1, abs=0.02)
+    assert (shown[:, :50] == 100 * DIMMED).all()  # Left of the centre that the network sees.
+    margin = round(100 * (1 - two.spec.preprocessing.crop / 256))
+    opacity = (100 - shown[margin : 200 - margin, 50 + margin : 250 - margin, 2]) / 100
+    side = len(values)
+    centres = ((np.arange(side) + 0.5) * len(opacity) / side).astype(int)
+    expected = OPACITY * values / values.max()
+    np.testing.assert_allclose(opacity[np.ix_(centres, centres)], expected, atol=0.05)

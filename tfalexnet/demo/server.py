@@ -24,7 +24,7 @@ PATHS = {"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"}
 FOLDERS = ("/assets/", "/static/", "/svelte/")
 API = "/gradio_api/"
 API_PATHS = {"info", "upload", "upload_progress", "queue/join", "queue/data", "startup-events", "app_id", "reset"}
-API_PATHS |= {"cancel", "theme.css", "openapi.json"}
+API_PATHS |= {"cancel", "theme.css", "openapi.json", "run/predict"}  # The last is asked when a sample is clicked.
 API_FOLDERS = ("call/", "heartbeat/", "file=")
 POLICY = (  # What a browser lets the page load: from the page's own address only.
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -21,7 +21,8 @@ from tfalexnet.runtimes.selection import AUTO
 PIXELS = "pixels"  # What the network sees of the photo, before the first layer.
 SIDE = 480  # Pixels of a picture of maps, about.
 SHOWN = 640  # Pixels of the longer side of a photo with its heatmap, at most.
-DIMMED = 0.25  # Brightness where nothing speaks for the class.
+DIMMED = 0.4  # Brightness of what the network does not see.
+HOT, OPACITY = (230, 159, 0), 0.75  # Orange of Okabe and Ito, and how much it covers where most speaks for the class.
 WHITE = 255
 GAP = 40  # Pixels between towers.
 TOWERS = "the towers are side by side"
@@ -104,7 +105,7 @@ class Subject:
         return beside([filters(part, max(1, SIDE // _cells(*part.shape[1::2])), largest=1) for part in towers])
 
     def heatmap(self, photo: str | Path, label: str) -> np.ndarray:
-        """Return the photo, dark where nothing speaks for a class (Grad-CAM), uint8 (height, width, 3).
+        """Return the photo in grey, orange where it speaks for a class (Grad-CAM), uint8 (height, width, 3).
 
         Args:
             photo: the file.
@@ -117,10 +118,12 @@ class Subject:
         image = decode(photo).convert("RGB")
         image.thumbnail((SHOWN, SHOWN))
         top, left, bottom, right = map(round, seen_box(self.spec.preprocessing, image.height, image.width))
-        brightness = np.full((image.height, image.width), DIMMED, np.float32)
-        scaled = scale_map(values / (values.max() or 1), bottom - top, right - left)
-        brightness[top:bottom, left:right] += (1 - DIMMED) * scaled
-        return (np.asarray(image) * brightness[..., None]).round().astype(np.uint8)
+        shown = np.asarray(image.convert("L"), np.float32)[..., None].repeat(3, axis=-1)
+        seen = shown[top:bottom, left:right].copy()
+        opacity = OPACITY * scale_map(values / (values.max() or 1), bottom - top, right - left)[..., None]
+        shown *= DIMMED
+        shown[top:bottom, left:right] = (1 - opacity) * seen + opacity * HOT
+        return shown.round().astype(np.uint8)
 
     def _outputs(self, photo: str | Path) -> dict[str, np.ndarray]:
         """Return all layers and the probabilities: always the same list, for which one network stays in memory."""
