@@ -1,11 +1,11 @@
-"""Pictures of the filters of a first convolution."""
+"""Pictures of the filters of a first convolution, and of maps, as grids."""
 
 import math
 
 import numpy as np
 
 
-def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1) -> np.ndarray:
+def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1, largest: float | None = None) -> np.ndarray:
     """Return the filters of a first convolution side by side, uint8 (height, width, 1 or 3).
 
     Args:
@@ -13,15 +13,28 @@ def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1) -> np.ndarray:
             three channels are shown as red, green and blue in this order, others by their mean.
         scale: pixels of a weight, in height and width.
         gap: weights between two filters, black.
+        largest: the weight that becomes the highest level; None is the largest magnitude.
     """
-    height, width, channels, count = kernel.shape
+    if kernel.shape[2] not in (1, 3):
+        kernel = kernel.mean(axis=2, keepdims=True)
+    largest = largest or float(np.abs(kernel).max()) or 1.0
+    levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
+    return tile(levels, scale, gap)
+
+
+def tile(levels: np.ndarray, scale: int, gap: int, background: int = 0) -> np.ndarray:
+    """Return pictures side by side in about as many rows as columns, uint8 (height, width, channels).
+
+    Args:
+        levels: uint8 (height, width, channels, pictures).
+        scale: pixels of a level, in height and width.
+        gap: levels between two pictures.
+        background: the level of the gaps.
+    """
+    height, width, channels, count = levels.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    if channels not in (1, 3):
-        kernel = kernel.mean(axis=2, keepdims=True)
-    largest = float(np.abs(kernel).max()) or 1.0
-    levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
-    sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, levels.shape[2]), np.uint8)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
     for i in range(count):
         row, column = divmod(i, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
