@@ -120,7 +120,7 @@ def test_no_file_of_the_machine_is_given_out(address, towers, photo):
 
 
 def test_parts_of_gradio_that_the_page_does_not_need_are_not_served():
-    unused = "proxy=http://a", "vibe-edit", "vibe-code", "run/1", "component_server", "stream/1", "runs"
+    unused = "proxy=http://a", "vibe-edit", "vibe-code", "run/predict", "component_server", "stream/1", "runs"
     assert not any(is_served(f"/gradio_api/{path}") for path in (*unused, "dev/reload", "file=http://a", ""))
     assert not any(map(is_served, ("/monitoring", "/gradio_api", "/docs", "/login", "//")))
     assert all(map(is_served, ("/", "/config", "/assets/a.js", "/gradio_api/info", "/gradio_api/call/predict/1")))

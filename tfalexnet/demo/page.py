@@ -33,13 +33,15 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
     names = [subject.name for subject in subjects]
     names = names if len(set(names)) == len(names) else [f"{name} ({number})" for number, name in enumerate(names, 1)]
     by_name = dict(zip(names, subjects, strict=True))
+    paths = draw_samples(folder)
     with gr.Blocks(title="AlexNet", analytics_enabled=False, delete_cache=(INTERVAL, AGE)) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column():
                 photo = _photo()
-                samples = [str(path) for path in draw_samples(folder)]
-                gr.Examples(samples, photo, label="Pictures to try", api_visibility="private")
+                samples = gr.Gallery(
+                    paths, label="Pictures to try", columns=4, height=130, allow_preview=False, elem_id="samples"
+                )
             labels = [_label(name, subject) for name, subject in by_name.items()]
             heatmap = _picture("Heatmap of a class", "heatmap")
         gr.Markdown(MAPS)
@@ -76,6 +78,7 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
         photo.change(lambda: None, None, heatmap, **private)
         answered.success(show_maps, inputs, shown, **private)
         answered.failure(lambda: [None] * (len(labels) + 1), None, [*labels, maps], **private)
+        samples.select(_sample(paths), None, photo, **private)
         for subject, label in zip(subjects, labels, strict=True):
             label.select(_heatmap(subject), photo, heatmap, api_visibility="private")
         layer.input(show_maps, inputs, shown, **private)
@@ -88,7 +91,8 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
 def _photo() -> gr.Image:
     """Return the input. Its value is the uploaded file as it is: `tfalexnet.images` opens it, within its bounds.
 
-    The methods are those of this object, not of a class: Gradio writes a file beside the source of a new class.
+    The methods are those of this object, not of a class: Gradio writes a file beside the source of a new class. An
+    event that returns an update of the component, as `gr.Examples` does, would replace the object by one without them.
     """
     photo = gr.Image(type="filepath", sources=["upload", "clipboard", "webcam"], label="Photo", elem_id="photo")
     store = photo.async_move_resource_to_block_cache
@@ -124,6 +128,13 @@ def _explained(function: Callable, photo: str, *arguments: Any) -> Any:
 def _answer(subject: Subject, photo: str) -> dict[str, float]:
     predictions = _explained(subject.answer, photo)
     return {subject.labels[prediction.index]: prediction.score for prediction in predictions}
+
+
+def _sample(paths: Sequence[Path]) -> Callable:
+    def show_sample(event: gr.SelectData) -> Path:
+        return paths[event.index]
+
+    return show_sample
 
 
 def _heatmap(subject: Subject) -> Callable:

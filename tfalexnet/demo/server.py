@@ -24,7 +24,7 @@ PATHS = {"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"}
 FOLDERS = ("/assets/", "/static/", "/svelte/")
 API = "/gradio_api/"
 API_PATHS = {"info", "upload", "upload_progress", "queue/join", "queue/data", "startup-events", "app_id", "reset"}
-API_PATHS |= {"cancel", "theme.css", "openapi.json", "run/predict"}  # The last is asked when a sample is clicked.
+API_PATHS |= {"cancel", "theme.css", "openapi.json"}
 API_FOLDERS = ("call/", "heartbeat/", "file=")
 POLICY = (  # What a browser lets the page load: from the page's own address only.
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -101,16 +101,18 @@ def serving(
     subjects = [_first_subject(weights, engine), *([Subject(compare, engine)] if compare is not None else [])]
     with tempfile.TemporaryDirectory(prefix="tfalexnet-demo-") as folder:
         # Gradio reads these when it is imported and when it stores a file. The folder is readable by its owner only.
-        os.environ |= SETTINGS | {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
+        files, samples = (Path(folder) / name for name in ("files", "samples"))
+        samples.mkdir()
+        os.environ |= SETTINGS | {"GRADIO_TEMP_DIR": str(files), "GRADIO_EXAMPLES_CACHE": str(files)}
         from gradio import themes
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         from tfalexnet.demo.page import build_page
 
-        page = build_page(subjects, Path(folder))
+        page = build_page(subjects, samples)
         for subject in subjects:  # Errors of the weights appear now, and the first photo is answered quickly.
-            subject.answer(Path(folder) / "stripes.png")
+            subject.answer(samples / "stripes.png")
         # Names of other hosts that resolve to this machine are refused: their pages could read the answers.
         hosts = ["*"] if share else [HOST, "localhost"]
         try:
