@@ -14,7 +14,7 @@ from PIL import Image
 import tfalexnet
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE = 30  # Seconds.
+PATIENCE = 120  # Seconds; the first heatmap imports TensorFlow.
 
 
 @pytest.fixture(scope="module")

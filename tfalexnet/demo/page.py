@@ -11,8 +11,6 @@ from tfalexnet.demo.samples import draw_samples
 from tfalexnet.demo.subject import PIXELS, TOWERS, Subject
 from tfalexnet.images.opening import PictureError, is_address
 
-AGE = 600  # Seconds after which files are deleted.
-INTERVAL = 60  # Seconds between two deletions.
 AT_ONCE = 4  # Events that are computed at the same time; the others wait.
 WAITING = 100  # Events that wait; more are refused.
 
@@ -34,7 +32,7 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
     names = names if len(set(names)) == len(names) else [f"{name} ({number})" for number, name in enumerate(names, 1)]
     by_name = dict(zip(names, subjects, strict=True))
     paths = draw_samples(folder)
-    with gr.Blocks(title="AlexNet", analytics_enabled=False, delete_cache=(INTERVAL, AGE)) as page:
+    with gr.Blocks(title="AlexNet", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column():
@@ -47,6 +45,7 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
         gr.Markdown(MAPS)
         chosen = gr.Radio(names, value=names[0], label="Weights", visible=len(names) > 1, elem_id="weights")
         layer = gr.Radio(subjects[0].layers, value=PIXELS, label="Layer", elem_id="layer")
+        layer.preprocess = lambda name: name  # Else it must be of the first weights, once the session is forgotten.
         caption = gr.Markdown("Give a photo first.", elem_id="caption")
         maps = _picture("Maps", "maps", height=560)
         heading = gr.Markdown(FILTERS)
