@@ -14,7 +14,7 @@ from PIL import Image
 import tfalexnet
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE = 30  # Seconds.
+PATIENCE = 120  # Seconds; the first heatmap imports TensorFlow.
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def give(browser: Any, path: object) -> None:
     """Upload a file instead of the present one."""
     for button in find(browser, "#photo button[aria-label='Remove Image']"):
         button.click()
+        wait(lambda: not find(browser, "#photo button[aria-label='Remove Image']") and answers(browser) == [[], []])
     wait(lambda: find(browser, "#photo input[type=file]"))[0].send_keys(str(path))
 
 
@@ -117,7 +118,7 @@ def test_a_layer_of_other_weights_is_shown_with_its_towers(browser):
 
 def test_a_sample_is_answered(browser):
     before = answers(browser)
-    wait(lambda: find(browser, "button img[src*='stripes']"))[0].click()
+    wait(lambda: find(browser, "#samples img[src*='stripes']"))[0].click()
     wait(lambda: all(answers(browser)) and answers(browser) != before)
     wait(lambda: not picture(browser, "heatmap"))  # That of the photo before.
 

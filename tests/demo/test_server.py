@@ -1,8 +1,11 @@
 """The server answers scripts, gives out no file of the machine, fetches no address, and has bounds."""
 
 import json
+import os
 import re
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -120,7 +123,7 @@ def test_no_file_of_the_machine_is_given_out(address, towers, photo):
 
 
 def test_parts_of_gradio_that_the_page_does_not_need_are_not_served():
-    unused = "proxy=http://a", "vibe-edit", "vibe-code", "run/1", "component_server", "stream/1", "runs"
+    unused = "proxy=http://a", "vibe-edit", "vibe-code", "run/predict", "component_server", "stream/1", "runs"
     assert not any(is_served(f"/gradio_api/{path}") for path in (*unused, "dev/reload", "file=http://a", ""))
     assert not any(map(is_served, ("/monitoring", "/gradio_api", "/docs", "/login", "//")))
     assert all(map(is_served, ("/", "/config", "/assets/a.js", "/gradio_api/info", "/gradio_api/call/predict/1")))
@@ -176,3 +179,30 @@ def test_a_port_that_is_taken_is_an_error(address):
     result = run_process("demo", "--weights", "cifar10", "--port", port)
     assert result.returncode == 1 and result.stderr.startswith("tfalexnet: ") and str(port) in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_old_files_are_deleted_except_those_of_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "AGE", 100)
+    monkeypatch.setattr(server, "INTERVAL", 0.01)
+    (tmp_path / "first.png").touch()
+    os.utime(tmp_path / "first.png", (0, 0))
+    ended = threading.Event()
+    deleting = threading.Thread(target=server._delete_old, args=(tmp_path, ended))
+    with monkeypatch.context() as patch:
+        started = threading.Event()
+        patch.setattr(ended, "wait", lambda seconds: started.set() or threading.Event.wait(ended, seconds))
+        deleting.start()
+        assert started.wait(10)
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.png").touch()
+    for path in (tmp_path / "old" / "photo.png", tmp_path / "old"):
+        os.utime(path, (0, 0))
+    end = time.monotonic() + 10
+    while (tmp_path / "old" / "photo.png").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    ended.set()
+    deleting.join(10)
+    assert not deleting.is_alive()
+    assert {path.name for path in tmp_path.rglob("*.png")} == {"first.png", "photo.png"}
+    assert (tmp_path / "new" / "photo.png").exists() and not (tmp_path / "old" / "photo.png").exists()

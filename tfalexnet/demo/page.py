@@ -11,8 +11,6 @@ from tfalexnet.demo.samples import draw_samples
 from tfalexnet.demo.subject import PIXELS, TOWERS, Subject
 from tfalexnet.images.opening import PictureError, is_address
 
-AGE = 600  # Seconds after which files are deleted.
-INTERVAL = 60  # Seconds between two deletions.
 AT_ONCE = 4  # Events that are computed at the same time; the others wait.
 WAITING = 100  # Events that wait; more are refused.
 
@@ -33,18 +31,21 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
     names = [subject.name for subject in subjects]
     names = names if len(set(names)) == len(names) else [f"{name} ({number})" for number, name in enumerate(names, 1)]
     by_name = dict(zip(names, subjects, strict=True))
-    with gr.Blocks(title="AlexNet", analytics_enabled=False, delete_cache=(INTERVAL, AGE)) as page:
+    paths = draw_samples(folder)
+    with gr.Blocks(title="AlexNet", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column():
                 photo = _photo()
-                samples = [str(path) for path in draw_samples(folder)]
-                gr.Examples(samples, photo, label="Pictures to try", api_visibility="private")
+                samples = gr.Gallery(
+                    paths, label="Pictures to try", columns=4, height=130, allow_preview=False, elem_id="samples"
+                )
             labels = [_label(name, subject) for name, subject in by_name.items()]
             heatmap = _picture("Heatmap of a class", "heatmap")
         gr.Markdown(MAPS)
         chosen = gr.Radio(names, value=names[0], label="Weights", visible=len(names) > 1, elem_id="weights")
         layer = gr.Radio(subjects[0].layers, value=PIXELS, label="Layer", elem_id="layer")
+        layer.preprocess = lambda name: name  # Else it must be of the first weights, once the session is forgotten.
         caption = gr.Markdown("Give a photo first.", elem_id="caption")
         maps = _picture("Maps", "maps", height=560)
         heading = gr.Markdown(FILTERS)
@@ -76,6 +77,7 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
         photo.change(lambda: None, None, heatmap, **private)
         answered.success(show_maps, inputs, shown, **private)
         answered.failure(lambda: [None] * (len(labels) + 1), None, [*labels, maps], **private)
+        samples.select(_sample(paths), None, photo, **private)
         for subject, label in zip(subjects, labels, strict=True):
             label.select(_heatmap(subject), photo, heatmap, api_visibility="private")
         layer.input(show_maps, inputs, shown, **private)
@@ -88,7 +90,8 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
 def _photo() -> gr.Image:
     """Return the input. Its value is the uploaded file as it is: `tfalexnet.images` opens it, within its bounds.
 
-    The methods are those of this object, not of a class: Gradio writes a file beside the source of a new class.
+    The methods are those of this object, not of a class: Gradio writes a file beside the source of a new class. An
+    event that returns an update of the component, as `gr.Examples` does, would replace the object by one without them.
     """
     photo = gr.Image(type="filepath", sources=["upload", "clipboard", "webcam"], label="Photo", elem_id="photo")
     store = photo.async_move_resource_to_block_cache
@@ -124,6 +127,13 @@ def _explained(function: Callable, photo: str, *arguments: Any) -> Any:
 def _answer(subject: Subject, photo: str) -> dict[str, float]:
     predictions = _explained(subject.answer, photo)
     return {subject.labels[prediction.index]: prediction.score for prediction in predictions}
+
+
+def _sample(paths: Sequence[Path]) -> Callable:
+    def show_sample(event: gr.SelectData) -> Path:
+        return paths[event.index]
+
+    return show_sample
 
 
 def _heatmap(subject: Subject) -> Callable:

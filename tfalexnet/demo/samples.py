@@ -13,10 +13,11 @@ CAT = Path(__file__).with_name("chelsea.jpg")  # examples/chelsea.png, smaller.
 def draw_samples(folder: Path) -> list[Path]:
     """Write the pictures into a folder and return their files; a photo of a cat is the first."""
     drawings = {"stripes": stripes(), "colours": colours(), "traffic light": traffic_light()}
-    paths = [folder / f"{name}.png" for name in drawings]
-    for path, image in zip(paths, drawings.values(), strict=True):
+    paths = [folder / CAT.name, *(folder / f"{name}.png" for name in drawings)]
+    paths[0].write_bytes(CAT.read_bytes())
+    for path, image in zip(paths[1:], drawings.values(), strict=True):
         image.save(path)
-    return [CAT, *paths]
+    return paths
 
 
 def stripes() -> Image.Image:

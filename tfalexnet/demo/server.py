@@ -1,10 +1,11 @@
 """Serve the page on this machine only: no other host is asked, and no file of the machine is given out."""
 
+import contextlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from tfalexnet.runtimes.selection import AUTO
 HOST = "127.0.0.1"
 OFFLINE = "cifar10"  # Weights that ship with the package.
 UPLOAD = "20mb"  # Of one file.
+AGE = 600  # Seconds after which photos and maps are deleted.
+INTERVAL = 60  # Seconds between two deletions.
+SESSIONS = 100  # Whose state is kept, about 40 kB each; every call of a script is one.
 SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
 
 # What the page and scripts ask for. Gradio has more, such as fetching addresses and proxies; those answer 404.
@@ -24,7 +28,7 @@ PATHS = {"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"}
 FOLDERS = ("/assets/", "/static/", "/svelte/")
 API = "/gradio_api/"
 API_PATHS = {"info", "upload", "upload_progress", "queue/join", "queue/data", "startup-events", "app_id", "reset"}
-API_PATHS |= {"cancel", "theme.css", "openapi.json", "run/predict"}  # The last is asked when a sample is clicked.
+API_PATHS |= {"cancel", "theme.css", "openapi.json"}
 API_FOLDERS = ("call/", "heartbeat/", "file=")
 POLICY = (  # What a browser lets the page load: from the page's own address only.
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -75,7 +79,7 @@ def serve(
         threading.Event().wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(
     weights: Weights | None = None,
     compare: Weights | None = None,
@@ -101,18 +105,22 @@ def serving(
     subjects = [_first_subject(weights, engine), *([Subject(compare, engine)] if compare is not None else [])]
     with tempfile.TemporaryDirectory(prefix="tfalexnet-demo-") as folder:
         # Gradio reads these when it is imported and when it stores a file. The folder is readable by its owner only.
-        os.environ |= SETTINGS | {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
+        files, samples = (Path(folder) / name for name in ("files", "samples"))
+        samples.mkdir()
+        os.environ |= SETTINGS | {"GRADIO_TEMP_DIR": str(files), "GRADIO_EXAMPLES_CACHE": str(files)}
         from gradio import themes
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         from tfalexnet.demo.page import build_page
 
-        page = build_page(subjects, Path(folder))
+        page = build_page(subjects, samples)
         for subject in subjects:  # Errors of the weights appear now, and the first photo is answered quickly.
-            subject.answer(Path(folder) / "stripes.png")
+            subject.answer(samples / "stripes.png")
         # Names of other hosts that resolve to this machine are refused: their pages could read the answers.
         hosts = ["*"] if share else [HOST, "localhost"]
+        ended = threading.Event()
+        threading.Thread(target=_delete_old, args=(files, ended), daemon=True).start()
         try:
             _, address, shared = page.launch(
                 server_name=HOST,
@@ -124,6 +132,7 @@ def serving(
                 ssr_mode=False,
                 mcp_server=False,
                 run_history=False,
+                state_session_capacity=SESSIONS,
                 enable_monitoring=False,
                 num_workers=0,
                 footer_links=["api"],
@@ -132,6 +141,7 @@ def serving(
             )
             yield shared or address
         finally:
+            ended.set()
             page.close(verbose=False)
 
 
@@ -143,3 +153,17 @@ def _first_subject(weights: Weights | None, engine: str) -> Subject:
             raise
         print_error(f"note: {error}\nThe page shows the weights that ship with the package: {OFFLINE}")
         return Subject(OFFLINE, engine)
+
+
+def _delete_old(folder: Path, ended: threading.Event) -> None:
+    """Delete files older than AGE, and folders that are empty since then, until the server ends.
+
+    Gradio's `delete_cache` ends with an error when a file is uploaded while it deletes. What is there at the start
+    belongs to the page.
+    """
+    kept = set(folder.rglob("*"))
+    while not ended.wait(INTERVAL):
+        for path in [path for path in folder.rglob("*") if path not in kept]:
+            with contextlib.suppress(OSError):  # It is not empty, or gone.
+                if time.time() - path.stat().st_mtime > AGE:
+                    (path.rmdir if path.is_dir() else path.unlink)()
