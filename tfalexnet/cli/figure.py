@@ -34,8 +34,23 @@ def _write(name: str, output: Path, overwrite: bool, **arguments: Any) -> int:
 
 
 @command.command
+@click.argument("network", metavar="[NETWORK]", default="krizhevsky2012", type=NAME_OR_PATH)
+@click.option("--style", type=click.Choice(("volumes", "graph")), default="volumes", help="Arrays, or rows as boxes.")
+@_output_options
+def architecture(**arguments: Any) -> int:
+    """A network from its table, as in Figure 2 of the paper or as Caffe's draw_net.
+
+    NETWORK is the name of a network, or weights.
+    """
+    return _write("architecture", **arguments)
+
+
+@command.command
 @weights_option
 @click.option("--layer", default="conv1", metavar="L", help="A convolution.")
+@click.option(
+    "--channel", type=click.IntRange(0), metavar="N", help="An input channel. [default: colours, or the mean]"
+)
 @_output_options
 def filters(**arguments: Any) -> int:
     """Kernels of a convolution; conv1's are Figure 3 of the paper."""

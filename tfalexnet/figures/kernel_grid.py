@@ -1,34 +1,69 @@
 """The kernels of a convolution as a grid: Figure 3 of the paper for conv1."""
 
-import os
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.figures.canvas import new_figure
 from tfalexnet.figures.kernels import filters as sheet
-from tfalexnet.hub.cache import find_weights
+from tfalexnet.hub.cache import Weights, find_weights
+from tfalexnet.networks.spec import Conv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+WIDTH = 6.5  # Inches.
+PAPER_COLUMNS = 16  # Of Figure 3 of the paper, for a tower's 48 kernels; also for as many as these look well in.
 
-def filters(weights: str | os.PathLike | None = None, layer: str = "conv1") -> "Figure":
-    """Return a figure of the kernels of a convolution.
+
+def filters(weights: Weights | None = None, layer: str = "conv1", channel: int | None = None) -> "Figure":
+    """Return a figure of the kernels of a convolution, all on one scale.
+
+    The kernels of a network with two towers are in two panels, the first half above. Kernels that read red, green and
+    blue are coloured; the others are grey.
 
     Args:
         weights: as for `tfalexnet.predict`.
         layer: the name of a convolution.
+        channel: the input channel that is shown, from 0; None for the colours, or the mean over other channels.
 
     Raises:
-        ValueError: the network has no such convolution, or Matplotlib is not installed.
+        ValueError: the network has no such convolution or channel, or Matplotlib is not installed.
         WeightsNotFoundError, CheckpointError: see `tfalexnet.AlexNet`.
     """
     checkpoint = read_checkpoint(find_weights(weights))
+    net, preprocessing = checkpoint.spec.architecture, checkpoint.spec.preprocessing
     kernels = {name: kernel for name, (kernel, _) in checkpoint.parameters.items() if kernel.ndim == 4}
     if layer not in kernels:
         raise ValueError(f"Expected one of {', '.join(kernels)}. Received: {layer}")
-    figure = new_figure(6, 6)
-    axes = figure.add_subplot(title=f"{checkpoint.spec.architecture.name}, {layer}")
-    axes.imshow(sheet(kernels[layer]).squeeze(), cmap="gray", interpolation="nearest")
-    axes.set_axis_off()
+    kernel = kernels[layer]
+    height, width, channels, count = kernel.shape
+    if channel is not None and not 0 <= channel < channels:
+        raise ValueError(f"Expected `channel` from 0 to {channels - 1}. Received: {channel}")
+    is_first = layer == net.weighted[0].name
+    if is_first and channels == 3 and preprocessing is not None and preprocessing.channels == "BGR":
+        kernel = kernel[:, :, ::-1]
+    if channel is not None:
+        kernel = kernel[:, :, channel, None]
+    elif not (is_first and channels == 3):
+        kernel = kernel.mean(axis=2, keepdims=True)
+    grouped = any(isinstance(row, Conv) and row.groups == 2 for row in net.layers)
+    towers = np.split(kernel, 2, axis=3) if grouped and count % 2 == 0 else [kernel]
+    largest = float(np.abs(kernel).max())
+    each = towers[0].shape[3]
+    columns = PAPER_COLUMNS if 3 * PAPER_COLUMNS <= each <= PAPER_COLUMNS**2 else math.ceil(math.sqrt(each))
+    tall = WIDTH * math.ceil(each / columns) / columns * height / width + 0.3
+    figure = new_figure(WIDTH, tall * len(towers) + 0.5)
+    figure.suptitle(f"{net.name}, {layer}: {count} kernels of {height}×{width}×{channels}")
+    for number, axes in enumerate(figure.subplots(len(towers), 1, squeeze=False)[:, 0]):
+        axes.imshow(sheet(towers[number], 1, 1, columns, largest).squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if len(towers) == 2:
+            axes.set_title(f"tower {number + 1}, kernels {number * each}–{(number + 1) * each - 1}", fontsize=9)
+    of = "" if kernel.shape[2] == 3 or channels == 1 else "mean over the input channels; "
+    of = of if channel is None else f"input channel {channel}; "
+    axes.set_xlabel(f"{of}grey is 0, black −{largest:.2g}, white +{largest:.2g}", fontsize=8)
     return figure

@@ -1,38 +1,42 @@
-"""Pictures of the filters of a first convolution, and of maps, as grids."""
+"""Pictures side by side on one sheet, and the filters of a convolution as such pictures."""
 
 import math
 
 import numpy as np
 
 
-def filters(kernel: np.ndarray, scale: int = 4, gap: int = 1, largest: float | None = None) -> np.ndarray:
-    """Return the filters of a first convolution side by side, uint8 (height, width, 1 or 3).
+def filters(
+    kernel: np.ndarray, scale: int = 4, gap: int = 1, columns: int | None = None, largest: float | None = None
+) -> np.ndarray:
+    """Return the filters of a convolution side by side, uint8 (height, width, 1 or 3).
 
     Args:
         kernel: (height, width, channels, filters). All filters are scaled by the same factor, and 0 becomes mid-grey;
             three channels are shown as red, green and blue in this order, others by their mean.
         scale: pixels of a weight, in height and width.
         gap: weights between two filters, black.
-        largest: the weight that becomes the highest level; None is the largest magnitude.
+        columns: filters side by side; None for as many as rows.
+        largest: the weight that becomes white, and its negative black; None for the largest magnitude shown.
     """
     if kernel.shape[2] not in (1, 3):
         kernel = kernel.mean(axis=2, keepdims=True)
     largest = largest or float(np.abs(kernel).max()) or 1.0
     levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
-    return tile(levels, scale, gap)
+    return tile(levels, scale, gap, columns)
 
 
-def tile(levels: np.ndarray, scale: int, gap: int, background: int = 0) -> np.ndarray:
-    """Return pictures side by side in about as many rows as columns, uint8 (height, width, channels).
+def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, background: int = 0) -> np.ndarray:
+    """Return pictures side by side, uint8 (height, width, channels).
 
     Args:
         levels: uint8 (height, width, channels, pictures).
         scale: pixels of a level, in height and width.
         gap: levels between two pictures.
+        columns: pictures side by side; None for as many as rows.
         background: the level of the gaps.
     """
     height, width, channels, count = levels.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
     for i in range(count):
