@@ -38,7 +38,13 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
             with gr.Column():
                 photo = _photo()
                 samples = gr.Gallery(
-                    paths, label="Pictures to try", columns=4, height=130, allow_preview=False, elem_id="samples"
+                    paths,
+                    label="Pictures to try",
+                    columns=2,
+                    height="auto",
+                    buttons=[],
+                    allow_preview=False,
+                    elem_id="samples",
                 )
             labels = [_label(name, subject) for name, subject in by_name.items()]
             heatmap = _picture("Heatmap of a class", "heatmap")
