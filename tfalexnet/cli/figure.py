@@ -78,6 +78,26 @@ _class = click.option("--class", "class_", metavar="C", help="Index, WordNet id 
 
 
 @command.command
+@click.argument("layers", metavar="LAYER...", nargs=-1, required=True)
+@_photo
+@weights_option
+@_output_options
+def activations(**arguments: Any) -> int:
+    """Feature maps of a photo; a normalisation and the layer before it on one scale."""
+    return _write("activations", **arguments)
+
+
+@command.command
+@click.argument("layer", metavar="LAYER")
+@_photo
+@weights_option
+@_output_options
+def receptive_field(**arguments: Any) -> int:
+    """Part of a photo that a position of a layer depends on."""
+    return _write("receptive_field", **arguments)
+
+
+@command.command
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=NAME_OR_PATH)
 @weights_option
 @click.option(

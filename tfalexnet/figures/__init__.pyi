@@ -1,5 +1,7 @@
 from .answers import top5 as top5
 from .dissimilarity import rdm as rdm
+from .feature_maps import activations as activations
+from .feature_maps import receptive_field as receptive_field
 from .kernel_grid import filters as filters
 from .maps import class_map as class_map
 from .maps import heatmap as heatmap

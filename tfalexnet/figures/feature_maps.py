@@ -1,0 +1,141 @@
+"""The feature maps of a photo, and what a position in them sees of it."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfalexnet.analysis.heatmap import map_layer, seen_box
+from tfalexnet.analysis.receptive_field import receptive_fields
+from tfalexnet.checkpoints.checkpoint import read_spec
+from tfalexnet.figures.canvas import COLOURS, new_figure
+from tfalexnet.figures.photo_panel import open_photo, show_photo
+from tfalexnet.hub.cache import Weights, find_weights
+from tfalexnet.images.opening import Picture
+from tfalexnet.inference.features import features
+from tfalexnet.networks.spec import Architecture, Norm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS, SIDE = 3, 3.4  # Panels of `activations` side by side, and the inches of one.
+WIDTH = 5  # Inches of `receptive_field`.
+
+
+def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | None = None) -> "Figure":
+    """Return a figure of all feature maps of layers, after what the network sees of the photo.
+
+    The maps of a layer are on one scale; a normalisation and the layer before it, if that is shown, share theirs.
+
+    Args:
+        photo: as for `tfalexnet.predict`.
+        layers: as for `tfalexnet.features`, those with rows and columns.
+        weights: as for `tfalexnet.features`.
+
+    Raises:
+        ValueError: there is no such layer, or it has no rows and columns; or Matplotlib is not installed.
+        PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.features`.
+    """
+    path = find_weights(weights)
+    spec = read_spec(path)
+    arrays = features(photo, layers, path)
+    if vectors := [name for name, array in arrays.items() if array.ndim != 3]:
+        raise ValueError(f"Expected layers with rows and columns. Received: {', '.join(vectors)}")
+    image = open_photo(photo)
+    top, left, bottom, right = map(round, seen_box(spec.preprocessing, image.height, image.width))
+    count = 1 + len(arrays)
+    rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
+    figure = new_figure((SIDE + 0.5) * columns, (SIDE + 0.3) * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    show_photo(axes[0], image.crop((left, top, right, bottom)), "the part that the network sees")
+    limits = _limits(spec.architecture, arrays)
+    for panel, (name, array) in zip(axes[1:], arrays.items(), strict=False):
+        low, high = limits[name]
+        colours = "PuOr" if low < 0 else "magma"
+        artist = panel.imshow(mosaic(array), cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        panel.set(xticks=[], yticks=[], title=f"{name}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}")
+        panel.set_facecolor("0.5")
+        figure.colorbar(artist, ax=panel, fraction=0.046, pad=0.02)
+    for panel in axes[count:]:
+        panel.set_axis_off()
+    return figure
+
+
+def mosaic(maps: np.ndarray) -> np.ndarray:
+    """Return maps (height, width, channels) side by side, row by row, with NaN between them."""
+    height, width, channels = maps.shape
+    columns = math.ceil(math.sqrt(channels))
+    rows = math.ceil(channels / columns)
+    gap = max(1, height // 12)
+    tiles = np.full((rows * columns, height + gap, width + gap), np.nan, np.float32)
+    tiles[:channels, :height, :width] = np.moveaxis(maps, 2, 0)
+    sheet = tiles.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
+    return sheet.reshape(rows * (height + gap), -1)[:-gap, :-gap]
+
+
+def _limits(net: Architecture, arrays: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Return the values of the ends of the colours by layer; 0 is in the middle where there are negative ones."""
+    names = [row.name for row in net.layers]
+    norms = [row.name for row in net.layers if isinstance(row, Norm)]
+    before = {name: names[names.index(name) - 1] for name in norms if name != names[0]}
+    groups: dict[str, list[str]] = {}
+    for name in arrays:
+        shared = before.get(name, name)
+        groups.setdefault(shared if shared in arrays else name, []).append(name)
+    limits = {}
+    for members in groups.values():
+        low = min(float(arrays[name].min()) for name in members)
+        largest = max(float(np.abs(arrays[name]).max()) for name in members) or 1.0
+        limits |= dict.fromkeys(members, (-largest if low < 0 else 0.0, largest))
+    return limits
+
+
+def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) -> "Figure":
+    """Return a figure of a photo with the part that the middle position of a layer's feature map depends on.
+
+    The field of the position to its right shows the stride. The padding of the title is how far the field of the first
+    position reaches beyond the input.
+
+    Args:
+        photo: as for `tfalexnet.predict`.
+        layer: a layer before the fully connected ones.
+        weights: as for `tfalexnet.predict`; only their table and preprocessing are used.
+
+    Raises:
+        ValueError: there is no such layer, or Matplotlib is not installed.
+        PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
+    """
+    from matplotlib.patches import Rectangle
+
+    spec = read_spec(find_weights(weights))
+    net = spec.architecture
+    field = receptive_fields(net)[map_layer(net, layer)]
+    rows, columns, _ = net.output_shapes()[layer]
+    image = open_photo(photo)
+    top, left, bottom, right = seen_box(spec.preprocessing, image.height, image.width)
+    down, across = (bottom - top) / net.input_shape[0], (right - left) / net.input_shape[1]
+
+    def rectangle(box: tuple[float, float, float, float], label: str, colour: str, dashes: str) -> Rectangle:
+        y, x, last_y, last_x = box
+        corner, size = (left + x * across, top + y * down), ((last_x - x) * across, (last_y - y) * down)
+        return Rectangle(corner, *size, fill=False, edgecolor=colour, linestyle=dashes, linewidth=2, label=label)
+
+    height = min(max(WIDTH * image.height / image.width, WIDTH / 3), 2 * WIDTH)
+    figure = new_figure(WIDTH, height + 1.2)
+    axes = figure.add_subplot()
+    show_photo(axes, image)
+    axes.set_title(f"{net.name}, {layer}: {rows}×{columns} positions, padding {-field.top}", fontsize=10)
+    row, column = rows // 2, columns // 2
+    axes.add_patch(rectangle((0, 0, *net.input_shape[:2]), "input of the network", COLOURS[6], "-"))
+    if column + 1 < columns:
+        label = f"field of the position to the right, stride {field.stride} pixels"
+        axes.add_patch(rectangle(field.box(row, column + 1), label, COLOURS[4], "--"))
+    label = f"field of position ({row}, {column}), {field.size}×{field.size} pixels of the input"
+    axes.add_patch(rectangle(field.box(row, column), label, COLOURS[1], "-"))
+    corners = np.array([patch.get_bbox().get_points() for patch in axes.patches])
+    (x, y), (last_x, last_y) = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
+    axes.set(xlim=(min(0, x), max(image.width, last_x)), ylim=(max(image.height, last_y), min(0, y)))
+    axes.set_facecolor("0.9")  # Of padding outside the photo.
+    figure.legend(loc="outside lower center", fontsize=8, facecolor="0.8")
+    return figure
