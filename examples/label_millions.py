@@ -3,7 +3,7 @@
     python examples/label_millions.py PHOTOS --output labels
     python examples/label_millions.py '/shared/photos/**/*.jpg' --output /shared/labels --address auto
 
-It requires `pip install 'tfalexnet[ray]'`, on a cluster in the environment of every machine. Two workers on
+It requires `pip install 'tfalexnet[fast,ray]'`, on a cluster in the environment of every machine. Two workers on
 two cores start in fifteen seconds. PHOTOS is a folder or a quoted pattern, on a disk that all machines see
 under the same path: Ray transfers only the names. (For a bucket, use `ray.data.read_binary_files(…,
 include_paths=True)` in place of `names`, and give the bytes to `run_network`.) The labels are Parquet files
@@ -11,11 +11,14 @@ with the columns of `tfalexnet predict --output labels.parquet`, in no particula
 
 A worker that is lost is started again, and repeats the photos whose labels it has not returned. Ray reserves
 only half of the CPUs of a worker, so that the workers of a lost machine, and the task that writes, can run on
-the remaining machines. On one reliable machine `tfalexnet predict --output` does the same without Ray.
+the remaining machines. A machine that does not see the photos ends the job with its name. On one reliable
+machine `tfalexnet predict --output` does the same without Ray.
 """
 
+import importlib.util
 import math
 import os
+import platform
 import tempfile
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from tfalexnet.inference.pipeline import run_network
 from tfalexnet.inference.predict import top_predictions
 from tfalexnet.runtimes.cpu import PRECISIONS
 from tfalexnet.runtimes.network import load_network
+from tfalexnet.runtimes.openvino import process_core
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Folder for the labels, new or empty.", required=True)
@@ -49,24 +53,37 @@ class Labeller:
     """A network in a worker, called with names of photos."""
 
     def __init__(self, name: str, content: ray.ObjectRef, top: int, precision: str, cpus: int) -> None:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(cpus)
-        tf.config.threading.set_inter_op_parallelism_threads(cpus)
+        limit_threads(cpus)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, name)
             path.write_bytes(ray.get(content))
-            self.network = load_network(path, precision=precision, engine="tensorflow")
+            self.network = load_network(path, precision=precision)
         self.top = min(top, len(self.network.spec.classes))
 
     def __call__(self, names: pyarrow.Table) -> pyarrow.Table:
         files = [os.fsdecode(name) for name in names["file"].to_pylist()]
+        if not any(map(os.path.lexists, files)):  # Else a machine without the disk would answer the most blocks.
+            raise FileNotFoundError(
+                f"Expected {files[0]} and {len(files) - 1} more on {platform.node()}, which has none of them. Every "
+                "machine must see the photos under the same path."
+            )
         return labels_table(map(self.row, files, run_network(self.network, files)), self.top)
 
     def row(self, file: str, answer: list | PictureError) -> dict:
         if not isinstance(answer, PictureError):
             answer = top_predictions(answer[0], self.network.spec.classes, self.top)
         return label_row(file, answer)
+
+
+def limit_threads(cpus: int) -> None:
+    """Let the engine that `load_network` selects use so many CPUs of this machine."""
+    if importlib.util.find_spec("openvino"):
+        process_core().set_property("CPU", {"INFERENCE_NUM_THREADS": cpus})
+    else:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(cpus)
+        tf.config.threading.set_inter_op_parallelism_threads(cpus)
 
 
 def shares(workers: int | None) -> tuple[int, int]:

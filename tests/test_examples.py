@@ -94,3 +94,17 @@ def test_an_error_of_the_package_is_its_message(tmp_path, monkeypatch):
     (tmp_path / "text.npy").write_text("hello")
     with pytest.raises(SystemExit, match="expected a checkpoint"):
         run_example(monkeypatch, "convert_and_check.py", tmp_path / "text.npy")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("matplotlib")
+    notebook = nbformat.read(ROOT / "examples" / "alexnet_in_ten_cells.ipynb", 4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": ROOT / "examples"}}).execute()
+    cells = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    kinds = [{kind for output in outputs for kind in output.get("data", {"text/plain": 0})} for outputs in cells]
+    assert len(cells) == 10 and [number + 1 for number, kind in enumerate(kinds) if "image/png" in kind] == [4, 7, 10]
+    assert "60,965,224 parameters" in cells[1][0].text and cells[2][0].text.split()[1] == "cat"
+    assert float(cells[4][0].text.split()[-1]) < 1e-4  # Of values up to 100.

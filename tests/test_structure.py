@@ -24,7 +24,7 @@ TESTS = ROOT / "tests"
 # Packages and modules of the top level, lowest first; each imports from its own package and from those before it.
 PACKAGES = (
     *("io", "networks", "images", "checkpoints", "hub", "caffe_classes", "alexnet", "runtimes", "inference"),
-    *("evaluation", "data", "analysis", "figures", "training", "exporters", "tools", "cli", "__main__"),
+    *("evaluation", "data", "analysis", "figures", "training", "exporters", "tools", "demo", "cli", "__main__"),
 )
 
 MODULE_LINES, FUNCTION_LINES = 250, 60  # Without blank lines, comments and docstrings.
@@ -186,10 +186,10 @@ def test_test_files_share_code_through_support_only():
 
 
 def test_the_lowest_versions_of_the_metadata_are_tested():
-    """But for setuptools, Ray and the packages of the site, which those tests do not use."""
+    """But for setuptools, Ray, Gradio and the packages of the site, which those tests do not use."""
     allowed = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)', (ROOT / "pyproject.toml").read_text("utf-8")))
     installed = dict(re.findall(r"(?m)^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "lowest.txt").read_text("utf-8")))
-    assert set(allowed) - set(installed) == {"setuptools", "ray", "mkdocs-material", "mkdocstrings"}
+    assert set(allowed) - set(installed) == {"setuptools", "ray", "gradio", "mkdocs-material", "mkdocstrings"}
     for name, version in installed.items():
         assert f"{version}.".startswith(f"{allowed[name]}."), name
 

@@ -57,6 +57,19 @@ def test_the_photo_is_resized_with_its_proportions(weights):
     assert answer.box == pytest.approx(tuple(edge * 100 / 54 for edge in (11.5, 11.5, 43.5, 71.5)))
 
 
+def test_a_mean_picture_is_replaced_by_its_mean_colour(tmp_path):
+    net, (picture,) = Architecture("own", "", (27, 27, 3), ROWS), noise(1, (35, 60))
+    mean = np.random.default_rng(0).uniform(0, 200, (31, 29, 3)).astype("f4")
+    answers = []
+    for number, replacement in enumerate([mean, tuple(mean.mean(axis=0).mean(axis=0).tolist())]):
+        preprocessing = dataclasses.replace(BVLC, size=27, crop=27, mean=replacement)
+        spec = ModelSpec(net, preprocessing, numbered_classes(5))
+        path = tmp_path / f"{number}.weights.h5"
+        write_checkpoint(path, Checkpoint(random_parameters(net), spec))
+        answers.append(class_map(picture, path).probabilities)
+    np.testing.assert_allclose(*answers, atol=1e-5)
+
+
 def test_a_network_of_grey_pictures(tmp_path):
     net = Architecture("grey", "", (27, 27, 1), ROWS)
     preprocessing = dataclasses.replace(BVLC, size=27, crop=27, channels="L", mean=(100.0,))

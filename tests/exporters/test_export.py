@@ -20,7 +20,7 @@ from tfalexnet.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.exported import describe_export, parse_description
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.exporters import export as module
-from tfalexnet.exporters.export import EXPORTERS, _calibration_pictures, export
+from tfalexnet.exporters.export import EXPORTERS, calibration_pictures, export
 from tfalexnet.images.classes import imagenet_classes, numbered_classes
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION
 from tfalexnet.networks.catalog import ARCHITECTURES
@@ -202,8 +202,8 @@ def test_an_error_of_a_library_on_a_full_disk_is_that_of_the_system(weights_file
 
 
 @pytest.mark.parametrize("count", [1, 2, 101, 199, 200, 201, 399, 400, 401, 12_345])
-def test_calibration_pictures_are_evenly_spread(count):
-    chosen = _calibration_pictures(f"{index}.png" for index in range(count))
+def testcalibration_pictures_are_evenly_spread(count):
+    chosen = calibration_pictures(f"{index}.png" for index in range(count))
     indices = [int(name.removesuffix(".png")) for name in chosen]
     gaps = set(np.diff([*indices, count]))
     assert len(indices) == min(count, 200) and indices[0] == 0

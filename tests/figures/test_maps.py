@@ -72,7 +72,7 @@ def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights
     ranks, winners = placed_map(best, box), probabilities.argmax(axis=-1)
     for rank, name in enumerate([*names, last]):
         labels = {classes[winner].label for winner in winners[ranks == rank]}
-        assert labels == {name} or name == f"{len(labels)} others"
+        assert labels == {name} or name == f"others ({len(labels)})"
 
 
 def test_mistakes_are_named():

@@ -1,6 +1,7 @@
 """Files of features, read by the library of each format, hold what `features` returns."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_a_description_of_other_rows_is_not_overwritten(weights_file, folder):
     with pytest.raises(FileExistsError, match=r"f\.npy\.json"):
         extract_features(folder, "f.npy", "fc4", weights_file)
     assert Path("f.npy.json").read_text() == "mine" and not Path("f.npy").exists()
+
+
+def test_a_kill_between_the_two_files_does_not_stop_the_job(weights_file, folder, monkeypatch):
+    def write(*_):
+        Path("f.npy.json").write_text("of the killed job")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(FORMATS, ".npy", dataclasses.replace(FORMATS[".npy"], write=write))
+        extract_features(folder, "f.npy", "fc4", weights_file)
+    extract_features(folder, "f.npy", "fc4", weights_file)
+    assert np.load("f.npy").shape == (3, 6) and read_npy("f.npy")[1] == READABLE
 
 
 def test_layers_that_a_format_cannot_hold_are_refused_before_the_work(weights_file, folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from support.labels import assert_same, expected_row, row_of
 from support.pictures import fill
 
 pytest.importorskip("ray")
+pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 EXAMPLE = [sys.executable, ROOT / "examples" / "label_millions.py"]
@@ -108,3 +110,11 @@ def test_wrong_arguments_are_reported_before_ray_starts(tmp_path, environment):
         assert message in report and "Traceback" not in report, (arguments, report)
     assert len(reports) == len(CASES) + 1 and reports[-1] == "", run.stderr
     assert os.listdir(tmp_path) == ["a.png"] and os.listdir(environment["RAY_TMPDIR"]) == []
+
+
+def test_a_machine_without_the_photos_ends_the_job():
+    example = runpy.run_path(str(EXAMPLE[1]))
+    labeller = object.__new__(example["Labeller"])
+    names = pyarrow.table({"file": [b"/nowhere/0.jpg", b"/nowhere/1.jpg"]})
+    with pytest.raises(FileNotFoundError, match=r"Expected /nowhere/0.jpg and 1 more on .*, which has none of them"):
+        labeller(names)

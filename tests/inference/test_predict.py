@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -253,6 +254,7 @@ def test_the_transform_gives_the_inputs_of_the_model(weights_file, photo):
         np.testing.assert_allclose(model(x[None]).numpy().max(), scores, atol=1e-6)
     assert "squashed to 36×36, bilinear" in repr(transform) and "the centre 32×32" in transform.summary()
     assert tfalexnet.transform(weights_file, crop="none").size == 32
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(transform))(photo), inputs[0])  # Loaders use processes.
     assert tfalexnet.transform("one_weird_trick") == TORCHVISION  # Its file is not on this machine.
     write_unprepared("own.weights.h5")
     with pytest.raises(CheckpointError, match=r"own\.weights\.h5 does not state how its pictures are preprocessed"):

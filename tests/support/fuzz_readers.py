@@ -220,7 +220,7 @@ class Archives(NamedTuple):
         scratch.rmdir()
 
     error: ClassVar = CheckpointError
-    memory: ClassVar = 1 << 20  # Bytes of the blocks in which files are copied.
+    memory: ClassVar = 16 << 20  # Blocks of bzip2, and those in which files are copied.
 
 
 READERS: dict[str, Reader | Pictures | Definitions | Means | Bundles | Archives] = {

@@ -117,3 +117,39 @@ def quantised(net: Architecture, parameters: Parameters):
         node = helper.make_node("DequantizeLinear", [f"{name}_{part}" for part in stored], [name], f"{name}_dequantize")
         result.graph.node.insert(0, node)
     return result
+
+
+def split(model, bias_behind: bool):
+    """Replace each convolution with groups by Split, a convolution for each group, and Concat, as tf2onnx does."""
+    from onnx import helper, numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        groups = attributes.pop("group", 1)
+        if groups == 1:
+            model.graph.node.append(node)
+            continue
+        x, kernel, bias = node.input
+        parts = [f"{x}:{group}" for group in range(groups)]
+        model.graph.node.append(helper.make_node("Split", [x], parts, f"{kernel}_split", axis=1))
+        for name in (kernel, bias):
+            for part, array in enumerate(np.split(numpy_helper.to_array(tensors[name]), groups)):
+                model.graph.initializer.append(raw(array, f"{name}:{part}"))
+        results = [f"{node.output[0]}:{group}" for group in range(groups)]
+        for group, (part, result) in enumerate(zip(parts, results, strict=True)):
+            inputs = [part, f"{kernel}:{group}"] + ([] if bias_behind else [f"{bias}:{group}"])
+            model.graph.node.append(helper.make_node("Conv", inputs, [result], f"{kernel}_{group}", **attributes))
+        joined = f"{node.output[0]}:joined" if bias_behind else node.output[0]
+        model.graph.node.append(helper.make_node("Concat", results, [joined], f"{kernel}_concat", axis=1))
+        if bias_behind:
+            column = numpy_helper.to_array(tensors[bias]).reshape(-1, 1, 1)
+            model.graph.initializer.append(raw(column, f"{bias}:column"))
+            model.graph.node.append(
+                helper.make_node("Add", [joined, f"{bias}:column"], list(node.output), f"{bias}_add")
+            )
+        for name in (kernel, bias):
+            model.graph.initializer.remove(tensors[name])
+    return model

@@ -155,6 +155,24 @@ def test_large_and_damaged_archives_are_refused(zoo, monkeypatch):
         convert("single.gz", "x.npz")
 
 
+def test_archives_whose_directory_or_names_are_damaged(zoo):
+    """A member before the file, and a file that is a folder too; a long name is shortened."""
+    data = bytearray(packed(zoo, "zip").read_bytes())
+    start = data.rfind(b"PK\x05\x06")
+    data[start + 16 : start + 20] = (1 << 31).to_bytes(4, "little")
+    Path("before.zip").write_bytes(data)
+    with zipfile.ZipFile("both.zip", "w") as archive:
+        archive.writestr("a", b"")
+        archive.writestr("a/b.md", b"")
+    for name in ("before.zip", "both.zip"):
+        with pytest.raises(CheckpointError, match=f"{name}: expected an archive that can be unpacked"):
+            convert(name, "x.npz")
+    with zipfile.ZipFile("long.zip", "w") as archive:
+        archive.writestr("é" * 300 + ".npy", (zoo / "net.npy").read_bytes())
+        archive.writestr("x" * 300 + ".md", b"")
+    convert("long.zip", "x.npz")
+
+
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGLINK])
 def test_long_headers_are_not_read(kind, tmp_path, monkeypatch):
     """tarfile reads an extended header at once, which a packed archive can make as long as it likes."""

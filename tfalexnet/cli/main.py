@@ -21,6 +21,7 @@ COMMANDS = (  # In the order of the help; each is a module of this package with 
     "export",
     "features",
     "figure",
+    "demo",
     "evaluate",
     "verify",
     "diff",

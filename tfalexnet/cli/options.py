@@ -23,8 +23,8 @@ weights_option = click.option(
     "--weights",
     metavar="W",
     type=NAME_OR_PATH,
-    help="Name (see tfalexnet list) or file. [default: bvlc_alexnet if its file is on this machine, "
-    "else deep_compression]",
+    help="Name (see tfalexnet list), file or folder of a training. [default: bvlc_alexnet if its file is on this "
+    "machine, else deep_compression]",
 )
 architecture_option = click.option(
     "--architecture",

@@ -1,4 +1,4 @@
-"""Pictures of the filters of a first convolution."""
+"""Pictures side by side on one sheet, and the filters of a convolution as such pictures."""
 
 import math
 
@@ -18,14 +18,27 @@ def filters(
         columns: filters side by side; None for as many as rows.
         largest: the weight that becomes white, and its negative black; None for the largest magnitude shown.
     """
-    height, width, channels, count = kernel.shape
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    if channels not in (1, 3):
+    if kernel.shape[2] not in (1, 3):
         kernel = kernel.mean(axis=2, keepdims=True)
     largest = largest or float(np.abs(kernel).max()) or 1.0
     levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
-    sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, levels.shape[2]), np.uint8)
+    return tile(levels, scale, gap, columns)
+
+
+def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, background: int = 0) -> np.ndarray:
+    """Return pictures side by side, uint8 (height, width, channels).
+
+    Args:
+        levels: uint8 (height, width, channels, pictures).
+        scale: pixels of a level, in height and width.
+        gap: levels between two pictures.
+        columns: pictures side by side; None for as many as rows.
+        background: the level of the gaps.
+    """
+    height, width, channels, count = levels.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
     for i in range(count):
         row, column = divmod(i, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)

@@ -101,7 +101,7 @@ def class_map(
     names = [short_name(classes[number].label) for number in shown]
     colours = list(MAP_COLOURS[: len(shown)])
     if len(found) > len(shown):
-        names, colours = [*names, f"{len(found) - len(shown)} others"], [*colours, "white"]
+        names, colours = [*names, f"others ({len(found) - len(shown)})"], [*colours, "white"]
     figure, (first, second, third) = panels(image, 3, below=0.9)
     show_photo(first, image, "photo")
     style = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}

@@ -1,4 +1,4 @@
-"""A network drawn from its table: as volumes, as in Figure 2 of the paper, or as a graph, as Caffe's draw_net does."""
+"""A network drawn from its table: as volumes (Figure 2 of the paper), or as a graph (Caffe's draw_net)."""
 
 import os
 from dataclasses import dataclass, field

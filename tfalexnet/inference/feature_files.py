@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tfalexnet.io.files import atomic_write, check_output, require_absent
+from tfalexnet.io.files import PART, atomic_write, check_output, require_absent
 from tfalexnet.io.packages import require_packages
 
 AT_ONCE = 1 << 24  # Bytes of rows in memory while a file is written.
@@ -83,8 +83,8 @@ def check_feature_file(output: Path, overwrite: bool) -> None:
     form = FORMATS[output.suffix]
     if form.package:
         require_packages(form.extra, form.package)
-    if form.beside:
-        require_absent(_beside(output), overwrite)
+    if form.beside:  # A kill between the two files leaves this one, and the job to continue.
+        require_absent(_beside(output), overwrite or output.with_name(output.name + PART).exists())
 
 
 def check_layers(output: Path, row: np.dtype, count: int) -> None:

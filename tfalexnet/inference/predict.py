@@ -42,10 +42,11 @@ def predict(
 
     Args:
         image: a path, the bytes of a file, a `PIL.Image`, or a uint8 array (RGB, RGBA or grey); or several in a list,
-            a tuple or an array of four dimensions.
-        weights: a name (`tfalexnet list`), downloaded once; a file; or a model of `tfalexnet.AlexNet`, whose present
-            weights are used. None is bvlc_alexnet if its file exists, else deep_compression: the same network in a file
-            of 9 MB. The network stays in memory for the next call, except that of a model, which each call saves.
+            a tuple, a generator or an array of four dimensions.
+        weights: a name (`tfalexnet list`), downloaded once; a file; the folder of a training; or a model of
+            `tfalexnet.AlexNet`, whose present weights are used. None is bvlc_alexnet if its file exists, else
+            deep_compression: the same network in a file of 9 MB. The network stays in memory for the next call, except
+            that of a model, which each call saves.
         top: number of classes; at most as many as there are.
         precision: of the products: "float32"; "bfloat16", up to three times as fast on new processors, with
             probabilities that differ by up to .02; "auto", which is bfloat16 on these processors; "int8", for which

@@ -1,12 +1,12 @@
 """Find weights, labels, mean and definition in a folder or an archive, as model zoos ship them."""
 
+import errno
 import fnmatch
 import os
 import re
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,9 @@ MAX_BYTES = 4 << 30  # Of all files of an archive, unpacked.
 MAX_HEADER = 1 << 16  # Bytes of an extended header of a .tar.
 MAX_TEXT = 1 << 20  # Bytes of a file of labels.
 BLOCK = 1 << 20
+MAX_NAME = 200  # Bytes of a name that is written; file systems have 255.
+# Positions out of the file, and names that are a file and a folder; other errors are those of the disk.
+ERRORS_OF_ARCHIVES = (None, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 # Files by their names, in any case. The first kind whose pattern fits is used; the others may be weights.
 KINDS = {
     "labels": ("*.txt", "*.names", "*.tsv"),
@@ -99,7 +102,10 @@ def model_files(source: Path) -> Iterator[ModelFiles]:
         folder = Path(temporary, output_stem(source).removesuffix(".tar") or "model")
         try:
             _unpacker(source)(source, folder)
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        except Exception as error:  # A damaged archive can raise anything.
+            is_of_disk = isinstance(error, OSError) and error.errno not in ERRORS_OF_ARCHIVES
+            if is_of_disk or isinstance(error, MemoryError):
+                raise
             raise CheckpointError(f"{source}: expected an archive that can be unpacked; {error}") from error
         yield _find(folder, source)
 
@@ -147,7 +153,8 @@ def _unpack_tar(path: Path, folder: Path) -> None:
 def _copy(file: BinaryIO, folder: Path, name: str, limit: int) -> int:
     """Write a file of an archive below a folder, whatever its name is, and return its number of bytes."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-    target = folder.joinpath(*(part.replace(":", "_") for part in parts[-MAX_DEPTH:]))
+    parts = [os.fsdecode(os.fsencode(part.replace(":", "_"))[-MAX_NAME:]) for part in parts[-MAX_DEPTH:]]
+    target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     with target.open("wb") as output:

@@ -41,12 +41,15 @@ def array(kind: int, shape: tuple[int, ...], content: bytes) -> bytes:
     return element(14, element(6, bytes([kind, 0, 0, 0, 0, 0, 0, 0])) + dims + element(1, b"a") + content)
 
 
+ZEROS = array(7, (1 << 19, 1), element(7, bytes(1 << 21)))
 HUGE = (1 << 15, 1 << 15)
 HOSTILE = {
     "at most 8192 cells": array(1, HUGE, b""),
     "at most 8192 cells; received 1073741824": array(2, HUGE, element(5, struct.pack("<i", 8)) + element(1, b"")),
     r"truncated: an element has \d+ bytes, 0 are left": array(1, (1, 5), b""),
     r"expected \[32768, 32768\] numbers in 8 bytes": array(7, HUGE, element(7, bytes(8))),
+    r"expected \[1, 4\] numbers in 4 bytes": array(7, (1, 4), element(16, bytes(4))),  # A table of SciPy has 13 types.
+    "texts of their stated length, of": array(4, (1, 4), element(200, bytes(4))),
     "texts of their stated length": array(4, HUGE, element(4, b"")),
     "at most 64 fields": array(2, (1, 1), element(5, struct.pack("<i", 1)) + element(1, bytes(65))),
     "a struct of at most": array(2, (1, 1), element(5, struct.pack("<i", 0)) + element(1, bytes(65))),
@@ -55,7 +58,7 @@ HOSTILE = {
     "no valid header": array(7, (-1, 1), element(7, bytes(4))),
     "truncated": struct.pack("<II", 14, 1 << 31),
     "received an element of type 7": element(7, bytes(8)),
-    "at most 2 times the file's": element(15, zlib.compress(array(7, (1 << 19, 1), element(7, bytes(1 << 21))))),
+    "at most 2 times the bytes of the file": element(15, zlib.compress(ZEROS)),
     "in a depth of at most 8": element(14, b""),
 }
 
@@ -70,6 +73,7 @@ def test_hostile_files_are_refused(message):
         check(saved({}) + content)
 
 
-def test_big_endian_files_are_refused():
-    with pytest.raises(CheckpointError, match="little-endian"):
-        check(saved({}).replace(b"IM", b"MI"))
+@pytest.mark.parametrize(("old", "new"), [(b"IM", b"MI"), (b"MATLAB 5", bytes(8))])
+def test_big_endian_files_and_those_of_matlab_4_are_refused(old, new):
+    with pytest.raises(CheckpointError, match="of MATLAB 5 to 7.2 with little-endian"):
+        check(saved({}).replace(old, new))

@@ -77,6 +77,22 @@ def test_the_model_zoos_layout_answers_as_onnx_runtime_does(name, tmp_path):
     np.testing.assert_allclose(AlexNet(weights=tmp_path / "x.onnx")(picture), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize("bias_behind", [False, True])
+def test_groups_that_are_split_are_joined(bias_behind, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    model = onnx_files.split(onnx_files.model_zoo(small(ARCHITECTURES["bvlc_alexnet"]), PARAMETERS), bias_behind)
+    assert [node.op_type for node in model.graph.node].count("Conv") == 8
+    onnx.save(model, tmp_path / "x.onnx")
+    checkpoint = read_checkpoint(tmp_path / "x.onnx")
+    assert checkpoint.spec.architecture.name == "bvlc_alexnet" and not checkpoint.notes
+    assert_equal(checkpoint.parameters)
+    picture = np.random.default_rng(0).uniform(-120, 120, (1, 227, 227, 3)).astype("float32")
+    session = runtime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    [expected] = session.run(None, {"data_0": np.ascontiguousarray(picture.transpose(0, 3, 1, 2))})
+    np.testing.assert_allclose(AlexNet(weights=tmp_path / "x.onnx")(picture), expected, rtol=0, atol=1e-5)
+
+
 def test_the_order_of_the_layers_is_that_of_the_published_graph():
     """The wheel of onnx holds the Model Zoo's graph of bvlc_alexnet, without its weights."""
     path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_bvlc_alexnet.onnx"

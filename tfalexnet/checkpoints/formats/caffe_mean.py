@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.checkpoints.formats import CheckpointError, caffemodel, reading
+from tfalexnet.checkpoints.formats import CheckpointError, caffemodel, npz, reading
 from tfalexnet.checkpoints.formats.binary import map_file, starts_with
 
 NPY = b"\x93NUMPY"
@@ -20,8 +20,8 @@ def read_mean(path: str | os.PathLike) -> np.ndarray:
         OSError: the file cannot be read.
     """
     with reading(path, "a mean of Caffe, .binaryproto or .npy"):
-        is_npy = starts_with(Path(path), NPY)
-        array = np.load(path, mmap_mode="r") if is_npy else caffemodel.read_blob(map_file(path), rank=3)
+        data = map_file(path)
+        array = npz.array(data) if starts_with(Path(path), NPY) else caffemodel.read_blob(data, rank=3)
         while array.ndim > 3 and array.shape[0] == 1:
             array = array[0]
         if array.ndim == 3 and array.shape[0] in (1, 3):

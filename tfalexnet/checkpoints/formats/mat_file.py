@@ -14,12 +14,16 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.formats.binary import MAX_RANK
 from tfalexnet.checkpoints.formats.npz import EXPANSION
 
+MAGIC = b"MATLAB 5.0 MAT-file"  # SciPy reads other files as those of MATLAB 4.
 HEADER = 128  # Bytes before the first element; the last four are the version and the order of bytes.
 LITTLE_ENDIAN = b"\x00\x01IM"
-MATRIX, COMPRESSED = 14, 15  # Types of elements; the others hold numbers or text, of these sizes.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+MATRIX, COMPRESSED = 14, 15  # Types of elements.
+# Others hold numbers of these sizes, or characters. SciPy reads the table of its types out of bounds for any else.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
+CHARACTERS = (1, 2, 4, 16, 17, 18)
 CELL, STRUCT, TEXT = 1, 2, 4  # Classes of arrays.
 NUMBERS = range(6, 16)
+BLOCK = 1 << 16  # Bytes that are unpacked at once.
 MAX_ARRAYS = 1 << 13  # A network of 1,000 classes has 2,000 texts.
 MAX_TEXT = 1 << 20  # Bytes of all texts; SciPy takes several times as many.
 MAX_FIELDS = 1 << 6
@@ -28,24 +32,33 @@ MAX_DEPTH = 8
 
 def check(data: np.ndarray) -> None:
     """Raise `CheckpointError` unless SciPy can read the bytes of a MAT file with memory for its contents only."""
-    if data[HEADER - 4 : HEADER].tobytes() != LITTLE_ENDIAN:
-        raise CheckpointError("expected a MAT file with little-endian numbers")
+    header = data[:HEADER].tobytes()
+    if not header.startswith(MAGIC) or not header.endswith(LITTLE_ENDIAN):
+        raise CheckpointError("expected a MAT file of MATLAB 5 to 7.2 with little-endian numbers")
     content = memoryview(data)[HEADER:]
     arrays, remaining = _Arrays(), EXPANSION * data.size + MAX_TEXT
     while content:
         kind, element, content = _element(content, is_padded=False)
         if kind == COMPRESSED:
-            unpacked = memoryview(zlib.decompressobj().decompress(element, remaining))
+            unpacked = _unpacked(element, remaining)
             remaining -= len(unpacked)
-            if remaining <= 0:
-                limit = f"expected at most {EXPANSION} times the file's {data.size} bytes unpacked"
-                raise CheckpointError(f"{limit}. If you trust the file, save it in MATLAB with '-v6'")
             kind, element, rest = _element(unpacked)
             if rest:
                 raise CheckpointError("damaged: bytes behind an array. Get the file again")
         if kind != MATRIX or not element:
             raise CheckpointError(f"expected arrays; received an element of type {kind}")
         arrays.check(element, 0)
+
+
+def _unpacked(element: memoryview, limit: int) -> memoryview:
+    """Return the bytes of a compressed element, fewer than `limit`."""
+    unpacker, content = zlib.decompressobj(), bytearray()
+    for start in range(0, len(element), BLOCK):
+        content += unpacker.decompress(element[start : start + BLOCK], limit - len(content))
+        if len(content) >= limit:
+            expected = f"expected at most {EXPANSION} times the bytes of the file unpacked"
+            raise CheckpointError(f"{expected}. If you trust the file, save it in MATLAB with '-v6'")
+    return memoryview(content)
 
 
 def _element(content: memoryview, is_padded: bool = True) -> tuple[int, memoryview, memoryview]:
@@ -89,7 +102,7 @@ class _Arrays:
         elif kind == TEXT:
             kind, text, content = _element(content)
             self.text += len(text)
-            if length > len(text) or self.text > MAX_TEXT:
+            if kind not in CHARACTERS or length > len(text) or self.text > MAX_TEXT:
                 raise CheckpointError(f"expected texts of their stated length, of at most {MAX_TEXT} bytes")
         elif kind in (CELL, STRUCT):
             fields = 1

@@ -26,7 +26,6 @@ from tfalexnet.networks.row_json import LONGEST_TEXT
 from tfalexnet.networks.spec import Architecture, Dense, Parameters
 
 FLATTEN = "HWC"
-MAGIC = b"MATLAB 5.0 MAT-file"
 VARIABLES = ("net", "layers", "meta", "normalization", "classes")
 WNID = re.compile(r"n\d{8}")
 ADVICE = "Save its arrays with numpy.savez, see docs/formats.md"
@@ -34,7 +33,7 @@ ADVICE = "Save its arrays with numpy.savez, see docs/formats.md"
 
 def recognises(path: Path) -> bool:
     """Return whether the file is a MAT file of MATLAB 5 to 7.2."""
-    return starts_with(path, MAGIC)
+    return starts_with(path, mat_file.MAGIC)
 
 
 def read(path: str | os.PathLike) -> Contents:

@@ -89,13 +89,24 @@ def unpacked(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray
 
 
 def _array(member: zipfile.ZipInfo, archive: zipfile.ZipFile, data: np.ndarray) -> np.ndarray:
-    content = unpacked(member, archive, data)
+    try:
+        return array(unpacked(member, archive, data))
+    except CheckpointError as error:
+        raise CheckpointError(f"{member.filename}: {error}") from None
+
+
+def array(content: np.ndarray) -> np.ndarray:
+    """Return the array of a .npy file, a view of its bytes.
+
+    Raises:
+        CheckpointError: it does not hold numbers, or not as many as its header states.
+    """
     shape, fortran, dtype, start = header(content)
     if dtype.kind not in "fiub":
-        raise CheckpointError(f"{member.filename}: expected numbers; received {dtype}")
+        raise CheckpointError(f"expected numbers; received {dtype}")
     content = content[start:]
     if math.prod(shape) * dtype.itemsize != content.size:
-        raise CheckpointError(f"{member.filename}: expected {shape} numbers of {dtype}; received {content.size} bytes")
+        raise CheckpointError(f"expected {shape} numbers of {dtype}; received {content.size} bytes")
     return content.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -88,19 +88,22 @@ class _Layers:
         for node in graph.nodes:
             for name in node.inputs:
                 self.consumers.setdefault(name, node)
+        self.groups = dict(self._groups())
         self.flatten: str | None = None
         self.parameters: Parameters = {}
         self.quantised: list[str] = []
         self.left_out: list[str] = []
-        nodes = [node for node in graph.nodes if node.kind in OPERATORS]
+        merged = {conv.outputs[0] for convs, _ in self.groups.values() for conv in convs[1:]}
+        nodes = [node for node in graph.nodes if node.kind in OPERATORS and merged.isdisjoint(node.outputs)]
         if len(nodes) > MAX_LAYERS:
             raise CheckpointError(f"expected at most {MAX_LAYERS} layers with weights; received {len(nodes)}")
         used: set[str] = set()
         for node, name in zip(nodes, self._names(nodes), strict=True):
-            _, tensor = graph.origin(_kernel_name(node))
-            if tensor in used:  # Each use would take the memory of the kernel again.
-                raise CheckpointError(f"two layers use the weights {tensor!r}")
-            used |= {tensor} - {""}
+            for part in self._parts(node):
+                _, tensor = graph.origin(_kernel_name(part))
+                if tensor in used:  # Each use would take the memory of the kernel again.
+                    raise CheckpointError(f"two layers use the weights {tensor!r}")
+                used |= {tensor} - {""}
             self._add(node, name)
         for node in graph.nodes:
             if node.kind in OTHERS:
@@ -108,9 +111,29 @@ class _Layers:
                 self.left_out.append(f"{node.name or node.outputs[0]} ({node.kind}): {why}")
         self.flatten = self.flatten or FLATTEN
 
+    def _groups(self) -> Iterator[tuple[str, tuple[list[Node], Node]]]:
+        """Yield the convolutions of the groups of one, and what joins them, by the output of the first.
+
+        tf2onnx writes Split, a Conv for each group, Concat.
+        """
+        producers = self.graph.producers
+        for node in self.graph.nodes:
+            convs = [producers[name] for name in node.inputs if name in producers and producers[name].kind == "Conv"]
+            sources = [producers.get(conv.inputs[0]) for conv in convs if conv.inputs]
+            is_split = bool(sources) and sources[0] is not None and sources[0].kind == "Split"
+            if node.kind == "Concat" and len(node.inputs) == len(sources) > 1 and is_split:
+                inputs = tuple(conv.inputs[0] for conv in convs)
+                if inputs == sources[0].outputs and all(len(conv.outputs) == 1 for conv in convs):
+                    yield convs[0].outputs[0], (convs, node)
+
+    def _parts(self, node: Node) -> list[Node]:
+        """Return the convolutions of all groups of a node, mostly the node alone."""
+        convs, _ = self.groups.get("".join(node.outputs[:1]), ([node], None))
+        return convs
+
     def _add(self, node: Node, name: str) -> None:
         """Add the layer of a node, or the reason why it is none."""
-        kernel, bias = self._kernel(node), self._bias(node)
+        kernel, bias = self._joined(node)
         rank = 4 if node.kind.endswith("Conv") else 2
         attributes = node.attributes
         plain = attributes.get("alpha", 1) == attributes.get("beta", 1) == 1 and not attributes.get("transA", 0)
@@ -127,6 +150,17 @@ class _Layers:
         if self._is_quantised(node):
             self.quantised.append(name)
         self.parameters[name] = to_float32(kernel), to_float32(bias).reshape(-1)
+
+    def _joined(self, node: Node) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return the kernel and the bias of a node; those of its groups follow each other."""
+        parts = self._parts(node)
+        if len(parts) == 1:
+            return self._kernel(node), self._bias(node)
+        kernels, biases = [self._kernel(part) for part in parts], [self._bias(part) for part in parts]
+        kernel = None if any(each is None for each in kernels) else np.concatenate(kernels)
+        if any(each is None for each in biases):
+            return kernel, self._added(self.groups[node.outputs[0]][1])
+        return kernel, np.concatenate(biases)
 
     def _is_quantised(self, node: Node) -> bool:
         between, _ = self.graph.origin(_kernel_name(node))

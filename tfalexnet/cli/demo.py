@@ -1,0 +1,22 @@
+"""The command `tfalexnet demo`."""
+
+import click
+
+from tfalexnet.cli.options import NAME_OR_PATH, engine_option, weights_option
+
+
+@click.command
+@weights_option
+@click.option("--compare", type=NAME_OR_PATH, metavar="W", help="Other weights, shown beside the first.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of this machine. [default: first free from 7860]")
+@click.option("--share", is_flag=True, help="Give the page a public address, through Gradio's servers.")
+@engine_option
+def command(weights: str | None, compare: str | None, port: int | None, share: bool, engine: str) -> int:
+    """Serve a page on this machine: photos, their answers, layers, filters and heatmaps."""
+    from tfalexnet.demo.server import serve
+
+    try:
+        serve(weights, compare, port, share, engine)
+    except KeyboardInterrupt:  # The way to end it.
+        return 0
+    return 0
