@@ -44,9 +44,9 @@ def train(
 
     The folder holds `run.json` (what is trained, with what), `checkpoint.npz`, `log.csv`, TensorBoard's
     logs in `tensorboard`, `best.weights.h5` (the model after the epoch with the lowest validation error), and at the
-    end `curve.png` and `model.weights.h5`. Called again with the same arguments it resumes from the checkpoint, and
-    reaches the same weights as without a stop; with more epochs it trains further. Initial weights with a classifier
-    for the classes are evaluated before the first step.
+    end `model.weights.h5` and the figures of `run_figures`. Called again with the same arguments it resumes from the
+    checkpoint, and reaches the same weights as without a stop; with more epochs it trains further. Initial weights
+    with a classifier for the classes are evaluated before the first step.
 
     Args:
         training: the pictures that weights are learnt from.
