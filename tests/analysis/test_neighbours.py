@@ -27,7 +27,7 @@ def photos(in_tmp_path):
 @pytest.mark.parametrize("at_once", [1, 7, 1 << 22])
 def test_nearest_is_scipy(at_once, monkeypatch):
     distance = pytest.importorskip("scipy.spatial.distance")
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "VALUES_AT_ONCE", at_once)
     generator = np.random.default_rng(0)
     query, rows = generator.normal(size=(2, 3)).astype("f4"), generator.normal(size=(20, 2, 3)).astype("f4")
     rows[4] = rows[11]

@@ -1,7 +1,5 @@
 """Weights in 8 bits for OpenVINO: they agree with float32, and `precision="int8"` finds them."""
 
-import os
-
 import numpy as np
 import pytest
 from support.patterns import gradient
@@ -25,7 +23,7 @@ def weights(tmp_path):
 
 
 def test_int8_is_found_beside_the_weights_and_close_to_float32(weights, pictures):
-    with pytest.raises(ValueError, match=r"net\.int8\.xml, the weights in 8 bits. Received: none. Write it: tfalexnet"):
+    with pytest.raises(ValueError, match=r"net\.int8\.xml, .* in 8 bits. Received: none. Write it: tfalexnet"):
         predict(pictures, weights=weights, precision="int8")
     output = export(weights, weights.with_name("net.int8.xml"), "openvino", "int8", pictures)
     assert output.with_suffix(".bin").stat().st_size < 0.5 * weights.stat().st_size
@@ -34,8 +32,8 @@ def test_int8_is_found_beside_the_weights_and_close_to_float32(weights, pictures
     x = np.stack([network.spec.preprocessing(picture) for picture in pictures])
     difference = np.abs(network(x)[0] - load_network(weights)(x)[0]).max()
     assert 0 < difference < 0.1
-    os.utime(output, (0, 0))
-    with pytest.raises(ValueError, match="which is older than the weights"):
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match="which was written from other weights"):
         load_network(weights, precision="int8")
 
 

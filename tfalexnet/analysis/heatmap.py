@@ -1,7 +1,7 @@
-"""Which parts of a picture the answer depends on: Grad-CAM, and occlusion."""
+"""Which parts of a picture the score of a class depends on: Grad-CAM, and occlusion."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 def grad_cam(
     picture: Picture, weights: Weights | None = None, class_: int | str | None = None, layer: str | None = None
 ) -> np.ndarray:
-    """Return Grad-CAM, the parts of a feature map that speak for a class.
+    """Return Grad-CAM, the parts of a feature map that raise the score of a class.
 
     With the activations A (height, width, channels) of the layer, and the logit y of the class, the weight of channel k
     is the mean of ∂y/∂A over all positions, and the map is max(0, Σ weight[k] · A[…, k]).
@@ -52,12 +52,12 @@ def grad_cam(
 
     model, spec = load_model(weights, classifier_activation=None)
     split = model.get_layer(map_layer(spec.architecture, layer)).output
-    activations = keras.Model(model.input, split)(spec.preprocessing(picture)[None])
+    inputs = tf.constant(spec.preprocessing(picture)[None])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(activations)
-        logits = keras.Model(split, model.output)(activations)[0]
-        index = int(tf.argmax(logits)) if class_ is None else find_class(class_, spec.classes)
-        logit = logits[index]
+        tape.watch(inputs)
+        activations, logits = keras.Model(model.input, [split, model.output])(inputs)
+        index = int(tf.argmax(logits[0])) if class_ is None else find_class(class_, spec.classes)
+        logit = logits[0, index]
     gradients = tape.gradient(logit, activations)
     channel_weights = tf.reduce_mean(gradients, axis=(1, 2))
     return tf.nn.relu(tf.linalg.matvec(activations, channel_weights[:, None]))[0].numpy()
@@ -117,17 +117,20 @@ def occlusion(
     squares = covering_squares(seen_box(network.spec.preprocessing, *pixels.shape[:2]), positions, share)
     after: list[float] = []
     while square := list(itertools.islice(squares, BATCH_SIZE)):
-        after += [scores[index] for scores in _probabilities(network, [cover(pixels, box) for box in square])]
+        after += [scores[index] for scores in _probabilities(network, (cover(pixels, box) for box in square))]
     return (before[index] - np.array(after, np.float32)).reshape(positions, positions)
 
 
-def _probabilities(network: Network, pictures: list[np.ndarray]) -> np.ndarray:
+def _probabilities(network: Network, pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Return (pictures, classes)."""
     return network(np.stack([network.spec.preprocessing(picture) for picture in pictures]))[0]
 
 
 def seen_box(preprocessing: Preprocessing, height: int, width: int) -> Box:
     """Return the part of a picture of this size that becomes the input of the network."""
+    if preprocessing.resize == "none":
+        top, left = ((side - preprocessing.crop) / 2 for side in (height, width))
+        return top, left, top + preprocessing.crop, left + preprocessing.crop
     sides = (height, width)
     if preprocessing.resize == "shorter side":
         sides = (min(sides), min(sides))

@@ -1,8 +1,9 @@
-"""The Keras model of weights, for answers that need gradients or other sizes of pictures."""
+"""Build and cache the Keras model of weights, for gradients and for inputs of other sizes."""
 
 import dataclasses
 import functools
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from tfalexnet.hub.cache import Weights, find_weights
 if TYPE_CHECKING:
     import keras
 
+_LOADING = threading.Lock()
+
 
 def load_model(weights: Weights | None = None, **options: Any) -> tuple["keras.Model", ModelSpec]:
     """Return the model of weights, and their table, preprocessing and classes.
 
-    The last model stays in memory while its file is unchanged.
+    The last two models stay in memory while their files are unchanged.
 
     Args:
         weights: as for `tfalexnet.predict`; not a network that was exported for another runtime.
@@ -30,20 +33,17 @@ def load_model(weights: Weights | None = None, **options: Any) -> tuple["keras.M
     """
     path = find_weights(weights)
     state = path.stat()
-    return _load(path.absolute(), tuple(options.items()), state.st_mtime_ns, state.st_size, state.st_ino)
+    with _LOADING:  # Threads that need the same model wait for the first.
+        return _load(path.absolute(), tuple(options.items()), state.st_mtime_ns, state.st_size, state.st_ino)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _load(path: Path, options: tuple[tuple[str, Any], ...], *_: int) -> tuple["keras.Model", ModelSpec]:
     from tfalexnet.alexnet import model_of_checkpoint
 
     checkpoint = read_checkpoint(path)
     spec = checkpoint.spec
-    if spec.preprocessing is None:
-        raise CheckpointError(
-            f"{path}: expected to know the preprocessing of {spec.architecture.name}; the file does not state it. "
-            "`tfalexnet convert` with --channels, --mean and --size adds it."
-        )
+    spec.require_preprocessing(path)
     if checkpoint.missing:
         raise CheckpointError(f"{path}: expected all layers. Missing: {', '.join(checkpoint.missing)}")
     # All kernels are replaced; drawing random ones would take as long as reading the file.

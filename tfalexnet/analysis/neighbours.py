@@ -1,6 +1,8 @@
 """The pictures of a folder whose features are nearest to those of a photo, and the index of the folder."""
 
+import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from tfalexnet.inference.pipeline import check_positive
 from tfalexnet.io.files import names_digest, sha256
 from tfalexnet.networks.spec import Architecture
 
-ROWS_AT_ONCE = 1 << 22  # Numbers of an index in memory at a time.
+VALUES_AT_ONCE = 1 << 22  # Numbers of an index in memory at a time.
 
 
 class Neighbour(NamedTuple):
@@ -58,19 +60,22 @@ def neighbours(
     check_positive(count=count)
     path = find_weights(weights)
     layer = layer or last_hidden_layer(read_spec(path).architecture)
-    query = features(picture, layer, path)[layer]
-    folder = Path(folder).absolute()
+    outputs = features(picture, layer, path)
+    if layer not in outputs or len(outputs) != 1:
+        raise ValueError(f"Expected one layer. Received: {layer}")
+    query, folder = outputs[layer], Path(folder).resolve()
     index = folder.with_name(f"{folder.name}.{layer}.h5") if index is None else Path(index)
     if index.exists():
-        _check_index(index, layer, path, folder)
+        _check_index(index, layer, query.shape, path, folder)
     else:
-        extract_features(folder, index, layer, path)
-    itself = Path(picture) if isinstance(picture, str | os.PathLike) else None
+        for error in extract_features(folder, index, layer, path):
+            warnings.warn(str(error), stacklevel=2)
+    itself = Path(picture).resolve() if isinstance(picture, str | os.PathLike) else None
     with h5py.File(index) as file:
         order, distances = nearest(query, file[layer], count + 1)
         names = [os.fsdecode(file["files"][number]) for number in order]
     found = [Neighbour(folder / name, float(distance)) for name, distance in zip(names, distances, strict=True)]
-    return [entry for entry in found if itself is None or entry.file != itself.absolute()][:count]
+    return [entry for entry in found if itself is None or entry.file.resolve() != itself][:count]
 
 
 def last_hidden_layer(net: Architecture) -> str:
@@ -88,7 +93,7 @@ def nearest(query: np.ndarray, rows: Any, count: int) -> tuple[np.ndarray, np.nd
         rows: (n, …) with the shape of the query, an array or a dataset of h5py, of which a part is read at a time.
         count: number of rows; at most as many as there are.
     """
-    step = max(1, ROWS_AT_ONCE // query.size)
+    step = max(1, VALUES_AT_ONCE // query.size)
     parts = []
     for start in range(0, len(rows), step):
         block = np.asarray(rows[start : start + step], np.float32).reshape(-1, query.size)
@@ -98,18 +103,21 @@ def nearest(query: np.ndarray, rows: Any, count: int) -> tuple[np.ndarray, np.nd
     return order, distances[order]
 
 
-def _check_index(index: Path, layer: str, path: Path, folder: Path) -> None:
+def _check_index(index: Path, layer: str, shape: tuple[int, ...], path: Path, folder: Path) -> None:
     """Raise `ValueError` unless an index holds this layer of these weights and of the pictures in the folder."""
     import h5py
 
     try:
         with h5py.File(index) as file:
-            attributes, layers = dict(file.attrs), set(file)
+            attributes, stored = dict(file.attrs), file[layer].shape[1:] if layer in file else None
     except OSError as error:
         raise ValueError(f"{index}: expected an index in HDF5; it cannot be read: {error}") from None
     files = [file.relative_to(folder).as_posix() for file in list_pictures(folder, keep_unreadable=True)]
-    if layer not in layers:
+    preprocessing = json.dumps(read_spec(path).preprocessing.to_dict())
+    if stored is None:
         expected = f"of {layer}"
+    elif stored != shape or json.loads(attributes.get("preprocessing", "0")) != json.loads(preprocessing):
+        expected = "of pictures prepared as for these weights, without pooling"
     elif attributes.get("weights_sha256") != sha256(path):
         expected = f"made with these weights; it was made with {attributes.get('weights', 'others')}"
     elif attributes.get("files_sha256") != names_digest(files):

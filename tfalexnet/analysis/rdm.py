@@ -64,8 +64,9 @@ def rdm(
         count = rows.shape[0]
         shape = (count, count) if square else (count * (count - 1) // 2,)
         out = np.empty(shape) if out is None else out
-        if out.shape != shape:
-            raise ValueError(f"Expected `out` of shape {shape} for {count} rows. Received: {out.shape}")
+        if out.shape != shape or out.dtype.kind != "f":
+            expected = f"`out` of shape {shape} for {count} rows, and of a floating-point type"
+            raise ValueError(f"Expected {expected}. Received: {out.shape}, {out.dtype}")
         step = max(1, min(MOST_ROWS, AT_ONCE // (8 * max(1, math.prod(rows.shape[1:])))))
         store = _store_square if square else _store_triangle
         for top in range(0, count, step):

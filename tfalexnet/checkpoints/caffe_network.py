@@ -102,7 +102,8 @@ def find_network(
     if prototxt is not None:
         definition = read_prototxt(prototxt)
         with explaining(prototxt, "the definition of a network"):
-            return read_network(definition, Path(prototxt).name, contents.parameters, side), ""
+            network = read_network(definition, Path(prototxt).name, contents.parameters, side)
+        return _with_trained_preprocessing(network, contents, path), ""
     if not contents.definition or isinstance(contents.definition, str):
         return None, contents.definition or ""
     try:
@@ -110,6 +111,19 @@ def find_network(
             return read_network(contents.definition, path.name, contents.parameters, side), ""
     except CheckpointError as error:
         return None, str(error).removeprefix(f"{path}: ")
+
+
+def _with_trained_preprocessing(network: CaffeNetwork, contents: Contents, path: Path) -> CaffeNetwork:
+    """Return the network with the preprocessing of the definition in the file of weights, if it states none itself.
+
+    A deploy.prototxt has no data layer; the definition that Caffe's solver stored has that of training.
+    """
+    if network.preprocessing or network.mean_file or network.architecture.name in ARCHITECTURES:
+        return network
+    trained, _ = find_network(contents, path, None, network.architecture.input_shape[0])
+    if trained is None or trained.architecture.input_shape != network.architecture.input_shape:
+        return network
+    return replace(network, preprocessing=trained.preprocessing, mean_file=trained.mean_file)
 
 
 def caffe_preprocessing(architecture: Architecture) -> Preprocessing:

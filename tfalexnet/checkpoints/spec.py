@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.images.classes import Class
 from tfalexnet.images.preprocessing import BVLC, PAPER, TORCHVISION, Preprocessing
 from tfalexnet.networks.catalog import ARCHITECTURES
@@ -46,6 +48,16 @@ class ModelSpec:
         for text in (text for entry in self.classes for text in entry if text is not None and not text.isprintable()):
             if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
                 raise ValueError(f"expected names of classes without control characters; received {text!r}")
+
+    def require_preprocessing(self, path: str | os.PathLike) -> Preprocessing:
+        """Return the preprocessing, or raise `CheckpointError` if the file `path` does not state it."""
+        if self.preprocessing is None:
+            raise CheckpointError(
+                f"{os.fspath(path)}: expected to know the preprocessing of {self.architecture.name}; the file does not "
+                "state it. Convert it again with --mean, --channels and --size, or preprocess the pictures and "
+                "call the model of AlexNet(weights=…) or features(…, preprocessed=True)."
+            )
+        return self.preprocessing
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON stores it; `from_json` is the inverse.

@@ -135,7 +135,7 @@ def neighbours(**arguments: Any) -> int:
 @click.option("--layer", metavar="L", help="The feature map of grad-cam. [default: the last convolution]")
 @_output_options
 def heatmap(**arguments: Any) -> int:
-    """Parts of a photo that speak for a class."""
+    """Parts of a photo that raise the score of a class."""
     return _write("heatmap", **arguments)
 
 

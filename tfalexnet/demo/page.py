@@ -15,7 +15,7 @@ AT_ONCE = 4  # Events that are computed at the same time; the others wait.
 WAITING = 100  # Events that wait; more are refused.
 
 INTRODUCTION = """# AlexNet, layer by layer
-Drop, paste or take a photo. Click a class to see which parts of the photo speak for it.
+Drop, paste or take a photo. Click a class to see which parts of the photo raise its score.
 """
 MAPS = "## Layer by layer"
 FILTERS = "## Filters of the first convolution"

@@ -107,6 +107,7 @@ def serving(
         # Gradio reads these when it is imported and when it stores a file. The folder is readable by its owner only.
         files, samples = (Path(folder) / name for name in ("files", "samples"))
         samples.mkdir()
+        environment = dict(os.environ)
         os.environ |= SETTINGS | {"GRADIO_TEMP_DIR": str(files), "GRADIO_EXAMPLES_CACHE": str(files)}
         from gradio import themes
         from starlette.middleware import Middleware
@@ -143,6 +144,8 @@ def serving(
         finally:
             ended.set()
             page.close(verbose=False)
+            os.environ.clear()
+            os.environ |= environment
 
 
 def _first_subject(weights: Weights | None, engine: str) -> Subject:

@@ -55,7 +55,8 @@ class Subject:
         self.labels = [f"{name} ({index})" if counts[name] > 1 else name for index, name in enumerate(names)]
         rows = self.spec.architecture.layers
         self.layers = [PIXELS, *(row.name for row in rows if not isinstance(row, Pad | Flatten | Dropout))]
-        self.towers = self.spec.architecture.towers
+        divisible = all(row.filters % 2 == 0 for row in rows if isinstance(row, Conv) and row is not rows[-1])
+        self.towers = 2 if self.spec.architecture.towers == 2 and divisible else 1
         first = next(row for row in rows if isinstance(row, Conv))
         kernels = checkpoint.parameters[first.name][0]
         is_bgr = self.spec.preprocessing and self.spec.preprocessing.channels == "BGR"
@@ -105,7 +106,7 @@ class Subject:
         return beside([filters(part, max(1, SIDE // _cells(*part.shape[1::2])), largest=1) for part in towers])
 
     def heatmap(self, photo: str | Path, label: str) -> np.ndarray:
-        """Return the photo in grey, orange where it speaks for a class (Grad-CAM), uint8 (height, width, 3).
+        """Return the photo, orange in the parts that raise the score of a class (Grad-CAM), uint8 (height, width, 3).
 
         Args:
             photo: the file.

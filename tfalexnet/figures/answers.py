@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import ClassIndex, find_class
-from tfalexnet.figures.canvas import COLOURS, new_figure
+from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
 from tfalexnet.figures.photo_panel import file_name, open_photo, short_name, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.classes import Class
@@ -40,7 +40,10 @@ def top5(
         ValueError: there is no such class, or there are not as many as photos; or Matplotlib is not installed.
         PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
     """
-    photos, _ = as_sequence(photos)
+    require_matplotlib()
+    photos = list(as_sequence(photos)[0])
+    if not photos:
+        raise ValueError("Expected at least one photo. Received: none")
     path = find_weights(weights)
     classes = read_spec(path).classes
     true = _true_classes(photos, true_classes, classes)
@@ -48,7 +51,7 @@ def top5(
     rows = math.ceil(len(photos) / columns)
     figure = new_figure(3 * columns, 4 * rows)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 2] * rows)
-    answers = predict(list(photos), path)
+    answers = predict(photos, path)
     for number, (photo, predictions, index) in enumerate(zip(photos, answers, true, strict=True)):
         row, column = divmod(number, columns)
         show_photo(grid[2 * row, column], open_photo(photo), file_name(photo))
@@ -66,7 +69,7 @@ def _true_classes(
     if given is None:
         index = ClassIndex(classes)
         return [_class_of_folder(photo, index) for photo in photos]
-    given = [given] * len(photos) if isinstance(given, int | str) else list(given)
+    given = [given] * len(photos) if isinstance(given, str | SupportsIndex) else list(given)
     if len(given) == 1:
         given *= len(photos)
     if len(given) != len(photos):

@@ -16,13 +16,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F
 """Okabe and Ito, Color Universal Design (2008): told apart by people with any colour vision."""
 
 
+def require_matplotlib() -> None:
+    """Raise `ValueError` with the command that installs Matplotlib if it is absent; called before the work begins."""
+    require_packages("plots", "matplotlib")
+
+
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure, in inches, that needs no display and that Matplotlib does not keep.
 
     Raises:
         ValueError: Matplotlib is not installed.
     """
-    require_packages("plots", "matplotlib")
+    require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfalexnet.analysis.rdm import METRICS, Metric, percentiles
 from tfalexnet.analysis.rdm import rdm as dissimilarities
-from tfalexnet.figures.canvas import new_figure
+from tfalexnet.figures.canvas import new_figure, require_matplotlib
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import extract_features
 
@@ -59,7 +59,7 @@ def rdm(
     for name, value, choices in (("metric", metric, METRICS), ("scale", scale, ("rank", "raw"))):
         if value not in choices:
             raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}. Received: {value!r}")
-    new_figure(1, 1)  # Fails before the work if Matplotlib is not installed.
+    require_matplotlib()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "features.h5")
         if errors := extract_features(images, path, layers, weights):

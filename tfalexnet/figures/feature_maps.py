@@ -9,7 +9,7 @@ import numpy as np
 from tfalexnet.analysis.heatmap import map_layer, seen_box
 from tfalexnet.analysis.receptive_field import receptive_fields
 from tfalexnet.checkpoints.checkpoint import read_spec
-from tfalexnet.figures.canvas import COLOURS, new_figure
+from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
 from tfalexnet.figures.photo_panel import open_photo, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
@@ -37,13 +37,15 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
         ValueError: there is no such layer, or it has no rows and columns; or Matplotlib is not installed.
         PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.features`.
     """
+    require_matplotlib()
     path = find_weights(weights)
     spec = read_spec(path)
+    preprocessing = spec.require_preprocessing(path)
     arrays = features(photo, layers, path)
     if vectors := [name for name, array in arrays.items() if array.ndim != 3]:
         raise ValueError(f"Expected layers with rows and columns. Received: {', '.join(vectors)}")
     image = open_photo(photo)
-    top, left, bottom, right = map(round, seen_box(spec.preprocessing, image.height, image.width))
+    top, left, bottom, right = map(round, seen_box(preprocessing, image.height, image.width))
     count = 1 + len(arrays)
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
     figure = new_figure((SIDE + 0.5) * columns, (SIDE + 0.3) * rows)
@@ -106,14 +108,16 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
         ValueError: there is no such layer, or Matplotlib is not installed.
         PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
     """
+    require_matplotlib()
     from matplotlib.patches import Rectangle
 
-    spec = read_spec(find_weights(weights))
-    net = spec.architecture
+    path = find_weights(weights)
+    spec = read_spec(path)
+    net, preprocessing = spec.architecture, spec.require_preprocessing(path)
     field = receptive_fields(net)[map_layer(net, layer)]
     rows, columns, _ = net.output_shapes()[layer]
     image = open_photo(photo)
-    top, left, bottom, right = seen_box(spec.preprocessing, image.height, image.width)
+    top, left, bottom, right = seen_box(preprocessing, image.height, image.width)
     down, across = (bottom - top) / net.input_shape[0], (right - left) / net.input_shape[1]
 
     def rectangle(box: tuple[float, float, float, float], label: str, colour: str, dashes: str) -> Rectangle:
@@ -125,17 +129,28 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     figure = new_figure(WIDTH, height + 1.2)
     axes = figure.add_subplot()
     show_photo(axes, image)
-    axes.set_title(f"{net.name}, {layer}: {rows}×{columns} positions, padding {-field.top}", fontsize=10)
+    title = f"{net.name}, {layer}: {rows}×{columns} positions, padding {-field.top} pixels"
+    axes.set_title(title, fontsize=10)
     row, column = rows // 2, columns // 2
     axes.add_patch(rectangle((0, 0, *net.input_shape[:2]), "input of the network", COLOURS[6], "-"))
     if column + 1 < columns:
         label = f"field of the position to the right, stride {field.stride} pixels"
         axes.add_patch(rectangle(field.box(row, column + 1), label, COLOURS[4], "--"))
-    label = f"field of position ({row}, {column}), {field.size}×{field.size} pixels of the input"
+    label = f"field of row {row}, column {column} of 0–{columns - 1}, {field.size}×{field.size} pixels of the input"
     axes.add_patch(rectangle(field.box(row, column), label, COLOURS[1], "-"))
     corners = np.array([patch.get_bbox().get_points() for patch in axes.patches])
     (x, y), (last_x, last_y) = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)
-    axes.set(xlim=(min(0, x), max(image.width, last_x)), ylim=(max(image.height, last_y), min(0, y)))
-    axes.set_facecolor("0.9")  # Of padding outside the photo.
+    margin = 0.02 * max(last_x - x, last_y - y)
+    x, last_x = min(0, x) - margin, max(image.width, last_x) + margin
+    y, last_y = min(0, y) - margin, max(image.height, last_y) + margin
+    axes.set(xlim=(x, last_x), ylim=(last_y, y))
+    axes.set_facecolor("0.9")  # Of padding; over the photo too, where the network sees zeros.
+    for corner, width, height in (
+        ((x, y), left - x, last_y - y),
+        ((right, y), last_x - right, last_y - y),
+        ((left, y), right - left, top - y),
+        ((left, bottom), right - left, last_y - bottom),
+    ):
+        axes.add_artist(Rectangle(corner, width, height, facecolor="0.9", alpha=0.75, zorder=0.5))
     figure.legend(loc="outside lower center", fontsize=8, facecolor="0.8")
     return figure

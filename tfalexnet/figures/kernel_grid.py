@@ -44,12 +44,12 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
     if channel is not None and not 0 <= channel < channels:
         raise ValueError(f"Expected `channel` from 0 to {channels - 1}. Received: {channel}")
     is_first = layer == net.weighted[0].name
-    if is_first and channels == 3 and preprocessing is not None and preprocessing.channels == "BGR":
-        kernel = kernel[:, :, ::-1]
     if channel is not None:
         kernel = kernel[:, :, channel, None]
     elif not (is_first and channels == 3):
         kernel = kernel.mean(axis=2, keepdims=True)
+    elif preprocessing is not None and preprocessing.channels == "BGR":
+        kernel = kernel[:, :, ::-1]
     grouped = any(isinstance(row, Conv) and row.groups == 2 for row in net.layers)
     towers = np.split(kernel, 2, axis=3) if grouped and count % 2 == 0 else [kernel]
     largest = float(np.abs(kernel).max())

@@ -8,7 +8,7 @@ from tfalexnet.analysis.class_map import class_map as compute_class_map
 from tfalexnet.analysis.heatmap import grad_cam, map_layer, occlusion, seen_box
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import find_class
-from tfalexnet.figures.canvas import COLOURS
+from tfalexnet.figures.canvas import COLOURS, require_matplotlib
 from tfalexnet.figures.photo_panel import open_photo, overlay, panels, short_name, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
@@ -29,7 +29,7 @@ def heatmap(
     method: Literal["grad-cam", "occlusion"] = "grad-cam",
     layer: str | None = None,
 ) -> "Figure":
-    """Return a figure of a photo, and of the parts that speak for a class.
+    """Return a figure of a photo, and of the parts that raise the score of a class.
 
     Args:
         photo: as for `tfalexnet.predict`.
@@ -43,8 +43,11 @@ def heatmap(
         ValueError: there is no such class, method or layer; or Matplotlib is not installed.
         PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
     """
-    if method not in METHODS or (layer is not None and method != "grad-cam"):
-        raise ValueError(f"Expected `method` one of {', '.join(METHODS)}, the first with `layer`. Received: {method!r}")
+    require_matplotlib()
+    if method not in METHODS:
+        raise ValueError(f"Expected `method` to be one of {', '.join(METHODS)}. Received: {method!r}")
+    if layer is not None and method != "grad-cam":
+        raise ValueError(f"Expected `layer` with method='grad-cam' only. Received: {layer!r} with {method!r}")
     path = find_weights(weights)
     spec = read_spec(path)
     image = open_photo(photo)
@@ -87,6 +90,7 @@ def class_map(
             size; or Matplotlib is not installed.
         PictureError, WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
     """
+    require_matplotlib()
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 

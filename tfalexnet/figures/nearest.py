@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfalexnet.analysis.neighbours import neighbours as find_neighbours
-from tfalexnet.figures.canvas import new_figure
+from tfalexnet.figures.canvas import new_figure, require_matplotlib
 from tfalexnet.figures.photo_panel import open_photo, shortened, show_photo
 from tfalexnet.hub.cache import Weights
 from tfalexnet.images.opening import Picture
@@ -27,6 +27,7 @@ def neighbours(
     Above each picture is the Euclidean distance. The arguments, errors and the index are those of
     `tfalexnet.analysis.neighbours.neighbours`.
     """
+    require_matplotlib()
     found = find_neighbours(photo, folder, weights, count, layer, index)
     figure = new_figure(1.8 * (1 + len(found)), 2.2)
     panels = figure.subplots(1, 1 + len(found), squeeze=False)[0]
@@ -34,7 +35,7 @@ def neighbours(
     for axes, neighbour in zip(panels[1:], found, strict=True):
         digits = ".0f" if neighbour.distance >= 100 else ".3g"
         show_photo(axes, open_photo(neighbour.file), f"distance {neighbour.distance:{digits}}")
-        axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).absolute()).as_posix()), fontsize=8)
+        axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).resolve()).as_posix()), fontsize=8)
     for side in panels[0].spines.values():
         side.set_linewidth(3)
     return figure

@@ -2,15 +2,17 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import read_spec
-from tfalexnet.figures.canvas import COLOURS, new_figure
+from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
 from tfalexnet.figures.network_graph import draw_graph, operation
 from tfalexnet.hub.cache import find_weights
-from tfalexnet.networks.catalog import ARCHITECTURES
+from tfalexnet.hub.registry import REGISTRY
+from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
 from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Layer, Norm, Pool
 
 if TYPE_CHECKING:
@@ -55,12 +57,15 @@ def architecture(
         ValueError: there is no such style, or Matplotlib is not installed.
         WeightsNotFoundError, CheckpointError: as for `tfalexnet.predict`.
     """
+    require_matplotlib()
     if style not in STYLES:
         raise ValueError(f"Expected `style` to be one of {', '.join(STYLES)}. Received: {style!r}")
     if isinstance(network, Architecture):
         net = network
     else:
         table = ARCHITECTURES.get(network) if isinstance(network, str) else None
+        if table is None and isinstance(network, str) and network not in REGISTRY and not Path(network).exists():
+            get_architecture(network)  # Its error names the networks.
         net = table or read_spec(find_weights(network)).architecture
     return draw_graph(net) if style == "graph" else _draw_volumes(net)
 

@@ -35,7 +35,10 @@ def curves(runs: str | os.PathLike | Sequence[str | os.PathLike]) -> "Figure":
     runs = [runs] if isinstance(runs, str | os.PathLike) else runs
     if not runs:
         raise ValueError("Expected at least one folder of a training. Received: none")
-    return draw_curves({_run_name(run): read_history(run) for run in runs})
+    names = [_run_name(run) for run in runs]
+    names = [name if names.count(name) == 1 else os.fspath(run) for name, run in zip(names, runs, strict=True)]
+    columns = ("validation_error", "learning_rate")
+    return draw_curves({name: read_history(run, columns) for name, run in zip(names, runs, strict=True)})
 
 
 def draw_curves(histories: dict[str, History]) -> "Figure":
@@ -86,8 +89,12 @@ def _label_epochs(axes: "Axes", error: str) -> None:
     axes.set(xlabel="epoch", ylabel=error)
 
 
-def read_history(run: str | os.PathLike) -> History:
+def read_history(run: str | os.PathLike, columns: Sequence[str] = ()) -> History:
     """Return the rows of a training's log; a log of Keras' `CSVLogger` has `error` from its `accuracy`.
+
+    Args:
+        run: the folder of a training, or its log.
+        columns: that each row must have, beside `epoch` and `error`.
 
     Raises:
         ValueError: there is no log, or it has no error by epoch.
@@ -99,8 +106,8 @@ def read_history(run: str | os.PathLike) -> History:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         if rows and "accuracy" in rows[0]:
             rows = [row | {"epoch": row["epoch"] + 1, "error": 100 * (1 - row["accuracy"])} for row in rows]
-        if not rows or not all({"epoch", "error"} <= row.keys() for row in rows):
-            raise ValueError("no errors by epoch")
+        if not rows or not all({"epoch", "error", *columns} <= row.keys() for row in rows):
+            raise ValueError(f"no {', '.join(('epoch', 'error', *columns))} in each row")
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(

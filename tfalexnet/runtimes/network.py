@@ -111,12 +111,8 @@ def load_network(
             network = _load(*key)
         finally:
             _LOADING.pop(key, None)
-    if network.spec.preprocessing is None and not preprocessed:
-        net = network.spec.architecture.name
-        raise CheckpointError(
-            f"{path}: expected to know the preprocessing of {net}; the file does not state it. Preprocess the "
-            f"pictures yourself and call the model of AlexNet({net!r}, weights=…), or features(…, preprocessed=True)."
-        )
+    if not preprocessed:
+        network.spec.require_preprocessing(path)
     return network
 
 
@@ -165,19 +161,21 @@ def int8_file(path: Path) -> Path:
     returned unchanged.
 
     Raises:
-        ValueError: there is none, or it is older than the weights.
+        ValueError: there is none, or it was written from other weights.
     """
     if recognise_exported(path):
         return path
     name = f"{output_stem(path)}.int8.xml"
     candidates = [folder / name for folder in (path.parent, Path("weights"))]
-    found = next((file for file in candidates if file.exists()), None)
-    if found and found.stat().st_mtime >= path.stat().st_mtime:
-        return found
-    received = f"{found}, which is older than the weights" if found else "none"
+    found = [file for file in candidates if file.exists()]
+    digest = sha256(path) if found else ""
+    for file in found:
+        if digest in file.read_text("utf-8", "replace"):  # Its description names the file that was exported.
+            return file
+    received = f"{found[0]}, which was written from other weights" if found else "none"
     raise ValueError(
-        f"Expected {' or '.join(map(str, candidates))}, the weights in 8 bits. Received: {received}. Write it: "
-        f"tfalexnet export {path} --format openvino --precision int8 --pictures DIR --output {candidates[0]}"
+        f"Expected {' or '.join(map(str, candidates))}, the weights of {path} in 8 bits. Received: {received}. Write "
+        f"it: tfalexnet export {path} --format openvino --precision int8 --pictures DIR --output {candidates[-1]}"
     )
 
 

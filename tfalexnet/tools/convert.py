@@ -104,7 +104,10 @@ def convert(
         checkpoint = _with_spec_of(checkpoint, model)
     changes = {"mean": mean, "scale": scale, "channels": channels, "size": size, "crop": crop}
     changes = {name: value for name, value in changes.items() if value is not None}
+    was_known = checkpoint.spec.preprocessing is not None
     checkpoint = _with_preprocessing(checkpoint, changes, picture)
+    if changes and "mean" not in changes and not was_known:
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, "No mean is stated; none is subtracted (--mean)."))
     if checkpoint.definition and not checkpoint.spec.preprocessing:
         checkpoint = replace(checkpoint, notes=(*checkpoint.notes, checkpoint.definition.mean_note()))
     if labels is not None:
