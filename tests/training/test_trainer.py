@@ -13,14 +13,17 @@ from tfalexnet import data
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.training import loop, run_folder, trainer
+from tfalexnet.training.events import read_filters
 from tfalexnet.training.run_folder import TrainingError
 
 
 def test_a_run_leaves_model_log_description_and_events(tmp_path, capsys, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        run_folder, "write_figures", lambda folder, net, rows: drawn.append((folder, net.name, len(rows)))
-    )
+
+    def record(folder, net, rows):  # At this moment the filters must be on the disk.
+        drawn.append((folder, net.name, len(rows), len(read_filters(folder, "conv1"))))
+
+    monkeypatch.setattr(run_folder, "write_figures", record)
     model = train(tmp_path / "run", 4)
     rows = read_log(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]

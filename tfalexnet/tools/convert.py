@@ -203,7 +203,8 @@ def _with_preprocessing(checkpoint: Checkpoint, changes: dict[str, Any], levels:
         if is_defined and not spec.preprocessing and mean.ndim == 3 and len(mean) == mean.shape[1]:
             changes = {"size": len(mean)} | changes  # Caffe's mean pictures have the size of resized pictures.
     elif "mean" in changes:
-        changes["mean"] = tuple(changes["mean"])
+        mean = tuple(changes["mean"])
+        changes["mean"] = mean * shape[2] if len(mean) == 1 else mean
     preprocessing = replace(old, **changes)
     if preprocessing.shape != shape:
         raise ValueError(f"Expected pictures of shape {shape}. Received: {preprocessing.shape}")
