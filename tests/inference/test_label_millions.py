@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.examples import load_example
 from support.labels import assert_same, expected_row, row_of
 from support.pictures import fill
 
@@ -112,9 +112,8 @@ def test_wrong_arguments_are_reported_before_ray_starts(tmp_path, environment):
     assert os.listdir(tmp_path) == ["a.png"] and os.listdir(environment["RAY_TMPDIR"]) == []
 
 
-def test_a_machine_without_the_photos_ends_the_job():
-    example = runpy.run_path(str(EXAMPLE[1]))
-    labeller = object.__new__(example["Labeller"])
+def test_a_machine_without_the_photos_ends_the_job(monkeypatch):
+    labeller = object.__new__(load_example(monkeypatch, "label_millions.py").Labeller)
     names = pyarrow.table({"file": [b"/nowhere/0.jpg", b"/nowhere/1.jpg"]})
     with pytest.raises(FileNotFoundError, match=r"Expected /nowhere/0.jpg and 1 more on .*, which has none of them"):
         labeller(names)

@@ -116,12 +116,12 @@ def _check_index(index: Path, layer: str, shape: tuple[int, ...], path: Path, fo
     preprocessing = json.dumps(read_spec(path).preprocessing.to_dict())
     if stored is None:
         expected = f"of {layer}"
-    elif stored != shape or json.loads(attributes.get("preprocessing", "0")) != json.loads(preprocessing):
-        expected = "of pictures prepared as for these weights, without pooling"
     elif attributes.get("weights_sha256") != sha256(path):
         expected = f"made with these weights; it was made with {attributes.get('weights', 'others')}"
     elif attributes.get("files_sha256") != names_digest(files):
         expected = f"of the pictures in {folder}; the folder has changed, or is another"
+    elif stored != shape or json.loads(attributes["preprocessing"]) != json.loads(preprocessing):
+        expected = "of pictures prepared as for these weights, without pooling"
     else:
         return
     raise ValueError(f"{index}: expected an index {expected}. Delete it, or give the name of another.")

@@ -12,7 +12,7 @@ from tfalexnet.cli.options import NAME_OR_PATH, engine_option, weights_option
 @click.option("--share", is_flag=True, help="Give the page a public address, through Gradio's servers.")
 @engine_option
 def command(weights: str | None, compare: str | None, port: int | None, share: bool, engine: str) -> int:
-    """Serve a page on this machine: photos, their answers, layers, filters and heatmaps."""
+    """Serve a page on this machine that shows answers to photos."""
     from tfalexnet.demo.server import serve
 
     try:

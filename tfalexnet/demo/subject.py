@@ -159,5 +159,5 @@ def _cells(width: int, count: int) -> int:
 def _sheet(levels: np.ndarray) -> np.ndarray:
     """Return maps (height, width, channels), or numbers (units,), as a grid of tiles."""
     if levels.ndim == 1:
-        return tile(levels[None, None, None], max(1, SIDE // math.ceil(math.sqrt(len(levels)))), 0, WHITE)
-    return tile(levels[:, :, None], max(1, SIDE // _cells(*levels.shape[1:])), 1, WHITE)
+        return tile(levels[None, None, None], max(1, SIDE // math.ceil(math.sqrt(len(levels)))), 0, background=WHITE)
+    return tile(levels[:, :, None], max(1, SIDE // _cells(*levels.shape[1:])), 1, background=WHITE)

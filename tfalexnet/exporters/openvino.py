@@ -20,7 +20,7 @@ PACKAGES: tuple[str, ...] = ("openvino", "onnx")
 PRECISIONS = ("float32", "float16", "int8")
 
 
-def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, samples: Samples | None) -> None:
+def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, samples: Samples | None = None) -> None:
     """Write the network in two files; the description is in the rt_info of the .xml.
 
     The precision is that of the weights in the .bin. OpenVINO chooses the precision of the products when it compiles
