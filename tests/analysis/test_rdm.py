@@ -110,7 +110,8 @@ def test_mistakes_are_answered_with_what_was_expected(features, tmp_path):
     for arguments, message in (
         ({"metric": "jaccard"}, "`metric` to be one of correlation, cosine, euclidean. Received: 'jaccard'"),
         ({"layer": "fc7"}, "`layer` for a .h5 or .npz file only"),
-        ({"out": np.empty(3)}, r"`out` of shape \(253,\) for 23 rows. Received: \(3,\)"),
+        ({"out": np.empty(3)}, r"`out` of shape \(253,\) for 23 rows, .* Received: \(3,\), float64"),
+        ({"out": np.empty(253, int)}, r"a floating-point type. Received: \(253,\), int64"),
     ):
         with pytest.raises(ValueError, match=message):
             rdm(features, **arguments)
