@@ -65,7 +65,10 @@ def test_the_field_is_drawn_where_the_input_comes_from(name, tmp_path):
     weights = write_small(tmp_path / "net.weights.h5", name)
     figure = figures.receptive_field(noise(1, (256, 512))[0], layer, weights)
     (axes,) = figure.axes
-    entire, right, middle = [patch.get_bbox() for patch in axes.patches]
+    entire, right, middle = [patch.get_bbox() for patch in axes.patches if not patch.get_fill()]
+    shaded = [patch.get_bbox() for patch in axes.patches if patch.get_fill()]
+    area = (axes.get_xlim()[1] - axes.get_xlim()[0]) * (axes.get_ylim()[0] - axes.get_ylim()[1])
+    assert sum(box.width * box.height for box in shaded) == pytest.approx(area - entire.width * entire.height)
     whole = 512 if name != "krizhevsky2012" else 256  # The paper's shorter side.
     across = whole / 256
     assert (entire.width, entire.height) == pytest.approx((227 * across, 227))
@@ -73,7 +76,7 @@ def test_the_field_is_drawn_where_the_input_comes_from(name, tmp_path):
     assert right.x0 - middle.x0 == pytest.approx(stride * across) and right.y0 == middle.y0
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"{size}×{size} pixels" in labels[2] and f"stride {stride} pixels" in labels[1]
-    assert axes.get_title().endswith(f"padding {padding}")
+    assert axes.get_title().endswith(f"padding {padding} pixels")
     if layer == "conv5":  # Position (6, 6) of 13×13 is the middle of the input, up to a pixel.
         assert (middle.x0 + middle.width / 2, middle.y0 + middle.height / 2) == pytest.approx((256, 128), abs=2)
 

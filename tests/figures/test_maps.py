@@ -77,9 +77,10 @@ def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights
 
 def test_mistakes_are_named():
     (picture,) = noise(1)
-    for wrong in ({"method": "saliency"}, {"method": "occlusion", "layer": "conv1"}):
-        with pytest.raises(ValueError, match="Expected `method` one of grad-cam, occlusion, the first with `layer`"):
-            figures.heatmap(picture, "cifar10", **wrong)
+    with pytest.raises(ValueError, match="Expected `method` to be one of grad-cam, occlusion. Received: 'saliency'"):
+        figures.heatmap(picture, "cifar10", method="saliency")
+    with pytest.raises(ValueError, match="Expected `layer` with method='grad-cam' only. Received: 'conv1'"):
+        figures.heatmap(picture, "cifar10", method="occlusion", layer="conv1")
     for function in (figures.heatmap, figures.class_map):
         with pytest.raises(ValueError, match="Expected the WordNet id, name or index of a class"):
             function(picture, "cifar10", "zebra")
