@@ -24,7 +24,7 @@ def served(errors: Path, *flags: object, **environment: str) -> Iterator[str]:
     try:
         yield process.stdout.readline().decode().strip()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.stdout.close()

@@ -103,7 +103,7 @@ def serving(
     """
     require_packages("demo", "gradio")
     subjects = [_first_subject(weights, engine), *([Subject(compare, engine)] if compare is not None else [])]
-    with tempfile.TemporaryDirectory(prefix="tfalexnet-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tfalexnet-demo-", ignore_cleanup_errors=True) as folder:
         # Gradio reads these when it is imported and when it stores a file. The folder is readable by its owner only.
         files, samples = (Path(folder) / name for name in ("files", "samples"))
         samples.mkdir()
