@@ -75,7 +75,7 @@ def test_convert_and_check_with_pictures(photo, npy, tmp_path, monkeypatch, caps
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "zebra.png").write_bytes(photo.read_bytes())
     run_example(monkeypatch, "convert_and_check.py", npy, "--pictures", "photos")
-    assert "0 of 1 pictures as published" in capsys.readouterr().out
+    assert "0 of 1 answers as published" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["label_photo.py", "convert_and_check.py", "train_cifar10.py"])
