@@ -23,7 +23,7 @@ def test_flags_are_passed_on(flags, expected, monkeypatch, capsys):
         received.append(arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(server, "serving", serve)
     assert run(capsys, "demo", *flags) == (0, "", "")
     assert received == [expected]
 

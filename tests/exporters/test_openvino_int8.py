@@ -6,6 +6,8 @@ from support.patterns import gradient
 
 from tfalexnet import export, predict
 from tfalexnet.hub.cache import find_weights
+from tfalexnet.io.files import sha256
+from tfalexnet.runtimes import network as network_module
 from tfalexnet.runtimes.network import load_network
 
 
@@ -45,3 +47,22 @@ def test_int8_agrees_with_float32_on_98_5_of_100_pictures(data, weights):
     answers = [predict(testing, weights=weights, top=1, precision=precision) for precision in ("float32", "int8")]
     same = np.mean([a[0].index == b[0].index for a, b in zip(*answers, strict=True)])
     assert 0.985 <= same < 1
+
+
+def test_a_file_in_float_is_not_taken_for_one_in_8_bits(tmp_path):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    output = export("cifar10", tmp_path / "net.xml", "openvino")
+    with pytest.raises(
+        ValueError, match=r"Expected weights in 8 bits. Received: .*net\.xml, whose products are float32"
+    ):
+        load_network(output, precision="int8")
+
+
+def test_the_weights_are_hashed_once(weights, pictures, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(network_module, "sha256", lambda path: hashed.append(path) or sha256(path))
+    export(weights, weights.with_name("net.int8.xml"), "openvino", "int8", pictures)
+    for _ in range(3):
+        load_network(weights, precision="int8")
+    assert hashed == [weights]

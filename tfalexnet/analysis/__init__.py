@@ -1,1 +1,1 @@
-"""What a network answers, computed from its weights and outputs: arrays in, arrays out."""
+"""Analyses of networks: heatmaps, class maps, nearest pictures, dissimilarities, receptive fields."""

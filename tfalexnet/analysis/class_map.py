@@ -86,5 +86,5 @@ def _resize(image: Image.Image, height: int, width: int, antialias: bool) -> np.
 def _normalize(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     mean = np.asarray(preprocessing.mean, np.float64)
     colour = tuple(mean.reshape(-1, mean.shape[-1]).mean(axis=0).tolist())
-    # That of a single pixel, which NumPy repeats over any size.
+    # With crop=1 the mean has the shape (1, 1, channels), which NumPy repeats over any size.
     return dataclasses.replace(preprocessing, size=1, crop=1, mean=colour).normalize(pixels)

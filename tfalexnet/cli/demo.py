@@ -1,5 +1,7 @@
 """The command `tfalexnet demo`."""
 
+import threading
+
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, engine_option, weights_option
@@ -13,10 +15,12 @@ from tfalexnet.cli.options import NAME_OR_PATH, engine_option, weights_option
 @engine_option
 def command(weights: str | None, compare: str | None, port: int | None, share: bool, engine: str) -> int:
     """Serve a page on this machine that shows answers to photos."""
-    from tfalexnet.demo.server import serve
+    from tfalexnet.demo.server import serving
 
     try:
-        serve(weights, compare, port, share, engine)
+        with serving(weights, compare, port, share, engine) as address:
+            print(address, flush=True)
+            threading.Event().wait()
     except KeyboardInterrupt:  # The way to end it.
         return 0
     return 0

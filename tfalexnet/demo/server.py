@@ -66,19 +66,6 @@ def is_served(path: str) -> bool:
     return path.rstrip("/") in API_PATHS or (path.startswith(API_FOLDERS) and "://" not in path)
 
 
-def serve(
-    weights: Weights | None = None,
-    compare: Weights | None = None,
-    port: int | None = None,
-    share: bool = False,
-    engine: str = AUTO,
-) -> None:
-    """Serve the page until the process is interrupted; see `serving`."""
-    with serving(weights, compare, port, share, engine) as address:
-        print(address, flush=True)
-        threading.Event().wait()
-
-
 @contextlib.contextmanager
 def serving(
     weights: Weights | None = None,

@@ -9,9 +9,11 @@ import numpy as np
 
 from tfalexnet.analysis.heatmap import grad_cam, scale_map, seen_box
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
-from tfalexnet.figures.kernels import filters, tile
+from tfalexnet.figures.kernels import filters, in_rgb, tile
+from tfalexnet.figures.network_drawing import drawn_towers
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import decode
+from tfalexnet.images.preprocessing import centre_crop
 from tfalexnet.inference.features import features
 from tfalexnet.inference.predict import Prediction, top_predictions
 from tfalexnet.networks.layer_names import PROBABILITIES
@@ -22,7 +24,7 @@ PIXELS = "pixels"  # What the network sees of the photo, before the first layer.
 SIDE = 480  # Pixels of a picture of maps, about.
 SHOWN = 640  # Pixels of the longer side of a photo with its heatmap, at most.
 DIMMED = 0.4  # Brightness of what the network does not see.
-HOT, OPACITY = (230, 159, 0), 0.75  # Orange of Okabe and Ito, and how much it covers where most speaks for the class.
+HOT, OPACITY = (230, 159, 0), 0.75  # Orange of Okabe and Ito, and how much it covers where the map is largest.
 WHITE = 255
 GAP = 40  # Pixels between towers.
 TOWERS = "the towers are side by side"
@@ -55,12 +57,9 @@ class Subject:
         self.labels = [f"{name} ({index})" if counts[name] > 1 else name for index, name in enumerate(names)]
         rows = self.spec.architecture.layers
         self.layers = [PIXELS, *(row.name for row in rows if not isinstance(row, Pad | Flatten | Dropout))]
-        divisible = all(row.filters % 2 == 0 for row in rows if isinstance(row, Conv) and row is not rows[-1])
-        self.towers = 2 if self.spec.architecture.towers == 2 and divisible else 1
+        self.towers = drawn_towers(self.spec.architecture)
         first = next(row for row in rows if isinstance(row, Conv))
-        kernels = checkpoint.parameters[first.name][0]
-        is_bgr = self.spec.preprocessing and self.spec.preprocessing.channels == "BGR"
-        self.kernels = kernels[:, :, ::-1] if is_bgr else kernels
+        self.kernels = in_rgb(checkpoint.parameters[first.name][0], self.spec.preprocessing)
 
     def answer(self, photo: str | Path, top: int = 5) -> list[Prediction]:
         """Return the best classes of a photo, as `tfalexnet.predict`.
@@ -133,9 +132,8 @@ class Subject:
     def _seen(self, photo: str | Path) -> np.ndarray:
         """Return what the network sees of a photo: uint8 (crop, crop, 1 or 3), RGB or grey."""
         preprocessing = self.spec.preprocessing
-        start = (preprocessing.size - preprocessing.crop) // 2
-        end = start + preprocessing.crop
-        return preprocessing.resized(str(photo))[start:end, start:end].round().clip(0, WHITE).astype(np.uint8)
+        pixels = centre_crop(preprocessing.resized(str(photo)), preprocessing.crop)
+        return pixels.round().clip(0, WHITE).astype(np.uint8)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What 8 bits change: the answers for pictures that did not calibrate the ranges of activations."""
+"""Compare an int8 file with its weights on pictures that were not used for calibration."""
 
 import os
 from collections.abc import Iterator

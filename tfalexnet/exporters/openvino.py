@@ -47,7 +47,7 @@ def _quantize(model: Any, net: Architecture, samples: Samples) -> Any:
     Squares in the normalisation exceed 8 bits. The classifier is small, and its float products keep the order of the
     classes: of CIFAR-10's pictures 99.3 instead of 98.9 % keep their best class.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # NNCF then reports its use to nobody.
+    os.environ.setdefault("NNCF_CI", "1")  # Disables the telemetry of NNCF.
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.WARNING)

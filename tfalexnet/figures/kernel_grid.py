@@ -8,15 +8,16 @@ import numpy as np
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.figures.canvas import new_figure
 from tfalexnet.figures.kernels import filters as sheet
+from tfalexnet.figures.kernels import in_rgb
+from tfalexnet.figures.network_drawing import drawn_towers
 from tfalexnet.hub.cache import Weights, find_weights
-from tfalexnet.networks.spec import Conv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 6.5  # Inches.
 EPOCHS = 6  # Largest number of panels of `draw_epochs`.
-PAPER_COLUMNS = 16  # Of Figure 3 of the paper, for a tower's 48 kernels; also for as many as these look well in.
+PAPER_COLUMNS = 16  # Of Figure 3 of the paper, for 48 kernels of a tower; used for 48 to 256 kernels.
 
 
 def filters(weights: Weights | None = None, layer: str = "conv1", channel: int | None = None) -> "Figure":
@@ -48,10 +49,9 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
         kernel = kernel[:, :, channel, None]
     elif not (is_first and channels == 3):
         kernel = kernel.mean(axis=2, keepdims=True)
-    elif preprocessing is not None and preprocessing.channels == "BGR":
-        kernel = kernel[:, :, ::-1]
-    grouped = any(isinstance(row, Conv) and row.groups == 2 for row in net.layers)
-    towers = np.split(kernel, 2, axis=3) if grouped and count % 2 == 0 else [kernel]
+    else:
+        kernel = in_rgb(kernel, preprocessing)
+    towers = np.split(kernel, drawn_towers(net), axis=3)
     largest = float(np.abs(kernel).max())
     each = towers[0].shape[3]
     columns = PAPER_COLUMNS if 3 * PAPER_COLUMNS <= each <= PAPER_COLUMNS**2 else math.ceil(math.sqrt(each))

@@ -4,6 +4,13 @@ import math
 
 import numpy as np
 
+from tfalexnet.images.preprocessing import Preprocessing
+
+
+def in_rgb(kernel: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
+    """Return the kernel of a first convolution with its input channels in the order red, green, blue, or as it is."""
+    return kernel[:, :, ::-1] if preprocessing is not None and preprocessing.channels == "BGR" else kernel
+
 
 def filters(
     kernel: np.ndarray, scale: int = 4, gap: int = 1, columns: int | None = None, largest: float | None = None

@@ -77,9 +77,7 @@ def stages(net: Architecture) -> list[Stage]:
     """
     shapes = net.output_shapes()
     drawn = [row for row in net.layers if isinstance(row, Conv | Pool | Dense)]
-    grouped = any(isinstance(row, Conv) and row.groups == 2 for row in drawn)
-    even = all(shapes[row.name][-1] % 2 == 0 for row in drawn if row is not net.classifier)
-    both = 2 if grouped and even else 1
+    both = drawn_towers(net)
     found, crossing, towers = [Stage("input", None, net.input_shape, 1)], [], 1
     for row in net.layers:
         channels_meet = isinstance(row, Dense | Conv) or (isinstance(row, Norm) and row.region == "across_channels")
@@ -95,6 +93,14 @@ def stages(net: Architecture) -> list[Stage]:
         else:
             found[-1].followed_by.append(row.name)
     return found
+
+
+def drawn_towers(net: Architecture) -> int:
+    """Return 2 for a network with convolutions in two groups whose layers all divide into halves, else 1."""
+    shapes = net.output_shapes()
+    grouped = any(isinstance(row, Conv) and row.groups == 2 for row in net.layers)
+    divided = [row for row in net.layers if isinstance(row, Conv | Pool | Dense) and row is not net.classifier]
+    return 2 if grouped and all(shapes[row.name][-1] % 2 == 0 for row in divided) else 1
 
 
 def _function(name: str) -> str:

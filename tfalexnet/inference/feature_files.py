@@ -83,7 +83,7 @@ def check_feature_file(output: Path, overwrite: bool) -> None:
     form = FORMATS[output.suffix]
     if form.package:
         require_packages(form.extra, form.package)
-    if form.beside:  # A kill between the two files leaves this one, and the job to continue.
+    if form.beside:  # If the process is killed between the two, only this one exists, and the job continues.
         require_absent(_beside(output), overwrite or output.with_name(output.name + PART).exists())
 
 

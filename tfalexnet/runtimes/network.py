@@ -99,9 +99,7 @@ def load_network(
         RuntimeError: this process was forked from one in which TensorFlow has computed a network.
     """
     path = Path(path) if precision != "int8" else int8_file(Path(path))
-    state = path.stat()
-    # A file that replaces another may have its size and its time of modification, not its number and time of change.
-    identity = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
+    identity = _identity(path)
     # With the process in the key, a forked process uses neither the networks of its parent nor a lock that a thread
     # of its parent held.
     selected = select_engine(path, engine)
@@ -111,9 +109,25 @@ def load_network(
             network = _load(*key)
         finally:
             _LOADING.pop(key, None)
+    if precision == "int8" and network.precision != "int8":
+        raise ValueError(f"Expected weights in 8 bits. Received: {path}, whose products are {network.precision}")
     if not preprocessed:
         network.spec.require_preprocessing(path)
     return network
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return numbers of which one changes when a file is changed or replaced.
+
+    A file that replaces another may have its size and its time of modification, not its number and time of change.
+    """
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=2)
+def _digest(path: Path, *_: int) -> str:
+    return sha256(path)
 
 
 @functools.lru_cache(maxsize=2)
@@ -168,7 +182,7 @@ def int8_file(path: Path) -> Path:
     name = f"{output_stem(path)}.int8.xml"
     candidates = [folder / name for folder in (path.parent, Path("weights"))]
     found = [file for file in candidates if file.exists()]
-    digest = sha256(path) if found else ""
+    digest = _digest(path.absolute(), *_identity(path)) if found else ""
     for file in found:
         if digest in file.read_text("utf-8", "replace"):  # Its description names the file that was exported.
             return file

@@ -43,12 +43,11 @@ def load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfl
         if not weights.is_file():
             raise CheckpointError(f"expected its weights beside it, in {weights.name}; there is no such file")
         try:
-            (model_spec, weights_precision), model = _read_exported(path, weights)
-            compiled = _compile(model, precision)
+            model_spec, weights_precision, model = _read_exported(path, weights)
+            products, function = _compile(model, precision)
         except RuntimeError as error:  # The last line states the reason; the others are places in OpenVINO's source.
             raise ValueError(str(error).strip().rpartition("\n")[2]) from error
     require_probabilities(layers)
-    products, function = compiled
     return model_spec, "int8" if weights_precision == "int8" else products, function
 
 
@@ -86,7 +85,7 @@ def _compile(model: Any, precision: Literal["float32", "bfloat16"]) -> Compiled:
     return next(name for name, value in HINTS.items() if value == hint), function
 
 
-def _read_exported(path: Path, weights: Path) -> tuple[tuple[ModelSpec, str], Any]:
+def _read_exported(path: Path, weights: Path) -> tuple[ModelSpec, str, Any]:
     """Return the spec and the precision of the file, and OpenVINO's model, whose inputs have the channels last."""
     openvino = import_openvino()
     model = process_core().read_model(path, weights)
@@ -101,7 +100,7 @@ def _read_exported(path: Path, weights: Path) -> tuple[tuple[ModelSpec, str], An
     steps = openvino.preprocess.PrePostProcessor(model)
     steps.input().tensor().set_layout(openvino.Layout("NHWC"))
     steps.input().model().set_layout(openvino.Layout("NCHW"))
-    return (model_spec, precision), steps.build()
+    return model_spec, precision, steps.build()
 
 
 def _build_model(net: Architecture, parameters: Parameters, outputs: Sequence[str]) -> Any:

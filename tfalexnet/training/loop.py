@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint
 from tfalexnet.data.batching import batches
+from tfalexnet.figures.kernels import in_rgb
 from tfalexnet.io.progress import Progress
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.training.distribute import distribute_batches, next_position, sum_over_workers, worker_count
@@ -184,8 +185,7 @@ class Trainer:
         metrics = {name: value for name, value in row.items() if name not in ("epoch", "step", "loss")}
         self.events.write_scalars(self.state.step, epoch_loss=row["loss"], **metrics)
         layer, (kernel, _) = next(iter(get_parameters(self.model).items()))
-        bgr = self.plan.spec.preprocessing.channels == "BGR"
-        self.events.write_filters(self.state.step, layer, kernel[:, :, ::-1] if bgr else kernel)
+        self.events.write_filters(self.state.step, layer, in_rgb(kernel, self.plan.spec.preprocessing))
 
     def _report_first_unreadable(self, progress: Progress) -> None:
         """Report the first file that cannot be read at once, as the user may want to stop; the others at the end."""
