@@ -183,6 +183,8 @@ def test_outputs_that_are_not_finite_are_an_error(folder, tmp_path):
 @pytest.mark.usefixtures("folder")
 def test_an_exported_file_is_evaluated_without_tensorflow(thin, format, package):
     runtime = pytest.importorskip(package)
+    if "onnx" in EXPORTERS[format].PACKAGES:
+        pytest.importorskip("onnx")
     file = export(thin, Path("out") / EXPORTERS[format].NAME.format("net"), format)
     code = (
         "import json, sys; from tfalexnet import evaluate\n"
