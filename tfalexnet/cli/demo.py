@@ -1,10 +1,12 @@
 """The command `tfalexnet demo`."""
 
+import sys
 import threading
 
 import click
 
 from tfalexnet.cli.options import NAME_OR_PATH, engine_option, weights_option
+from tfalexnet.io.terminal import print_text
 
 
 @click.command
@@ -19,7 +21,8 @@ def command(weights: str | None, compare: str | None, port: int | None, share: b
 
     try:
         with serving(weights, compare, port, share, engine) as address:
-            print(address, flush=True)
+            print_text(address)
+            sys.stdout.flush()  # A pipe is read while the page is served.
             threading.Event().wait()
     except KeyboardInterrupt:  # The way to end it.
         return 0
