@@ -12,8 +12,8 @@ from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 
 Parameters = dict[str, tuple[np.ndarray, np.ndarray]]
 
-SUFFIXES = (".npy", ".weights.h5", ".pt", ".onnx", ".tflite", ".xml")
-NPY, H5, TORCH, ONNX, LITERT, XML = (f"bvlc_alexnet{suffix}" for suffix in SUFFIXES)
+SUFFIXES = (".npy", ".weights.h5", ".pt", ".onnx", ".tflite", ".xml", ".int8.xml")
+NPY, H5, TORCH, ONNX, LITERT, XML, INT8 = (f"bvlc_alexnet{suffix}" for suffix in SUFFIXES)
 PICTURES, PHOTOS = "pictures.npy", "photos"  # Preprocessed, (count, 227, 227, 3), and as files.
 
 
@@ -44,8 +44,11 @@ def write_torch(parameters: Parameters, folder: Path) -> None:
     torch.save(state, folder / TORCH)
 
 
-def write(folder: Path) -> dict[str, Callable]:
-    """Write all files that the installed libraries allow. A `Worker` calls it; there are no tasks."""
+def write(folder: Path, pictures: Path) -> dict[str, Callable]:
+    """Write all files that the installed libraries allow, of which int8 is calibrated on `pictures`.
+
+    A `Worker` calls it; there are no tasks.
+    """
     import tfalexnet
     from tfalexnet.exporters.export import export
 
@@ -58,6 +61,7 @@ def write(folder: Path) -> dict[str, Callable]:
         ONNX: lambda: export(folder / H5, folder / ONNX, "onnx"),
         LITERT: lambda: export(folder / H5, folder / LITERT, "litert"),
         XML: lambda: export(folder / H5, folder / XML, "openvino"),
+        INT8: lambda: export(folder / H5, folder / INT8, "openvino", "int8", pictures),
     }.items():
         try:
             make()

@@ -14,6 +14,7 @@ from workers import CORES
 
 from tfalexnet.networks import spec
 from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
+from tfalexnet.runtimes.cpu import resolve_precision
 
 Network = tuple[Callable[[np.ndarray], Any], Callable[[Any], np.ndarray]]
 """Two functions: from pictures, (batch, 227, 227, 3), to the layout in which the implementation is fastest (not timed),
@@ -28,11 +29,11 @@ class Peer(NamedTuple):
     make: Callable[[Path, int], Network]
 
 
-def this_package(folder: Path, _: int, precision: str = "float32", file: str = H5) -> Network:
+def this_package(folder: Path, _: int, precision: str = "float32", engine: str = "auto", file: str = H5) -> Network:
     from tfalexnet.runtimes.engine import aligned_memory
     from tfalexnet.runtimes.network import load_network
 
-    network = load_network(folder / file, precision=precision)
+    network = load_network(folder / file, precision=precision, engine=engine)
 
     def aligned(x: np.ndarray) -> np.ndarray:
         inputs = aligned_memory(x.shape)
@@ -186,11 +187,20 @@ def channels_first(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16"}
-# OpenVINO computes; TensorFlow is not imported.
-EXPORTED = {precision: name.replace("tfalexnet", "tfalexnet from its .xml") for precision, name in OURS.items()}
-PEERS = {
-    "tfalexnet": Peer("float32", "tfalexnet", this_package),
+def _ours(precision: str = "float32", **options: str) -> Peer:
+    return Peer(precision, "tfalexnet", functools.partial(this_package, precision=precision, **options))
+
+
+OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16", "int8": "tfalexnet, int8"}
+"""The default of each precision: the engine "auto", which is OpenVINO here."""
+BY_TENSORFLOW = {precision: f"tfalexnet by TensorFlow{name[9:]}" for precision, name in OURS.items()}
+TYPES = ("float32", "int8", *(["bfloat16"] if resolve_precision("auto") == "bfloat16" else []))
+"""The precisions that are measured; without bfloat16 products, it would only be emulated."""
+ALL = {
+    OURS["float32"]: _ours(),
+    BY_TENSORFLOW["float32"]: _ours(engine="tensorflow"),
+    "tfalexnet from its .xml": _ours(file=XML),
+    "tfalexnet from its .tflite": _ours(file=LITERT),
     "TensorFlow as in tf_alexnet": Peer("float32", "tensorflow", plain_tensorflow),
     "PyTorch": Peer("float32", "torch", pytorch),
     "PyTorch, compiled": Peer("float32", "torch", functools.partial(pytorch, compiled=True)),
@@ -198,12 +208,13 @@ PEERS = {
     "OpenVINO": Peer("float32", "openvino", openvino),
     "OpenCV": Peer("float32", "opencv-python-headless", opencv),
     "LiteRT": Peer("float32", "ai-edge-litert", litert),
-    EXPORTED["float32"]: Peer("float32", "openvino", functools.partial(this_package, file=XML)),
-    "tfalexnet, bfloat16": Peer("bfloat16", "tfalexnet", functools.partial(this_package, precision="bfloat16")),
+    OURS["bfloat16"]: _ours("bfloat16"),
+    BY_TENSORFLOW["bfloat16"]: _ours("bfloat16", engine="tensorflow"),
     "PyTorch, bfloat16": Peer("bfloat16", "torch", functools.partial(pytorch, precision="bfloat16")),
     "PyTorch, compiled, bfloat16": Peer(
         "bfloat16", "torch", functools.partial(pytorch, compiled=True, precision="bfloat16")
     ),
     "OpenVINO, bfloat16": Peer("bfloat16", "openvino", functools.partial(openvino, precision="bf16")),
-    EXPORTED["bfloat16"]: Peer("bfloat16", "openvino", functools.partial(this_package, precision="bfloat16", file=XML)),
+    OURS["int8"]: _ours("int8"),
 }
+PEERS = {name: peer for name, peer in ALL.items() if peer.precision in TYPES}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import speed
 from files import H5, LITERT, NPY, PHOTOS, XML
-from peers import EXPORTED, OURS
+from peers import BY_TENSORFLOW, OURS, PEERS
 from report import Figure
 from rounds import paired, ratio
 from workers import NotMeasured, Tasks, Worker
@@ -41,6 +41,7 @@ for call in range(1000):
         sizes.append(int(re.search(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]))
 print((sizes[1] - sizes[0]) / 1e3, len(traced) - 1)
 """
+GOALS = {H5: 0.6}  # Seconds to the first answer.
 PEAK = """
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -74,28 +75,33 @@ def cold_start(folder: Path, rounds: int) -> list[Figure]:
     turns = {file: functools.partial(first_answer, file) for file in (H5, XML, LITERT) if (folder / file).exists()}
     seconds = paired(turns | {"import": lambda: python(IMPORT_AND_READ, folder / H5)[0]}, rounds)
     return [
-        *(Figure(f"first answer from the shell, {file}, s", statistics.median(seconds[file])) for file in turns),
+        *(
+            Figure(f"first answer from the shell, {file}, s", statistics.median(seconds[file]), at_most=GOALS.get(file))
+            for file in turns
+        ),
         Figure("`import tensorflow` and one read of the weights, s", statistics.median(seconds["import"])),
-        Figure("first answer from .weights.h5, × import and read", ratio(seconds, H5, "import"), at_most=1.3),
+        Figure("first answer from .weights.h5, × import and read", ratio(seconds, H5, "import"), at_most=0.2),
     ]
 
 
 def memory(folder: Path) -> list[Figure]:
     """Measure the peak memory of a process at batch 32, and its memory after calls at batch 1."""
     figures, peaks = [], {}
-    for name in (*OURS.values(), *EXPORTED.values(), "PyTorch", "PyTorch, bfloat16"):
+    for name in (name for name in PEERS if name.startswith(("tfalexnet", "PyTorch"))):
         with contextlib.suppress(NotMeasured):
             peaks[name] = _after(folder, name, 32, "VmHWM")
             figures.append(Figure(f"peak memory at batch 32, {name}, MB", peaks[name]))
-    for name in (OURS["float32"], EXPORTED["float32"]):
-        if {name, "PyTorch"} <= set(peaks):
-            text = f"peak memory at batch 32, {name}, × PyTorch's"
-            figures.append(Figure(text, peaks[name] / peaks["PyTorch"], at_most=1.5))
+    if "PyTorch" in peaks:
+        share = peaks[OURS["float32"]] / peaks["PyTorch"]
+        figures.append(Figure("peak memory at batch 32, tfalexnet, × PyTorch's", share, at_most=0.9))
     with Worker(bare) as worker:
         imported = worker.memory("RssAnon")
-    held = (_after(folder, "tfalexnet", 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
+    held = (_after(folder, BY_TENSORFLOW["float32"], 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
     # Mapped libraries are not counted. One copy and the compiled code are less than two; two copies are more.
-    return [*figures, Figure("memory kept at batch 1 beyond that of the imports, × the weights", held, at_most=2)]
+    return [
+        *figures,
+        Figure("memory kept at batch 1 by TensorFlow beyond that of the imports, × the weights", held, at_most=2),
+    ]
 
 
 def _after(folder: Path, name: str, batch: int, field: str) -> float:

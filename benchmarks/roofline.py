@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import report
+from peers import TYPES
 from workers import CORES, Tasks, Worker
 
 from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
@@ -16,7 +19,15 @@ from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 READ = 1 << 30  # Bytes; more than any cache holds.
 SIDE = 4096  # Rows and columns of the matrices that are multiplied.
 TRIES = 7  # The fastest counts.
-SIZES = {"float32": 4, "bfloat16": 2}  # Bytes of a weight.
+SIZES = {precision: size for precision, size in {"float32": 4, "bfloat16": 2}.items() if precision in TYPES}  # Bytes.
+
+
+def processor() -> str:
+    """Return the name of the processor, and its instructions for vectors and products of few bits."""
+    text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    name, flags = (re.search(rf"(?m)^{field}\s*: (.*)", text)[1] for field in ("model name", "flags"))
+    kinds = [flag for flag in flags.split() if re.search("^(avx|amx|fma)", flag)]
+    return f"{name.strip()} ({', '.join(kinds)})"
 
 
 def machine() -> Tasks:
@@ -72,6 +83,8 @@ def measured(ours: dict[tuple[str, int], float]) -> str:
         multiplied = {precision: worker(precision) for precision in SIZES}
     rows = []
     for (precision, batch), seconds in ours.items():
+        if precision not in SIZES:
+            continue
         products, size = (sum(each) for each in zip(*layers(precision), strict=True))
         best = shortest_time(precision, batch, bandwidth, multiplied[precision])
         cells = [batch * products / 1e9, size / 1e6, 1e3 * best, 1e3 * seconds]

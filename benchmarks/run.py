@@ -3,8 +3,8 @@
     pip install torch onnx onnxruntime openvino 'opencv-python-headless<5' ai-edge-litert
     python benchmarks/run.py
 
-It takes about ten minutes on two idle cores, needs 16 GB of memory and Linux, and writes its section of
-benchmarks/RESULTS.md. All implementations get the same random weights of the shapes of bvlc_alexnet, and the
+It takes about 20 minutes on two idle cores, needs 16 GB of memory and Linux, and writes the section of this processor
+in benchmarks/RESULTS.md. All implementations get the same random weights of the shapes of bvlc_alexnet, and the
 same pictures. Nothing is timed unless all probabilities in float32 agree to 1e-5. Each implementation has a
 process with as many threads as there are cores, gets its inputs in the layout in which it is fastest, and
 sleeps between its turns. In each round every implementation has one turn, in random order; a ratio is the
@@ -40,7 +40,6 @@ flags.DEFINE_integer(
     "pause", 50, "Milliseconds before each turn, in which the threads of the previous one stop spinning."
 )
 
-HEADING = "Inference"
 MAX_PICTURES = 1024
 
 
@@ -58,8 +57,8 @@ def write_pictures(work: Path) -> int:
 def measured(work: Path) -> str:
     """Return all sections, as Markdown."""
     few, pause = max(1, FLAGS.rounds // 4), FLAGS.pause / 1000
-    Worker(files.write, work).close()
     files.write_photos(work / files.PHOTOS, FLAGS.photos)
+    Worker(files.write, work, Path(FLAGS.pictures or work / files.PHOTOS)).close()
     count = write_pictures(work)
     network = speed.measured(work, count, FLAGS.rounds, pause)
     roof = roofline.measured(network.ours)
@@ -90,7 +89,7 @@ def main(_: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name, "inductor"))
         text = measured(Path(name))
-    report.write(Path(FLAGS.output), HEADING, text)
+    report.write(Path(FLAGS.output), f"Inference on {roofline.processor()}", text)
     print(text)
 
 
