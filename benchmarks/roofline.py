@@ -19,7 +19,8 @@ from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
 READ = 1 << 30  # Bytes; more than any cache holds.
 SIDE = 4096  # Rows and columns of the matrices that are multiplied.
 TRIES = 7  # The fastest counts.
-SIZES = {precision: size for precision, size in {"float32": 4, "bfloat16": 2}.items() if precision in TYPES}  # Bytes.
+SIZES = {"float32": 4, "bfloat16": 2}  # Bytes of a weight.
+MEASURED = [precision for precision in SIZES if precision in TYPES]
 
 
 def processor() -> str:
@@ -44,7 +45,7 @@ def machine() -> Tasks:
         matrix = tf.cast(tf.random.normal((SIDE, SIDE)), dtype)
         return SIDE**3 / _best(lambda: tf.matmul(matrix, matrix)[0, 0].numpy())
 
-    return {"bytes": read, **{dtype: functools.partial(multiplied, dtype) for dtype in SIZES}}
+    return {"bytes": read, **{dtype: functools.partial(multiplied, dtype) for dtype in MEASURED}}
 
 
 def _best(task: Callable[[], object]) -> float:
@@ -80,10 +81,10 @@ def measured(ours: dict[tuple[str, int], float]) -> str:
     """Return the report; `ours` are seconds per batch by (precision, batch)."""
     with Worker(machine) as worker:
         bandwidth = worker("bytes")
-        multiplied = {precision: worker(precision) for precision in SIZES}
+        multiplied = {precision: worker(precision) for precision in MEASURED}
     rows = []
     for (precision, batch), seconds in ours.items():
-        if precision not in SIZES:
+        if precision not in MEASURED:
             continue
         products, size = (sum(each) for each in zip(*layers(precision), strict=True))
         best = shortest_time(precision, batch, bandwidth, multiplied[precision])

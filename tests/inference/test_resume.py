@@ -15,6 +15,7 @@ from tfalexnet import PictureError, evaluate
 from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.label import label
 from tfalexnet.inference.resume import VERSION, Journal, appending, exclusive_output, explain_write_errors, json_line
+from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import names_digest
 from tfalexnet.io.locks import file_lock
 
@@ -34,7 +35,7 @@ def append(path, *entries):
 
 
 def record(journal, results, root=Path()):
-    journal.record((result for result in results), lambda result: {"value": result}, root, {root})
+    journal.record((result for result in results), lambda result: {"value": result}, root, {root}, Timing())
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tfalexnet.images.folders import require_folder
 from tfalexnet.images.opening import MAX_PIXELS
 from tfalexnet.inference.pipeline import Outputs, check_positive, run_network
 from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header
+from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import atomic_write, names_digest, require_absent
 from tfalexnet.runtimes.cpu import Precision
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
@@ -143,7 +144,9 @@ def _answer(
         return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
 
     remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
-    journal.record(run_network(network, remaining, crops, batch, max_pixels), _top5, folder, {folder}, running_error)
+    timing = Timing()
+    results = run_network(network, remaining, crops, batch, max_pixels, timing)
+    journal.record(results, _top5, folder, {folder}, timing, running_error)
     entries = list(journal)
     if journal.unreadable == len(files):
         journal_path.unlink()  # It would make the next call fail without reading a picture.

@@ -19,6 +19,7 @@ from tfalexnet.inference.feature_files import Table, check_feature_file, check_l
 from tfalexnet.inference.label import expand_sources
 from tfalexnet.inference.pipeline import Outputs, as_sequence, check_positive, require_readable, run_network
 from tfalexnet.inference.resume import Entry, Journal, appending, exclusive_output, explain_write_errors, job_header
+from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import PART, remove_stale_parts
 from tfalexnet.networks.layer_names import ALL
 from tfalexnet.runtimes.cpu import Precision
@@ -233,7 +234,7 @@ def _extract_files(
     output: Path,
     root: Path,
     files: list[str],
-    run: Callable[[Iterable[Picture]], Iterator[Outputs | PictureError]],
+    run: Callable[..., Iterator[Outputs | PictureError]],
     row: np.dtype,
     batch: int,
     header: dict[str, Any],
@@ -253,7 +254,8 @@ def _extract_files(
             return {}
 
         folders = {root} if root != Path() else {Path(file).parent for file in files}
-        journal.record(run(root / file for file in files[journal.count :]), store, root, folders)
+        remaining, timing = (root / file for file in files[journal.count :]), Timing()
+        journal.record(run(remaining, timing=timing), store, root, folders, timing)
     entries = list(journal)
     if journal.unreadable < len(files):
         with explain_write_errors(part):

@@ -14,6 +14,7 @@ from tfalexnet.images.opening import DOWNLOAD, MAX_PIXELS, PictureError, is_addr
 from tfalexnet.inference.pipeline import check_positive, run_network
 from tfalexnet.inference.predict import Prediction, top_predictions
 from tfalexnet.inference.resume import Entry, Journal, exclusive_output, explain_write_errors, job_header, json_line
+from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import PART, atomic_write, check_output
 from tfalexnet.io.packages import require_packages
 from tfalexnet.runtimes.cpu import Precision
@@ -95,11 +96,13 @@ def label(
     top = min(top, len(classes))
     with exclusive_output(output, overwrite):
         journal = Journal(part, job_header(network, files, top=top, max_pixels=max_pixels), files)
+        remaining, timing = itertools.islice(files, journal.count, None), Timing()
         journal.record(
-            run_network(network, itertools.islice(files, journal.count, None), max_pixels=max_pixels),
+            run_network(network, remaining, max_pixels=max_pixels, timing=timing),
             lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
             root=Path(),
             folders=map(_folder, sources),
+            timing=timing,
         )
         with explain_write_errors(part), atomic_write(output) as temporary:
             rows = map(_quote_formulas, journal) if quote_formulas else iter(journal)

@@ -14,6 +14,7 @@ from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.images.fast import load_packages
 from tfalexnet.images.opening import MAX_PIXELS, Picture, PictureError
 from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.inference.timing import Timing
 from tfalexnet.runtimes.cpu import preparing_threads
 from tfalexnet.runtimes.engine import aligned_memory
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, padded_count
@@ -45,7 +46,12 @@ def check_positive(**arguments: int) -> None:
 
 
 def run_network(
-    network: Network, pictures: Iterable[Picture], crops: int = 1, batch: int = BATCH_SIZE, max_pixels: int = MAX_PIXELS
+    network: Network,
+    pictures: Iterable[Picture],
+    crops: int = 1,
+    batch: int = BATCH_SIZE,
+    max_pixels: int = MAX_PIXELS,
+    timing: Timing | None = None,
 ) -> Iterator[Outputs | PictureError]:
     """Yield the outputs of each picture, in order, or the error of one that cannot be read.
 
@@ -55,19 +61,24 @@ def run_network(
         crops: 1 for the centre crop; 10 for the mean over the four corners, the centre, and their mirror images.
         batch: crops a step.
         max_pixels: a picture of more pixels is answered with an error.
+        timing: measures when the network computes.
 
     Raises:
         CheckpointError: an output is not finite.
         ValueError: an input has another shape.
     """
     pictures, pictures_per_batch = iter(pictures), max(1, batch // crops)
+    timing = timing or Timing()
     batches: collections.deque[tuple[list[Picture], Future]] = collections.deque()
     buffers: list[np.ndarray] = []  # Inputs of full batches, used again: new memory takes the system milliseconds.
     preparing, computing = ThreadPoolExecutor(preparing_threads()), ThreadPoolExecutor(COMPUTED_AT_ONCE)
 
     def compute(inputs: np.ndarray, prepared: list[Future]) -> list[Outputs | PictureError]:
         errors = [future.result() for future in prepared]
-        layers = [] if all(errors) else network(inputs, batch)
+        layers: list[np.ndarray] = []
+        if not all(errors):
+            with timing.batch():
+                layers = network(inputs, batch)
         by_picture = [layer[: crops * len(errors)].reshape(len(errors), crops, *layer.shape[1:]) for layer in layers]
         means = [views.mean(axis=1) for views in by_picture]
         if len(errors) == pictures_per_batch:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tfalexnet.images.folders import check_folder_present
 from tfalexnet.images.opening import PictureError
+from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import atomic_write, names_digest, require_absent
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
@@ -99,6 +100,7 @@ class Journal:
         to_entry: Callable[[Any], Entry],
         root: Path,
         folders: Iterable[Path],
+        timing: Timing,
         note: Callable[[Entry], str] | None = None,
     ) -> None:
         """Append an entry for the result of each remaining file, with a progress line.
@@ -108,6 +110,7 @@ class Journal:
             to_entry: makes the entry of a result, without `file`.
             root: the folder that the names of files are relative to.
             folders: see `check_folder_present`.
+            timing: measures the network of `results`; the last line of the progress says which part limits the speed.
             note: text behind the progress after an entry; None shows the number of unreadable files.
 
         Raises:
@@ -130,6 +133,7 @@ class Journal:
                 append(json_line(entry))
                 self._add(entry)
                 progress.advance(1, note(entry))
+            progress.note = ", ".join(filter(None, (progress.note, timing.limit())))
 
     def _add(self, entry: Entry) -> None:
         self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
