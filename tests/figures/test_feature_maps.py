@@ -21,7 +21,7 @@ def maps_of(axes, shape) -> np.ndarray:
     height, width, channels = shape
     columns, gap = int(np.ceil(np.sqrt(channels))), max(1, height // 12)
     corners = [divmod(number, columns) for number in range(channels)]
-    starts = [(row * (height + gap), column * (width + gap)) for row, column in corners]
+    starts = [(gap + row * (height + gap), gap + column * (width + gap)) for row, column in corners]
     return np.stack([sheet[top : top + height, left : left + width] for top, left in starts], axis=2)
 
 

@@ -10,6 +10,7 @@ from tfalexnet.analysis.heatmap import map_layer, seen_box
 from tfalexnet.analysis.receptive_field import receptive_fields
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
+from tfalexnet.figures.kernels import tile
 from tfalexnet.figures.photo_panel import open_photo, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
@@ -55,25 +56,14 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
     for panel, (name, array) in zip(axes[1:], arrays.items(), strict=False):
         low, high = limits[name]
         colours = "PuOr" if low < 0 else "magma"
-        artist = panel.imshow(mosaic(array), cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        sheet = tile(array[:, :, None], scale=1, gap=max(1, len(array) // 12), background=np.nan)
+        artist = panel.imshow(sheet[..., 0], cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         panel.set(xticks=[], yticks=[], title=f"{name}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}")
         panel.set_facecolor("0.5")
         figure.colorbar(artist, ax=panel, fraction=0.046, pad=0.02)
     for panel in axes[count:]:
         panel.set_axis_off()
     return figure
-
-
-def mosaic(maps: np.ndarray) -> np.ndarray:
-    """Return maps (height, width, channels) side by side, row by row, with NaN between them."""
-    height, width, channels = maps.shape
-    columns = math.ceil(math.sqrt(channels))
-    rows = math.ceil(channels / columns)
-    gap = max(1, height // 12)
-    tiles = np.full((rows * columns, height + gap, width + gap), np.nan, np.float32)
-    tiles[:channels, :height, :width] = np.moveaxis(maps, 2, 0)
-    sheet = tiles.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
-    return sheet.reshape(rows * (height + gap), -1)[:-gap, :-gap]
 
 
 def _limits(net: Architecture, arrays: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:

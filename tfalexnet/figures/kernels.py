@@ -32,11 +32,11 @@ def filters(
     return tile(levels, scale, gap, columns)
 
 
-def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, background: int = 0) -> np.ndarray:
-    """Return pictures side by side, uint8 (height, width, channels).
+def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, background: float = 0) -> np.ndarray:
+    """Return pictures side by side, (height, width, channels), in their dtype.
 
     Args:
-        levels: uint8 (height, width, channels, pictures).
+        levels: (height, width, channels, pictures).
         scale: pixels of a level, in height and width.
         gap: levels between two pictures.
         columns: pictures side by side; None for as many as rows.
@@ -45,7 +45,7 @@ def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, b
     height, width, channels, count = levels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, np.uint8)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, levels.dtype)
     for i in range(count):
         row, column = divmod(i, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
