@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import report
 from files import H5, PHOTOS
-from peers import TYPES
+from peers import BY_TENSORFLOW, TYPES
 from PIL import Image
 from report import Figure
 from rounds import paired, ratio
@@ -26,12 +26,8 @@ GOALS = {"float32": 2.3, "bfloat16": 4}  # As multiples of the speed of PyTorch 
 PREPARED = 1.3  # The goal of preparation, as a multiple of the speed with TensorFlow's decoder and resizing.
 SUM = 0.95  # The goal of all of it, relative to the sum of the times of both parts.
 PRECISIONS = [precision for precision in GOALS if precision in TYPES]
-TASKS = {
-    "all": "to labels",
-    "preparing": "preparing only",
-    "network": "network only",
-    "TensorFlow": "preparing by TensorFlow",
-}
+TASKS = {"all": "to labels", "preparing": "preparing only", "network": "network only"}
+TENSORFLOW = "TensorFlow's decoder and resizing"
 AGREEING = 0.99  # Share of equal labels in float32: with random weights the best two classes may be almost equal.
 
 
@@ -66,41 +62,35 @@ def ours(folder: Path, precision: str, engine: str = "auto") -> Tasks:
     files, weights = sorted((folder / PHOTOS).iterdir()), folder / H5
     network = load_network(weights, precision=precision, engine=engine)
     first = [BVLC(file) for file in files[: 4 * BATCH_SIZE]]
-    if not all(np.array_equal(in_tensorflow(file), inputs) for file, inputs in zip(files, first, strict=False)):
-        raise SystemExit("Pictures prepared by TensorFlow differ; the times are not valid.")
     batches = [np.array(batch) for batch in _batched(first, BATCH_SIZE)]
     steps = -(-len(files) // BATCH_SIZE)
 
     def labels() -> list[int]:
         return [best.index for [best] in iter_predictions(files, weights, 1, precision, engine=engine)]
 
-    def preparing() -> None:
-        with ThreadPoolExecutor(CORES) as pool:
-            for _ in pool.map(network.spec.preprocessing.views, files):
-                pass
-
-    def preparing_in_tensorflow() -> None:
-        with ThreadPoolExecutor(CORES) as pool:
-            for _ in pool.map(in_tensorflow, files):
-                pass
-
     def computing() -> None:
         with ThreadPoolExecutor(COMPUTED_AT_ONCE) as pool:
             list(pool.map(network, itertools.islice(itertools.cycle(batches), steps)))
 
-    tasks = {"all": labels, "preparing": preparing, "network": computing, "TensorFlow": preparing_in_tensorflow}
+    tasks = {"all": labels, "preparing": _preparing(network.spec.preprocessing.views, files), "network": computing}
     return {"labels": labels, **{name: _timed(task) for name, task in tasks.items()}}
 
 
-def in_tensorflow(file: Path) -> np.ndarray:
-    """Return what `BVLC` returns, decoded and resized by TensorFlow."""
+def in_tensorflow(folder: Path) -> Tasks:
+    """Return the task of preparing pictures as `BVLC` does, decoded and resized by TensorFlow."""
     import tensorflow as tf
 
-    pixels = tf.io.decode_jpeg(file.read_bytes(), dct_method="INTEGER_ACCURATE")
-    resized = tf.image.resize(pixels, (BVLC.size, BVLC.size))
-    edge = (BVLC.size - BVLC.crop) // 2
-    cropped = resized[edge : edge + BVLC.crop, edge : edge + BVLC.crop, ::-1]
-    return cropped.numpy() - np.float32(BVLC.mean)
+    def prepare(file: Path) -> np.ndarray:
+        pixels = tf.io.decode_jpeg(file.read_bytes(), dct_method="INTEGER_ACCURATE")
+        resized = tf.image.resize(pixels, (BVLC.size, BVLC.size))
+        edge = (BVLC.size - BVLC.crop) // 2
+        cropped = resized[edge : edge + BVLC.crop, edge : edge + BVLC.crop, ::-1]
+        return cropped.numpy() - np.float32(BVLC.mean)
+
+    files = sorted((folder / PHOTOS).iterdir())
+    if not all(np.array_equal(prepare(file), BVLC(file)) for file in files[:32]):
+        raise ValueError("pictures prepared by TensorFlow differ")
+    return {"preparing": _timed(_preparing(prepare, files))}
 
 
 def theirs(folder: Path, precision: str) -> Tasks:
@@ -123,7 +113,7 @@ def theirs(folder: Path, precision: str) -> Tasks:
     return {"labels": labels, "all": _timed(labels)}
 
 
-OURS = {"tfalexnet": ours, "tfalexnet by TensorFlow": functools.partial(ours, engine="tensorflow")}
+OURS = {"tfalexnet": ours, BY_TENSORFLOW: functools.partial(ours, engine="tensorflow")}
 
 
 def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, list[Figure]]:
@@ -145,8 +135,12 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 except NotMeasured as reason:
                     notes.append(f"{package}, {precision}: not measured: {reason}.")
                     continue
-                for task in ("all", *(("preparing", "network", "TensorFlow") if package in OURS else ())):
+                for task in TASKS if package in OURS else ("all",):
                     turns[f"{package} {precision} {task}"] = lambda w=worker, t=task: w(t)
+        try:
+            turns[TENSORFLOW] = functools.partial(stack.enter_context(Worker(in_tensorflow, folder)), "preparing")
+        except NotMeasured as reason:
+            notes.append(f"{TENSORFLOW}: not measured: {reason}.")
         seconds = paired(turns, rounds, pause)
     exact = labels["tfalexnet", "float32"]
     agreeing = {key: (classes == exact).mean() for key, classes in labels.items()}
@@ -173,14 +167,23 @@ def measured(folder: Path, count: int, rounds: int, pause: float) -> tuple[str, 
                 value = ratio(seconds, f"PyTorch {other} all", f"{name} all")
                 text = f"folder to labels, {package}, {precision}, × PyTorch in {other}"
                 figures.append(Figure(text, value, at_least=least))
-        parts = list(zip(*(seconds[f"{name} {task}"] for task in ("all", "preparing", "network")), strict=True))
+        parts = list(zip(*(seconds[f"{name} {task}"] for task in TASKS), strict=True))
         share = statistics.median((preparing + network) / total for total, preparing, network in parts)
         figures.append(Figure(f"speed relative to both parts in turn, {package}, {precision}", share, SUM))
-    name = "tfalexnet float32"
-    value = ratio(seconds, f"{name} TensorFlow", f"{name} preparing")
-    figures.append(Figure("preparing pictures, × TensorFlow's decoder and resizing", value, PREPARED))
+    if TENSORFLOW in seconds:
+        value = ratio(seconds, TENSORFLOW, "tfalexnet float32 preparing")
+        figures.append(Figure(f"preparing pictures, × {TENSORFLOW}", value, PREPARED))
     heads = [f"{count} JPEGs, pictures/s", *TASKS.values(), "same label as float32"]
     return "\n\n".join([report.table(heads, rows), *notes]), figures
+
+
+def _preparing(prepare: Callable[[Path], object], files: list[Path]) -> Callable[[], None]:
+    def task() -> None:
+        with ThreadPoolExecutor(CORES) as pool:
+            for _ in pool.map(prepare, files):
+                pass
+
+    return task
 
 
 def _timed(task: Callable[[], object]) -> Callable[[], float]:

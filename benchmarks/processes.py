@@ -96,7 +96,7 @@ def memory(folder: Path) -> list[Figure]:
         figures.append(Figure("peak memory at batch 32, tfalexnet, × PyTorch's", share, at_most=0.9))
     with Worker(bare) as worker:
         imported = worker.memory("RssAnon")
-    held = (_after(folder, BY_TENSORFLOW["float32"], 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
+    held = (_after(folder, BY_TENSORFLOW, 1, "RssAnon") - imported) / ((folder / H5).stat().st_size / 1e6)
     # Mapped libraries are not counted. One copy and the compiled code are less than two; two copies are more.
     return [
         *figures,
