@@ -33,8 +33,6 @@ def processor() -> str:
 
 def machine() -> Tasks:
     """Return tasks that measure the machine; each returns bytes or multiply-adds per second."""
-    import tensorflow as tf
-
     parts = np.array_split(np.ones(READ // 8), CORES)
 
     def read() -> float:
@@ -42,10 +40,30 @@ def machine() -> Tasks:
             return READ / _best(lambda: list(pool.map(np.max, parts)))
 
     def multiplied(dtype: str) -> float:
-        matrix = tf.cast(tf.random.normal((SIDE, SIDE)), dtype)
-        return SIDE**3 / _best(lambda: tf.matmul(matrix, matrix)[0, 0].numpy())
+        return SIDE**3 / min(_best(product(dtype)) for product in (_by_tensorflow, _by_openvino))
 
     return {"bytes": read, **{dtype: functools.partial(multiplied, dtype) for dtype in MEASURED}}
+
+
+def _by_tensorflow(dtype: str) -> Callable[[], object]:
+    """Return a product of two matrices."""
+    import tensorflow as tf
+
+    matrix = tf.cast(tf.random.normal((SIDE, SIDE)), dtype)
+    return lambda: tf.matmul(matrix, matrix)[0, 0].numpy()
+
+
+def _by_openvino(dtype: str) -> Callable[[], object]:
+    """Return a product of a matrix and a constant one, which is arranged for it beforehand as weights are."""
+    import openvino
+    from openvino import opset13
+
+    matrix = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
+    inputs = opset13.parameter(matrix.shape, np.float32)
+    model = openvino.Model([opset13.matmul(inputs, opset13.constant(matrix), False, False)], [inputs])
+    options = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype]}
+    request = openvino.compile_model(model, "CPU", options | {"INFERENCE_NUM_THREADS": CORES}).create_infer_request()
+    return lambda: request.infer([matrix], share_inputs=True)
 
 
 def _best(task: Callable[[], object]) -> float:

@@ -1,168 +1,160 @@
-"""Speed of a training step compared with PyTorch, and of the input pipeline.
+"""Compare a training step with other implementations and with the speed of the machine, in one run.
 
-    pip install torch
+    pip install torch jax
     python benchmarks/training.py PHOTOS
 
-bvlc_alexnet with momentum and decay is trained on the same random pictures, implementations in turn, round by
-round; a ratio is the median of the ratios of the rounds. PHOTOS is a folder with a folder for each class; its
-pictures are read, cropped, mirrored and changed in colour as for training. Run nothing else at the same time.
+bvlc_alexnet with momentum, decay and dropout is trained on the same random pictures. Each implementation has a process;
+in each round every implementation of a precision has one turn, in random order, and a ratio is the median of the
+ratios of the rounds. PHOTOS is a folder with a folder for each class; its pictures are read, cropped, mirrored and
+changed in colour as for training. It writes its section of RESULTS.md. Run nothing else at the same time.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
+import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
-import torch
+import report
+import roofline
 from absl import app, flags
-
-from tfalexnet import data, training
-from tfalexnet.alexnet import AlexNet
-from tfalexnet.networks.catalog import BVLC_ALEXNET, MNIST_28
-from tfalexnet.networks.spec import Conv, Dense, Dropout, Flatten, Norm, Pool
-from tfalexnet.training.loop import make_step_functions
-from tfalexnet.training.run_folder import RunFolder
-from tfalexnet.training.trainer import train
+from peers import TYPES
+from report import Figure
+from rounds import Seconds, paired, ratio
+from training_peers import OURS, PEERS, tasks
+from workers import CORES, NotMeasured, Tasks, Worker
 
 FLAGS = flags.FLAGS
+flags.DEFINE_string("output", str(Path(__file__).parent / "RESULTS.md"), "File whose section is written.")
 flags.DEFINE_integer("rounds", 5, "Rounds of each timing.", lower_bound=1)
-flags.DEFINE_integer("steps", 3, "Steps per round.", lower_bound=1)
-flags.DEFINE_list("batches", ["32", "128"], "Pictures per step.")
+flags.DEFINE_integer("steps", 2, "Steps of a turn.", lower_bound=1)
+flags.DEFINE_list("batches", ["32", "128"], "Pictures of a step.")
+
+PAUSE = 0.05  # Seconds before each turn, in which the threads of the previous one stop spinning.
+PASSES = 3  # A step multiplies for the outputs, for the gradients of inputs and for those of weights.
+SHARES = {"float32": 0.7, "bfloat16": 0.5}  # The goals at the largest batch: of the machine's speed,
+AS_FAST = 1.2  # and relative to the fastest other implementation.
 
 
-def ours(precision: str, batch: int, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
-    keras.config.set_dtype_policy(precision)
-    model = AlexNet("bvlc_alexnet", classifier_activation=None)
-    recipe = dataclasses.replace(training.PAPER, batch=batch)
-    recipe.compile(model)
-    model.optimizer.build(model.trainable_variables)
-    step, _ = make_step_functions(model, batch, tf.distribute.get_strategy())
-    inputs, labels = tf.constant(x), tf.constant(y)
-    return lambda: float(step(inputs, labels)[0])
+def times(precision: str, batch: int) -> tuple[Seconds, list[str]]:
+    """Return the seconds of a step of each implementation in every round, and why others are not measured."""
+    missing = []
+    with ExitStack() as stack:
+        workers = {}
+        for name, peer in PEERS.items():
+            if peer.precision == precision:
+                try:
+                    workers[name] = stack.enter_context(Worker(tasks, name, batch))
+                except NotMeasured as reason:
+                    missing.append(f"- {name}, batch {batch}: not measured: {reason}")
+        turns = {name: lambda worker=worker: worker("seconds", FLAGS.steps) for name, worker in workers.items()}
+        return paired(turns, FLAGS.rounds, PAUSE), missing
 
 
-def theirs(x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
-    """Return a step of the same network in plain PyTorch, channels last, which is faster on a CPU."""
-    layers: list[torch.nn.Module] = []
-    channels = 3
-    for row in BVLC_ALEXNET.layers:
-        match row:
-            case Conv():
-                padding = row.size // 2 if row.padding == "same" else 0
-                layers.append(torch.nn.Conv2d(channels, row.filters, row.size, row.stride, padding, groups=row.groups))
-                channels = row.filters
-            case Norm():
-                layers.append(torch.nn.LocalResponseNorm(row.size, row.alpha, row.beta, row.k))
-            case Pool():
-                layers.append(torch.nn.MaxPool2d(row.size, row.stride))
-            case Flatten():
-                layers.append(torch.nn.Flatten())
-                channels = 9216
-            case Dense():
-                layers.append(torch.nn.Linear(channels, row.units))
-                channels = row.units
-            case Dropout():
-                layers.append(torch.nn.Dropout(row.rate))
-        if getattr(row, "activation", None) == "relu":
-            layers.append(torch.nn.ReLU(inplace=True))
-    model = torch.nn.Sequential(*layers).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-    inputs = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
-    labels = torch.from_numpy(y)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
-        loss.backward()
-        optimizer.step()
-        float(loss)
-
-    return step
+def step_operations(batch: int) -> float:
+    """Return the multiply-adds of a training step; the gradient of the pictures is not computed."""
+    products = [each for each, _ in roofline.layers("float32")]
+    return batch * (PASSES * sum(products) - products[0])
 
 
-def seconds(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    for _ in range(FLAGS.steps):
-        step()
-    return (time.perf_counter() - start) / FLAGS.steps
+def compared(multiplied: dict[str, float]) -> str:
+    """Return the tables of all steps, with the machine's multiply-adds per second by precision."""
+    figures, rows, notes = [], [], []
+    for precision in (each for each in OURS if each in TYPES):
+        for batch in map(int, FLAGS.batches):
+            seconds, missing = times(precision, batch)
+            ours, notes = OURS[precision], [*notes, *missing]
+            for name, measured in seconds.items():
+                median = statistics.median(measured)
+                share = step_operations(batch) / multiplied[precision] / median
+                version = metadata.version(PEERS[name].package)
+                cells = (f"{batch / median:.1f}", f"{share:.0%}", f"{ratio(seconds, name, ours):.2f}")
+                rows.append([name, version, str(batch), *cells])
+                print(rows[-1], flush=True)
+                if name == ours and batch == max(map(int, FLAGS.batches)):
+                    figures.append(Figure(f"batch {batch}, {ours}, share of the machine", share, SHARES[precision]))
+            others = [name for name in seconds if name != ours]
+            if others:
+                fastest = min(others, key=lambda name: statistics.median(seconds[name]))
+                bound = AS_FAST if batch == max(map(int, FLAGS.batches)) else None
+                figures.append(Figure(f"batch {batch}, {ours}, × {fastest}", ratio(seconds, fastest, ours), bound))
+    heads = ["", "version", "batch", "pictures/s", "share of the machine", "×"]
+    return "\n\n".join(
+        [report.figures_table(figures), report.table(heads, rows), *(["\n".join(notes)] if notes else [])]
+    )
 
 
-def pipeline(folder: str) -> float:
-    """Return the pictures per second that are read and augmented."""
-    labelled, _ = data.read(folder)
-    batches = data.batches(labelled, data.PREPARED["bvlc_alexnet"], 32, "paper")
-    start = None
-    count = 0
-    for inputs, _, _ in batches:
-        if start is None:
-            start = time.perf_counter()  # The first batch waits for the threads.
-            continue
-        count += len(inputs)
-        if count >= 3000:
-            break
-    return count / (time.perf_counter() - start)
+def other_tasks(photos: str) -> Tasks:
+    """Return tasks that measure the input pipeline and the memory of a training."""
+    from tfalexnet import data, training
+    from tfalexnet.networks.catalog import MNIST_28
+    from tfalexnet.training.run_folder import RunFolder
+    from tfalexnet.training.trainer import train
+
+    def pipeline() -> float:
+        """Return the pictures per second that are read and augmented."""
+        labelled, _ = data.read(photos)
+        start, count = None, 0
+        for inputs, _, _ in data.batches(labelled, data.PREPARED["bvlc_alexnet"], 32, "paper"):
+            if start is None:
+                start = time.perf_counter()  # The first batch waits for the threads.
+                continue
+            count += len(inputs)
+            if count >= 3000:
+                break
+        return count / (time.perf_counter() - start)
+
+    def memory() -> list[float]:
+        """Return MB of this process after each of 20 epochs of a small training."""
+        generator = np.random.default_rng(0)
+        digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
+        recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
+        sizes: list[float] = []
+        RunFolder.report = lambda *_: sizes.append(_resident())
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
+            train(digits, digits, MNIST_28, recipe, Path(folder, "run"))
+        return sizes
+
+    return {"pipeline": pipeline, "memory": memory}
 
 
-def memory() -> list[float]:
-    """Return MB of this process after each of 20 epochs of a small training."""
-    generator = np.random.default_rng(0)
-    digits = data.from_arrays(generator.integers(0, 256, (640, 28, 28), "uint8"), generator.integers(0, 10, 640))
-    recipe = dataclasses.replace(training.SOURCES["mnist_28"], epochs=20)
-    sizes = []
-    report = RunFolder.report
-    RunFolder.report = lambda *_: sizes.append(resident())
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
-        train(digits, digits, MNIST_28, recipe, Path(folder, "run"))
-    RunFolder.report = report
-    return sizes
-
-
-def resident() -> float:
+def _resident() -> float:
     """Return the resident MB of this process; requires Linux."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one argument, a folder with a folder for each class")
-    generator = np.random.default_rng(0)
-    print(f"{FLAGS.rounds} rounds, TensorFlow {tf.__version__}, Keras {keras.__version__}, PyTorch {torch.__version__}")
-    print("\n| batch | | pictures/s | × PyTorch float32 |\n|---|---|---|---|")
-    fastest = 0.0
-    for batch in map(int, FLAGS.batches):
-        x = generator.normal(0, 60, (batch, 227, 227, 3)).astype("float32")
-        y = generator.integers(0, 1000, batch)
-        steps = {
-            "PyTorch float32": theirs(x, y),
-            "tfalexnet float32": ours("float32", batch, x, y),
-            "tfalexnet mixed_bfloat16": ours("mixed_bfloat16", batch, x, y),
-        }
-        for step in steps.values():
-            step()
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(FLAGS.rounds):
-            for name, step in steps.items():
-                times[name].append(seconds(step))
-        for name, measured in times.items():
-            ratio = statistics.median(a / b for a, b in zip(times["PyTorch float32"], measured, strict=True))
-            speed = batch / statistics.median(measured)
-            fastest = max(fastest, speed)
-            print(f"| {batch} | {name} | {speed:.1f} | {ratio:.2f} |")
-        sys.stdout.flush()
-    keras.config.set_dtype_policy("float32")
-    sizes = memory()
-    print(f"\nMemory after epochs 2 and 20 of a training: {sizes[1]:.0f} and {sizes[-1]:.0f} MB.")
-    speed = pipeline(argv[1])
-    print(f"\nThe input pipeline: {speed:.0f} pictures/s, {speed / fastest:.1f} × the fastest training.")
+    with Worker(roofline.machine) as worker:
+        multiplied = {precision: worker(precision) for precision in roofline.MEASURED}
+    speeds = ", ".join(f"{2 * speed / 1e9:.0f} GFLOP/s in {precision}" for precision, speed in multiplied.items())
+    tables = compared(multiplied)
+    with Worker(other_tasks, argv[1]) as worker:
+        speed, sizes = worker("pipeline"), worker("memory")
+    text = "\n\n".join(
+        [
+            f"`python benchmarks/training.py PHOTOS --rounds {FLAGS.rounds}` on {CORES} cores. The machine multiplies "
+            f"{speeds}. The share of the machine is the time that it needs for the products of a step, three times "
+            "those of the outputs, as a share of the step's time. × is the speed of tfalexnet as a multiple of the "
+            "other one's in the same precision, the median of paired rounds.",
+            tables,
+            f"The input pipeline reads and augments {speed:.0f} pictures/s. Memory after epochs 2 and 20 of a small "
+            f"training: {sizes[1]:.0f} and {sizes[-1]:.0f} MB.",
+        ]
+    )
+    report.write(Path(FLAGS.output), f"Training on {roofline.processor()}", text)
+    print(text)
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     app.run(main)

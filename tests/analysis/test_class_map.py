@@ -39,8 +39,9 @@ def weights(request, tmp_path):
 
 def test_each_position_is_the_answer_to_its_window(weights):
     (picture,) = noise(1, (35, 60))
-    probabilities, box, classes = class_map(picture, weights, size=35)
+    probabilities, box, window, classes = class_map(picture, weights, size=35)
     assert probabilities.dtype == np.float32 and probabilities.shape == (3, 9, 5) and len(classes) == 5
+    assert window == 27
     for row, column in np.ndindex(3, 9):
         top, left = STRIDE * row, STRIDE * column
         answers = tfalexnet.predict(picture[top : top + 27, left : left + 27], weights)
@@ -55,6 +56,7 @@ def test_the_photo_is_resized_with_its_proportions(weights):
     answer = class_map(picture, weights)
     assert answer.probabilities.shape == (8, 15, 5)  # 54 × 81 pixels.
     assert answer.box == pytest.approx(tuple(edge * 100 / 54 for edge in (11.5, 11.5, 43.5, 71.5)))
+    assert answer.window == pytest.approx(27 * 100 / 54)
 
 
 def test_a_mean_picture_is_replaced_by_its_mean_colour(tmp_path):
@@ -76,7 +78,7 @@ def test_a_network_of_grey_pictures(tmp_path):
     spec = ModelSpec(net, preprocessing, numbered_classes(5))
     write_checkpoint(tmp_path / "grey.weights.h5", Checkpoint(random_parameters(net), spec))
     (picture,) = noise(1, (27, 27))
-    ((probabilities,),), _, _ = class_map(picture, tmp_path / "grey.weights.h5", 27)
+    ((probabilities,),), *_ = class_map(picture, tmp_path / "grey.weights.h5", 27)
     best = tfalexnet.predict(picture, tmp_path / "grey.weights.h5")[0]
     assert probabilities.argmax() == best.index and probabilities.max() == pytest.approx(best.score, abs=1e-6)
 

@@ -8,7 +8,7 @@ from support.weights import cifar_checkpoint, write_unprepared
 
 import tfalexnet
 from tfalexnet.analysis import heatmap
-from tfalexnet.analysis.heatmap import cover, covering_squares, grad_cam, occlusion, scale_map, seen_box
+from tfalexnet.analysis.heatmap import cover, covering_squares, grad_cam, occlusion, scale_map
 from tfalexnet.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import numbered_classes
@@ -66,7 +66,7 @@ def test_grad_cam_is_the_equation_with_the_gradients_of_the_whole_model(layer, t
 
 def test_occlusion_is_predict_for_each_covered_picture(weights_file):
     (picture,) = noise(1, (60, 40))
-    squares = list(covering_squares(seen_box(read_checkpoint(weights_file).spec.preprocessing, 60, 40), 3, 0.5))
+    squares = list(covering_squares(read_checkpoint(weights_file).spec.preprocessing.seen_box(60, 40), 3, 0.5))
     assert len(squares) == 9
 
     def probability(pixels):
@@ -102,7 +102,7 @@ def test_new_weights_under_the_same_name_are_read(weights_file):
 @pytest.mark.parametrize("preprocessing", [BVLC, TORCHVISION])
 def test_the_seen_box_holds_all_pixels_that_the_input_depends_on(preprocessing):
     pixels = np.full((300, 500, 3), 200, np.uint8)
-    top, left, bottom, right = (round(edge) for edge in seen_box(preprocessing, 300, 500))
+    top, left, bottom, right = (round(edge) for edge in preprocessing.seen_box(300, 500))
     outside, inside = pixels.copy(), pixels.copy()
     outside[: top - 2], outside[bottom + 2 :], outside[:, : left - 2], outside[:, right + 2 :] = 0, 0, 0, 0
     inside[top + 2 : top + 4] = 0
@@ -117,7 +117,9 @@ def test_squares_cover_the_box_and_stay_inside():
         covered = cover(covered, square)
     assert (covered[4:36, 6:54] == heatmap.GREY).all() and np.count_nonzero(covered) == 32 * 48 * 3
     assert squares[:2] == [(4, 6, 12, 18), (4, 18, 12, 30)]
-    assert not np.zeros_like(covered).any()
+    blank = np.zeros((40, 60, 3), np.uint8)
+    cover(blank, squares[0])
+    assert not blank.any()  # It returns a copy.
 
 
 def test_a_scaled_map_equals_opencv():

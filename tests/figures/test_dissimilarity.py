@@ -1,5 +1,7 @@
 """The panels of dissimilarity matrices show SciPy's numbers, with the classes where their pictures are."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +24,7 @@ stats = pytest.importorskip("scipy.stats")
 
 CLASSES = {"cat": 3, "dog": 2, "emu": 4}
 COUNT = 9
+BARS = {"correlation": "1 − correlation", "cosine": "1 − cosine", "euclidean": "Euclidean distance"}
 
 
 @pytest.fixture
@@ -59,11 +62,14 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
     figure = figures.rdm(folder, "all", weights)
     expected = triangles(folder, "all", weights, "correlation")
     *panels, bar = figure.axes
-    assert [axes.get_title() for axes in panels] == list(expected)
-    assert bar.get_ylabel() == "1 − correlation, percentile" and figure.get_suptitle().endswith(", 9 pictures")
+    assert [axes.get_title().split("\n")[0] for axes in panels] == list(expected)
+    assert bar.get_ylabel().startswith("rank among the pairs of the same panel, %")
+    assert figure.get_suptitle().endswith(", 9 pictures: 1 − correlation of the features of each two")
+    columns = min(4, math.ceil(math.sqrt(len(expected))))
+    is_within = np.equal.outer(*[np.repeat([0, 1, 2], [3, 2, 4])] * 2)[np.triu_indices(COUNT, 1)]
     for number, (axes, triangle) in enumerate(zip(panels, expected.values(), strict=True)):
         matrix = shown(axes)
-        assert (np.diagonal(matrix) == 0).all() and axes.get_images()[0].get_clim() == (0, 100)
+        assert np.isnan(np.diagonal(matrix)).all() and axes.get_images()[0].get_clim() == (0, 100)
         received = matrix[np.triu_indices(COUNT, 1)]
         # Last digits may change the order of nearly equal values.
         np.testing.assert_allclose(received, (stats.rankdata(triangle) - 1) / 35 * 100, atol=100 / 35)
@@ -71,8 +77,12 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
         lines = {tuple(np.round(line.get_ydata(), 1)) for line in axes.get_lines()}
         assert {(2.5, 2.5), (4.5, 4.5)} <= lines and len(axes.get_lines()) == 4
         names = [label.get_text() for label in axes.get_yticklabels()]
-        assert names == (list(CLASSES) if number % 4 == 0 else [])
-        assert number % 4 or list(axes.get_yticks()) == [1, 3.5, 6.5]
+        assert names == (list(CLASSES) if number % columns == 0 else [""] * 3)
+        below = [label.get_text() for label in axes.get_xticklabels()]
+        assert below == (list(CLASSES) if number + columns >= len(expected) else [""] * 3)
+        assert list(axes.get_yticks()) == list(axes.get_xticks()) == [1, 3.5, 6.5]
+        within, between = received[is_within].mean(), received[~is_within].mean()
+        assert axes.get_title().endswith(f"\nmean {within:.3g} within, {between:.3g} between classes")
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -80,7 +90,8 @@ def test_the_raw_scale_shows_the_dissimilarities(folder, metric):
     figure = figures.rdm(folder, ["conv2", "fc4"], "cifar10", metric, scale="raw")
     panels = [axes for axes in figure.axes if axes.get_title()]
     expected = triangles(folder, ["conv2", "fc4"], "cifar10", metric)
-    assert [axes.get_title() for axes in panels] == ["conv2", "fc4"] and len(figure.axes) == 4
+    assert [axes.get_title().split("\n")[0] for axes in panels] == ["conv2", "fc4"]
+    assert all(axes.child_axes[0].get_ylabel().startswith(BARS[metric]) for axes in panels)
     for axes, triangle in zip(panels, expected.values(), strict=True):
         np.testing.assert_allclose(shown(axes), distance.squareform(triangle), rtol=1e-4, atol=1e-5)
 

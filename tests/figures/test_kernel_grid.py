@@ -29,6 +29,8 @@ def test_the_towers_of_conv1_are_apart_and_in_rgb(tmp_path):
     expected = np.moveaxis(kernel[:, :, ::-1] / abs(kernel).max(), 3, 0)
     received = np.concatenate([shown_kernels(axes, 11, 3, 6) for axes in figure.axes])
     np.testing.assert_allclose(received, expected, atol=1 / 127)
+    assert [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes] == [["0", "3"], ["6", "9"]]
+    assert figure.axes[1].get_xlabel().startswith("red, green and blue are the weights")
 
 
 @pytest.mark.parametrize("channel", [None, 2])
@@ -37,16 +39,16 @@ def test_other_layers_show_the_mean_of_their_channels_or_one(channel, tmp_path):
     kernel, _ = read_checkpoint(path).parameters["conv2"]
     (axes,) = figures.filters(path, "conv2", channel).axes
     expected = kernel.mean(axis=2) if channel is None else kernel[:, :, channel]
-    received = shown_kernels(axes, 5, 5, 24)
+    received = shown_kernels(axes, 5, 6, 24)
     np.testing.assert_allclose(received, np.moveaxis(expected / abs(expected).max(), 2, 0), atol=1 / 127)
-    assert axes.get_xlabel().startswith("mean over" if channel is None else "input channel 2;")
+    assert axes.get_xlabel().startswith("means of" if channel is None else "weights of input channel 2:")
 
 
 def test_shipped_weights_that_read_rgb():
     kernel, _ = read_checkpoint(find_weights("cifar10")).parameters["conv1"]
     (axes,) = figures.filters("cifar10").axes
     np.testing.assert_allclose(
-        shown_kernels(axes, 5, 6, 32), np.moveaxis(kernel / abs(kernel).max(), 3, 0), atol=1 / 127
+        shown_kernels(axes, 5, 8, 32), np.moveaxis(kernel / abs(kernel).max(), 3, 0), atol=1 / 127
     )
 
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from support.command import run
+from support.faded import faded_and_kept
 from support.pictures import noise
 from support.weights import write_small
 
 import tfalexnet
 from tfalexnet import figures
 from tfalexnet.analysis.class_map import class_map
-from tfalexnet.analysis.heatmap import grad_cam, occlusion, seen_box
+from tfalexnet.analysis.heatmap import SHARE, grad_cam, occlusion
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.figures.maps import MAP_COLOURS
 from tfalexnet.hub.cache import find_weights
@@ -28,32 +29,52 @@ def weights(request, tmp_path):
 
 
 def placed_map(axes, box) -> np.ndarray:
-    """The values over a photo, whose place is checked."""
+    """The values over a photo, whose place is checked; what is around them is faded."""
     _, artist = axes.get_images()
     top, left, bottom, right = box
     assert artist.get_extent() == pytest.approx([left, right, bottom, top])
+    faded, kept = faded_and_kept(axes)
+    assert faded == (0, 0, axes.get_xlim()[1], axes.get_ylim()[0]) and kept == pytest.approx((left, top, right, bottom))
     return np.asarray(artist.get_array())
+
+
+def outlined(axes) -> list[tuple[float, float, float, float]]:
+    """Top, left, bottom and right of the outlines, each of which is two lines."""
+    edges = [patch.get_bbox() for patch in axes.patches if not patch.get_fill()]
+    assert all(one.bounds == other.bounds for one, other in zip(edges[::2], edges[1::2], strict=True))
+    return [(edge.y0, edge.x0, edge.y1, edge.x1) for edge in edges[::2]]
 
 
 def test_grad_cam_covers_what_the_network_sees(weights):
     (picture,) = noise(1, (60, 80))
-    photo, over, bar = figures.heatmap(picture, weights).axes
+    figure = figures.heatmap(picture, weights)
+    photo, over = figure.axes
     best = tfalexnet.predict(picture, weights)[0]
-    assert photo.get_title() == f"{best.label}  {best.score:.1%}"
-    layer = NETWORKS.get(weights.name.split(".")[0])
-    assert over.get_title() == f"Grad-CAM of {layer}" and bar.get_ylabel() == "share of the largest value"
-    values = placed_map(over, seen_box(read_spec(weights).preprocessing, 60, 80))
+    assert photo.get_title() == f"{best.label}: {best.score:.1%}"
     expected = grad_cam(picture, weights)
+    layer = NETWORKS.get(weights.name.split(".")[0])
+    size = "×".join(map(str, expected.shape))
+    assert over.get_title() == f"Grad-CAM of “{best.label}” at {layer}, {size} values"
+    assert over.child_axes[0].get_ylabel() == "share of the largest value"
+    assert read_spec(weights).architecture.name in figure.get_suptitle()
+    box = read_spec(weights).preprocessing.seen_box(60, 80)
+    assert outlined(photo) == [pytest.approx(box)]
+    values = placed_map(over, box)
+    assert over.get_images()[1].get_alpha() == pytest.approx(0.8 * values)
     np.testing.assert_allclose(values, expected / (expected.max() or 1), atol=1e-6)
     assert (*over.get_xlim(), *over.get_ylim()) == (0, 80, 60, 0)
 
 
 def test_occlusion_of_a_class():
     (picture,) = noise(1, (80, 60))
-    photo, over, bar = figures.heatmap(picture, "cifar10", "ship", "occlusion").axes
+    photo, over = figures.heatmap(picture, "cifar10", "ship", "occlusion").axes
     score = next(answer.score for answer in tfalexnet.predict(picture, "cifar10", top=10) if answer.label == "ship")
-    assert photo.get_title() == f"ship  {score:.1%}" and bar.get_ylabel() == "probability lost, percentage points"
-    values = placed_map(over, seen_box(read_spec(find_weights("cifar10")).preprocessing, 80, 60))
+    assert photo.get_title() == f"ship: {score:.1%}"
+    assert over.child_axes[0].get_ylabel() == "probability of “ship” lost, % points"
+    _, square = outlined(photo)
+    side = SHARE * np.subtract(*read_spec(find_weights("cifar10")).preprocessing.seen_box(80, 60)[2::-2])
+    assert square[2] - square[0] == pytest.approx(side, abs=1)
+    values = placed_map(over, read_spec(find_weights("cifar10")).preprocessing.seen_box(80, 60))
     np.testing.assert_allclose(values, 100 * occlusion(picture, "cifar10", "ship"), atol=1e-4)
     low, high = over.get_images()[1].get_clim()
     assert -low == high == pytest.approx(abs(values).max())
@@ -61,11 +82,16 @@ def test_occlusion_of_a_class():
 
 def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights):
     (picture,) = noise(1, (60, 80))
-    probabilities, box, classes = class_map(picture, weights)
-    photo, best, one, _ = figures.class_map(picture, weights).axes
+    probabilities, box, window, classes = class_map(picture, weights)
+    photo, best, one = figures.class_map(picture, weights).axes
     index = probabilities.mean(axis=(0, 1)).argmax()
-    assert one.get_title() == f"probability of {classes[index].label}" and photo.get_title() == "photo"
+    assert one.get_title() == f"probability of “{classes[index].label}”" and photo.get_title() == "photo"
     np.testing.assert_allclose(placed_map(one, box), probabilities[..., index], atol=1e-6)
+    (part,), (cell,) = outlined(photo), outlined(one)
+    assert outlined(best) == [cell] and part[2] - part[0] == pytest.approx(window)
+    assert np.add(part[:2], part[2:]) == pytest.approx(np.add(cell[:2], cell[2:]))  # Of one centre.
+    cells = np.divide(np.subtract(box[2:], box[:2]), probabilities.shape[:2])
+    assert np.subtract(cell[2:], cell[:2]) == pytest.approx(cells)
     (*names, last) = [text.get_text() for text in best.get_legend().get_texts()]
     colours = [to_hex(patch.get_facecolor()).upper() for patch in best.get_legend().get_patches()]
     assert colours[: len(MAP_COLOURS)] == list(MAP_COLOURS)[: len(colours)]

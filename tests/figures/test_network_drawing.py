@@ -13,6 +13,9 @@ from tfalexnet.networks.catalog import ARCHITECTURES
 pytest.importorskip("matplotlib")
 
 
+FOLLOWING = {"Norm": "LRN", "Dropout": "dropout", "Flatten": "as a vector"}
+
+
 def boxes(figure) -> dict[str, np.ndarray]:
     """The corners of each polygon by its name, in inches."""
     (axes,) = figure.axes
@@ -49,7 +52,7 @@ def crossings(figure) -> set[str]:
 def test_figure_2_of_the_paper():
     figure = figures.architecture("krizhevsky2012")
     below = columns(figure)
-    assert below["conv1"] == ["55×55", "48 + 48", "11×11", "4", "0", "34,944", "ReLU", "norm1"]
+    assert below["conv1"] == ["55×55", "48 + 48", "11×11", "4", "0", "34,944", "ReLU", "LRN"]
     assert below["conv3"] == ["13×13", "192 + 192", "3×3", "1", "1", "885,120", "ReLU"]
     assert below["fc8"] == ["1000", "4,097,000"] and below["input"] == ["227×227", "3"]
     # Section 3.5: the third layer and the fully connected ones read all maps before; the others those of their tower.
@@ -63,6 +66,10 @@ def test_figure_2_of_the_paper():
         assert shown[f"{one}/0"][1] / shown[f"{other}/0"][1] == pytest.approx(ratio)
     assert shown["conv2/1"][0] / shown["conv1/0"][0] == pytest.approx(128 / 48)
     assert shown["fc6/0"][1] / shown["fc8/0"][1] == pytest.approx(2048 / 1000)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "parameters (both towers)" in texts and "224×224 pixels" in texts[-1]
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["convolution", "pooling", "fully connected"]
     windows = {name: np.ptp(xy[:2], axis=0)[0] for name, xy in boxes(figure).items() if name.endswith("/window")}
     assert windows["conv1/window"] / windows["conv2/window"] == pytest.approx(11 / 5)
 
@@ -77,10 +84,12 @@ def test_every_network_is_drawn_with_the_shapes_and_parameters_of_its_keras_mode
     net = ARCHITECTURES[name]
     figure = figures.architecture(name)
     below, shown = columns(figure), sizes(figure)
+    kinds = {row.name: type(row).__name__ for row in net.layers}
     model = tfalexnet.AlexNet(net.with_zero_kernels()) if net.input_shape[0] < 100 else None
     for row, (height, width, channels) in net.output_shapes().items():
         if row not in below:
-            assert any(row in column or row.startswith("relu") for column in below.values()), row
+            word = FOLLOWING.get(kinds[row], row)
+            assert any(word in column or row.startswith("relu") for column in below.values()), row
             continue
         assert (f"{height}×{width}" in below[row]) == (f"{row}/0" in shown and height * width > 1)
         parts = sum(map(int, re.split(r" \+ ", next(text for text in below[row] if re.fullmatch(r"[\d +]+", text)))))
@@ -97,16 +106,18 @@ def test_every_network_is_drawn_with_the_shapes_and_parameters_of_its_keras_mode
 def test_the_graph_has_a_box_for_each_row(name):
     net = ARCHITECTURES[name]
     (axes,) = figures.architecture(net, "graph").axes
-    assert [patch.get_gid() for patch in axes.patches if patch.get_gid()] == ["input", *net.output_shapes()]
+    assert [patch.get_gid() for patch in axes.patches if patch.get_gid()] == ["input", *net.output_shapes(), "softmax"]
+    arrows = sum(bool(text.get_text() == "") for text in axes.texts if hasattr(text, "arrow_patch"))
+    assert arrows == len(net.layers) + 1  # From each box to the next.
     texts = [text.get_text() for text in axes.texts]
     shapes = [
         "×".join(map(str, shape)) if shape[:2] != (1, 1) else str(shape[2]) for shape in net.output_shapes().values()
     ]
     assert [text for text in texts if text in shapes] == shapes
     expected = {
-        "krizhevsky2012": "256 filters 5×5, stride 1, pad 2, 2 groups, relu",
-        "one_weird_trick": "64 filters 11×11, stride 4, pad 0, relu",
-        "cifar10_18pct": "average of 3×3, stride 2, pad same",
+        "krizhevsky2012": "256 filters 5×5, stride 1, padding 2, 2 groups of channels, relu",
+        "one_weird_trick": "64 filters 11×11, stride 4, padding 0, relu",
+        "cifar10_18pct": "average of 3×3, stride 2, padding same",
     }
     assert expected[name] in texts
 

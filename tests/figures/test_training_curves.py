@@ -1,6 +1,7 @@
 """The curves of trainings hold the numbers of their logs."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,25 @@ def test_several_runs_have_a_colour_each(tmp_path):
     lines = axes.get_lines()
     assert [line.get_label() for line in lines[::2]] == ["a, training", "b, training", "c, training"]
     assert [line.get_ydata()[0] for line in lines[1::2]] == [60, 61, 62]
-    assert len({line.get_color() for line in lines}) == 3 and len(figure.legends[0].get_texts()) == 6
+    assert len({line.get_color() for line in lines}) == 3 and len(axes.get_legend().get_texts()) == 6
+    assert {line.get_markerfacecolor() for line in lines[::2]} == {"white"}
+    assert axes.get_title() == "3 trainings" and "mean over the steps of the epoch" in axes.get_xlabel()
+
+
+def test_the_title_says_what_is_common_to_the_runs(tmp_path):
+    for name, pictures in (("a", 1200), ("b", 1200), ("c", 60)):
+        log = write_log(tmp_path / name / "log.csv", history(2))
+        fields = {"architecture": "mnist_28", "training": {"pictures": pictures}}
+        log.with_name("run.json").write_text(json.dumps(fields))
+    runs = [tmp_path / name for name in "abc"]
+    (axes,) = figures.curves(runs[:2]).axes
+    assert axes.get_title() == "2 trainings (mnist_28, 1,200 pictures)"
+    assert axes.get_legend().get_texts()[0].get_text() == "a, training"
+    (axes,) = figures.curves(runs).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert axes.get_title() == "3 trainings" and labels[-1] == "c (mnist_28, 60 pictures), validation"
+    (axes,) = figures.curves(runs[2] / "log.csv").axes
+    assert axes.get_title() == "c (mnist_28, 60 pictures): 59.00 % validation error"
 
 
 def test_figure_1_of_the_paper(tmp_path):

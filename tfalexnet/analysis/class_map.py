@@ -12,7 +12,7 @@ from tfalexnet.hub.cache import Weights
 from tfalexnet.images.classes import Class
 from tfalexnet.images.decode import decode
 from tfalexnet.images.opening import Picture
-from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.images.preprocessing import Box, Preprocessing
 from tfalexnet.networks.spec import Conv, Pool
 
 MOST_PIXELS = 1 << 22  # Of the resized photo; AlexNet takes about 1 GB for them.
@@ -25,11 +25,13 @@ class ClassMap(NamedTuple):
         probabilities: float32 (rows, columns, classes); each position is the answer to one window of the photo.
         box: top, left, bottom and right of the map in pixels of the photo: each position fills a cell around the
             centre of its window.
+        window: side of a window in pixels of the photo.
         classes: the meaning of the last axis.
     """
 
     probabilities: np.ndarray
-    box: tuple[float, float, float, float]
+    box: Box
+    window: float
     classes: tuple[Class, ...]
 
 
@@ -68,7 +70,7 @@ def class_map(picture: Picture, weights: Weights | None = None, size: int | None
     stride = math.prod(row.stride for row in rows if isinstance(row, Conv | Pool))
     start = (preprocessing.crop - stride) / 2
     edges = (start, start, start + stride * probabilities.shape[0], start + stride * probabilities.shape[1])
-    return ClassMap(probabilities, tuple(edge / scale for edge in edges), spec.classes)
+    return ClassMap(probabilities, tuple(edge / scale for edge in edges), preprocessing.crop / scale, spec.classes)
 
 
 def _resize(image: Image.Image, height: int, width: int, antialias: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ from tfalexnet.evaluation.class_index import find_class
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.decode import decode
 from tfalexnet.images.opening import Picture
-from tfalexnet.images.preprocessing import Preprocessing
+from tfalexnet.images.preprocessing import Box
 from tfalexnet.inference.pipeline import check_positive
 from tfalexnet.networks.spec import Architecture, Conv, Flatten
 from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
@@ -18,9 +18,6 @@ from tfalexnet.runtimes.network import BATCH_SIZE, Network, load_network
 GREY = 128  # Of the square that covers a part of a picture.
 POSITIONS = 14  # Of the square, along each side: Grad-CAM's map of conv5 has 13.
 SHARE = 0.2  # Side of the square, as a share of the side of what the network sees.
-
-Box = tuple[float, float, float, float]
-"""Top, left, bottom and right of a part of a picture, in pixels from its corner."""
 
 
 def grad_cam(
@@ -38,7 +35,8 @@ def grad_cam(
         layer: a layer before the fully connected ones; None is the last convolution, as in the paper.
 
     Returns:
-        float32 (height, width) of the layer, at least 0. It covers the part of the picture that `seen_box` returns.
+        float32 (height, width) of the layer, at least 0. It covers the part of the picture that
+        `Preprocessing.seen_box` returns.
 
     Raises:
         ValueError: there is no such class or layer.
@@ -114,7 +112,7 @@ def occlusion(
     pixels = np.asarray(decode(picture).convert("RGB"))
     before = _probabilities(network, [pixels])[0]
     index = int(before.argmax()) if class_ is None else find_class(class_, network.spec.classes)
-    squares = covering_squares(seen_box(network.spec.preprocessing, *pixels.shape[:2]), positions, share)
+    squares = covering_squares(network.spec.preprocessing.seen_box(*pixels.shape[:2]), positions, share)
     after: list[float] = []
     while square := list(itertools.islice(squares, BATCH_SIZE)):
         after += [scores[index] for scores in _probabilities(network, (cover(pixels, box) for box in square))]
@@ -124,19 +122,6 @@ def occlusion(
 def _probabilities(network: Network, pictures: Iterable[np.ndarray]) -> np.ndarray:
     """Return (pictures, classes)."""
     return network(np.stack([network.spec.preprocessing(picture) for picture in pictures]))[0]
-
-
-def seen_box(preprocessing: Preprocessing, height: int, width: int) -> Box:
-    """Return the part of a picture of this size that becomes the input of the network."""
-    if preprocessing.resize == "none":
-        top, left = ((side - preprocessing.crop) / 2 for side in (height, width))
-        return top, left, top + preprocessing.crop, left + preprocessing.crop
-    sides = (height, width)
-    if preprocessing.resize == "shorter side":
-        sides = (min(sides), min(sides))
-    tall, wide = (side * preprocessing.crop / preprocessing.size for side in sides)
-    top, left = (height - tall) / 2, (width - wide) / 2
-    return top, left, top + tall, left + wide
 
 
 def covering_squares(box: Box, positions: int, share: float) -> Iterator[tuple[int, int, int, int]]:

@@ -29,7 +29,7 @@ def _write(name: str, output: Path, overwrite: bool, **arguments: Any) -> int:
 
     check_output(output, SUFFIXES, overwrite)  # Before the work.
     save(getattr(figures, name)(**arguments), output, overwrite)
-    print_text(f"{name} written to {output}")
+    print_text(f"{name.replace('_', '-')} written to {output}")
     return 0
 
 
@@ -64,9 +64,7 @@ def filters(**arguments: Any) -> int:
 )
 @weights_option
 @click.option("--metric", type=click.Choice(METRICS), default="correlation", help="Dissimilarity of two pictures.")
-@click.option(
-    "--scale", type=click.Choice(SCALES), default="rank", help="Colour the percentiles, or the dissimilarities."
-)
+@click.option("--scale", type=click.Choice(SCALES), default="rank", help="Colour the ranks, or the dissimilarities.")
 @_output_options
 def rdm(**arguments: Any) -> int:
     """Dissimilarity of each two pictures, for each layer."""

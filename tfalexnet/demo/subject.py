@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfalexnet.analysis.heatmap import grad_cam, scale_map, seen_box
+from tfalexnet.analysis.heatmap import grad_cam, scale_map
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
-from tfalexnet.figures.kernels import filters, in_rgb, tile
 from tfalexnet.figures.network_drawing import drawn_towers
+from tfalexnet.figures.tiles import filters, in_rgb, tile
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import decode
 from tfalexnet.images.preprocessing import centre_crop
@@ -117,7 +117,7 @@ class Subject:
         values = grad_cam(photo, self.path, self.labels.index(label))
         image = decode(photo).convert("RGB")
         image.thumbnail((SHOWN, SHOWN))
-        top, left, bottom, right = map(round, seen_box(self.spec.preprocessing, image.height, image.width))
+        top, left, bottom, right = map(round, self.spec.preprocessing.seen_box(image.height, image.width))
         shown = np.asarray(image.convert("L"), np.float32)[..., None].repeat(3, axis=-1)
         seen = shown[top:bottom, left:right].copy()
         opacity = OPACITY * scale_map(values / (values.max() or 1), bottom - top, right - left)[..., None]

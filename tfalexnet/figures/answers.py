@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import ClassIndex, find_class
 from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
-from tfalexnet.figures.photo_panel import file_name, open_photo, short_name, show_photo
+from tfalexnet.figures.photo_panel import file_name, open_photo, outline, short_name, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.classes import Class
 from tfalexnet.images.opening import Picture
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = 4
+COLUMNS, WIDTH = 4, 3.6  # Photos side by side, and the inches of one.
+BELOW = 0.37  # Of a bar below the middle of its name, in rows.
 OTHER, TRUE = COLOURS[4], COLOURS[3]  # Of bars.
 
 
@@ -45,16 +46,22 @@ def top5(
     if not photos:
         raise ValueError("Expected at least one photo. Received: none")
     path = find_weights(weights)
-    classes = read_spec(path).classes
+    spec = read_spec(path)
+    classes, preprocessing = spec.classes, spec.require_preprocessing(path)
     true = _true_classes(photos, true_classes, classes)
     columns = min(COLUMNS, len(photos))
     rows = math.ceil(len(photos) / columns)
-    figure = new_figure(3 * columns, 4 * rows)
-    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 2] * rows)
+    figure = new_figure(WIDTH * columns, 5.4 * rows + 0.4)
+    figure.suptitle(f"{spec.architecture.name}: five best classes", fontsize=11)
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 1] * rows)
     answers = predict(photos, path)
     for number, (photo, predictions, index) in enumerate(zip(photos, answers, true, strict=True)):
         row, column = divmod(number, columns)
-        show_photo(grid[2 * row, column], open_photo(photo), file_name(photo))
+        axes, image = grid[2 * row, column], open_photo(photo)
+        show_photo(axes, image, file_name(photo))
+        outline(axes, preprocessing.seen_box(image.height, image.width))
+        axes.set(xlim=(0, image.width), ylim=(image.height, 0))
+        axes.set_xlabel("outlined: what the network sees", fontsize=9)
         _draw_bars(grid[2 * row + 1, column], predictions, None if index is None else (index, classes[index].label))
     for number in range(len(photos), rows * columns):
         for row in (2 * rows - 2, 2 * rows - 1):
@@ -88,11 +95,12 @@ def _draw_bars(axes: "Axes", predictions: Sequence[Prediction], true: tuple[int,
     """Draw the probabilities of an answer, best above; `true` is the index and the name of the true class."""
     for position, prediction in enumerate(predictions):
         is_true = true is not None and prediction.index == true[0]
-        axes.barh(position, prediction.score, color=TRUE if is_true else OTHER)
-        text = f"{short_name(prediction.label)}  {prediction.score:.1%}"
-        axes.text(0.01, position, text, va="center", weight="bold" if is_true else "normal", fontsize=9)
-    axes.set(xlim=(0, 1), yticks=[], xlabel="probability")
-    axes.invert_yaxis()
+        axes.barh(position + BELOW, 100 * prediction.score, 0.35, color=TRUE if is_true else OTHER)
+        text, weight = f"{short_name(prediction.label)}  {prediction.score:.1%}", "bold" if is_true else "normal"
+        axes.text(0.5, position, text, va="center", weight=weight, fontsize=10)
+    axes.set(xlim=(0, 100), ylim=(len(predictions) - 0.3, -0.5), yticks=[], xlabel="probability, %")
     if true is not None:
-        beyond = "" if any(prediction.index == true[0] for prediction in predictions) else ", not among these"
-        axes.set_title(f"true class: {short_name(true[1])}{beyond}", fontsize=9)
+        is_found = any(prediction.index == true[0] for prediction in predictions)
+        axes.set_title(
+            f"true class{' (orange)' if is_found else ', not among these'}: {short_name(true[1])}", fontsize=10
+        )

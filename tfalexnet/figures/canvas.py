@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfalexnet.io.files import atomic_write, check_output
 from tfalexnet.io.packages import require_packages
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -34,6 +36,11 @@ def new_figure(width: float, height: float) -> "Figure":
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def colour_bar(axes: "Axes", artist: Any, label: str) -> "Colorbar":
+    """Draw the colours of an artist and their values beside its axes, as high as these are."""
+    return axes.figure.colorbar(artist, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label=label)
 
 
 def save(figure: "Figure", output: str | os.PathLike, overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfalexnet.figures.canvas import new_figure
+from tfalexnet.figures.canvas import new_figure, require_matplotlib
 from tfalexnet.figures.photo_panel import short_name
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NAMED, COUNTED = 40, 20  # Classes whose names, and whose numbers of pictures fit into a figure.
 MOST = 3000  # Classes: a matrix of more has no room in memory or on a page.
+TICKS = (0, 1, 5, 10, 25, 50, 100)  # Of the colours, whose scale is the root: small shares of errors differ visibly.
+DARK = 30  # Shares in per cent on which black is not readable.
 LISTED = 12  # Confusions that are listed where no names fit.
 REPORT = "validation.json"  # In the folder of a training.
 
@@ -38,6 +40,8 @@ def confusion(report: str | os.PathLike) -> "Figure":
         names = {int(label): str(entry["name"]) for label, entry in fields["per_class"].items()}
         counts = [(int(label), int(best), int(count)) for label, best, count in fields["confusion"]]
         title = Path(fields["weights"]).name
+        if fields.get("architecture", title) != title:  # Absent in the report of a training.
+            title = f"{title} ({fields['architecture']})"
         if not counts or not {label for label, _, _ in counts} <= set(names):
             raise ValueError("no answers")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -52,7 +56,7 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
     """Return the figure of `confusion`.
 
     Args:
-        title: begins its title.
+        title: its first line.
         names: of the true classes.
         counts: true class, best class, pictures.
 
@@ -61,6 +65,9 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
     """
     if len(names) > MOST:
         raise ValueError(f"Expected at most {MOST:,} classes for a confusion matrix. Received: {len(names):,}")
+    require_matplotlib()
+    from matplotlib.colors import PowerNorm
+
     places = {label: place for place, label in enumerate(names)}
     matrix = np.zeros((len(names), len(names) + 1), int)
     for label, best, count in counts:
@@ -69,25 +76,29 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
     columns = [*names.values(), "other classes"]
     if not matrix[:, -1].any():
         matrix, columns = matrix[:, :-1], columns[:-1]
-    shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    pictures = matrix.sum(axis=1)
+    shares = 100 * matrix / np.maximum(pictures, 1)[:, None]
+    errors = 100 - np.diagonal(shares)
     side = min(max(3.5, 0.42 * len(names)), 9) if len(names) <= NAMED else 6
-    figure = new_figure(side + 2.5, side + 1.6)
-    axes = figure.add_subplot(xlabel="answer", ylabel="true class")
-    artist = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
-    figure.colorbar(artist, ax=axes, label="% of the pictures of the true class", shrink=0.7)
-    axes.set_title(f"{title}: {total:,} pictures, {100 * (1 - right / total):.2f} % top-1 error", fontsize=10)
+    figure = new_figure(side + 3.2, side + 1.9)
+    axes = figure.add_subplot(xlabel="answer", ylabel="true class, and its top-1 error")
+    artist = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    bar = figure.colorbar(artist, ax=axes, label="colour: % of the row's pictures", shrink=0.7)
+    bar.set_ticks(TICKS)
+    axes.set_title(f"{title}\n{total:,} pictures, {100 * (1 - right / total):.2f} % top-1 error", fontsize=10)
     if len(names) <= NAMED:
         size = 9 if len(names) <= COUNTED else 6
         axes.set_xticks(range(len(columns)), map(short_name, columns), rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), map(short_name, names.values()), fontsize=size)
+        labels = [f"{short_name(name)}  {error:.1f} %" for name, error in zip(names.values(), errors, strict=True)]
+        axes.set_yticks(range(len(names)), labels, fontsize=size)
     else:
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel(_frequent(names, counts), fontsize=8, loc="left")
     if len(names) <= COUNTED:
+        axes.set_xlabel("answer (numbers: pictures)")
         for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 50 else "black"
-            if count:
-                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
+            colour = "white" if shares[row, column] > DARK else "black" if count else "0.6"
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7, color=colour)
     return figure
 
 

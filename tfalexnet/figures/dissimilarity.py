@@ -13,7 +13,7 @@ import numpy as np
 
 from tfalexnet.analysis.rdm import METRICS, Metric, percentiles
 from tfalexnet.analysis.rdm import rdm as dissimilarities
-from tfalexnet.figures.canvas import new_figure, require_matplotlib
+from tfalexnet.figures.canvas import colour_bar, new_figure, require_matplotlib
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import extract_features
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 3.0  # Inches of a panel.
+SIDE = 3.4  # Inches of a panel.
 COLUMNS = 4  # Panels of a row, at most.
 COLOURS = "viridis"  # Its lightness rises steadily: readable in grey and with any colour vision.
 NAMED_CLASSES = 24  # The names of more classes would overlap.
@@ -46,8 +46,8 @@ def rdm(
         layers: as for `tfalexnet.features`.
         weights: as for `tfalexnet.predict`.
         metric: "correlation", "cosine" or "euclidean"; see `tfalexnet.rdm`.
-        scale: "rank" colours the percentile of each dissimilarity in its matrix, so that layers can be compared; "raw"
-            the dissimilarity itself. NaN is grey.
+        scale: "rank" colours the rank of each dissimilarity among those of its matrix, 0 for the least and 100 for the
+            largest, so that layers can be compared; "raw" the dissimilarity itself. What has no value is grey.
 
     Raises:
         ValueError: an argument is out of its range, fewer than two pictures can be read, or Matplotlib is not
@@ -85,37 +85,52 @@ def _groups(files: list[str]) -> list[Group]:
 
 
 def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, groups: list[Group]) -> "Figure":
-    columns = min(COLUMNS, len(matrices))
+    columns = min(COLUMNS, math.ceil(math.sqrt(len(matrices))))
     rows = math.ceil(len(matrices) / columns)
-    bar = 0.7 if scale == "raw" else 0  # Inches beside each panel.
-    figure = new_figure((SIDE + bar) * columns + 1.6, (SIDE + 0.3) * rows + 0.3)
-    figure.suptitle(title)
+    bar = 0.9 if scale == "raw" else 0  # Inches beside each panel.
+    figure = new_figure((SIDE + bar) * columns + 2.2, (SIDE + 0.5) * rows + 1.2)
     panels = []
     for number, (layer, matrix) in enumerate(matrices.items()):
-        axes = figure.add_subplot(rows, columns, number + 1, title=layer)
+        above = np.triu_indices(len(matrix), 1)
         values, limits = matrix, {}
         if scale == "rank":
-            values, limits = np.zeros_like(matrix), {"vmin": 0, "vmax": 100}
-            above = np.triu_indices(len(matrix), 1)
+            values, limits = np.full_like(matrix, np.nan), {"vmin": 0, "vmax": 100}
             values[above] = values.T[above] = percentiles(matrix[above])
+        axes = figure.add_subplot(rows, columns, number + 1)
+        axes.set_title(f"{layer}{_means(values, above, groups)}", fontsize=10)
         image = axes.imshow(values, cmap=COLOURS, interpolation="nearest", **limits)
         axes.set_facecolor("0.7")  # Shows where there is no value.
-        _mark(axes, groups, with_names=number % columns == 0)
+        is_lowest = number + columns >= len(matrices)
+        _mark(axes, groups, beside=number % columns == 0, below=is_lowest)
         panels.append(axes)
         if scale == "raw":
-            figure.colorbar(image, ax=axes, label=label, fraction=0.046, pad=0.03)
+            colour_bar(axes, image, label)
+    figure.suptitle(f"{title}: {label} of the features of each two")
     if scale == "rank":
-        figure.colorbar(image, ax=panels, label=f"{label}, percentile", shrink=0.8, aspect=20 * rows)
+        meaning = "rank among the pairs of the same panel, %\n0: the most similar pair, 100: the least similar"
+        figure.colorbar(image, ax=panels, label=meaning, shrink=0.8, aspect=20 * rows)
     return figure
 
 
-def _mark(axes: "Axes", groups: list[Group], with_names: bool) -> None:
-    """Draw lines between classes, and their names beside the first panel of a row."""
+def _means(values: np.ndarray, above: tuple[np.ndarray, np.ndarray], groups: list[Group]) -> str:
+    """Return the mean of the pairs within the classes and between them, as a line; "" without classes."""
+    if len(groups) < 2:
+        return ""
+    classes = np.repeat(np.arange(len(groups)), [count for *_, count in groups])
+    is_within = classes[above[0]] == classes[above[1]]
+    known = ~np.isnan(values[above])
+    parts = ((is_within, "within"), (~is_within, "between"))
+    means = [(name, values[above][part & known]) for part, name in parts]
+    return f"\nmean {', '.join(f'{part.mean():.3g} {name}' for name, part in means if part.size)} classes"
+
+
+def _mark(axes: "Axes", groups: list[Group], beside: bool, below: bool) -> None:
+    """Draw lines between classes, and their names beside and below the panel."""
     for _, start, _ in groups[1:]:
         axes.axhline(start - 0.5, color="white", linewidth=0.6)
         axes.axvline(start - 0.5, color="white", linewidth=0.6)
-    named = groups if with_names and len(groups) <= NAMED_CLASSES else []
-    middles = [start + (count - 1) / 2 for _, start, count in named]
-    axes.set_yticks(middles, [name for name, _, _ in named], fontsize=7)
-    axes.set_xticks([])
+    shown = groups if len(groups) <= NAMED_CLASSES else []
+    middles, names = [start + (count - 1) / 2 for _, start, count in shown], [name for name, *_ in shown]
+    axes.set_yticks(middles, names if beside else [""] * len(names), fontsize=8)
+    axes.set_xticks(middles, names if below else [""] * len(names), fontsize=8, rotation=90)
     axes.tick_params(length=0)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfalexnet.analysis.heatmap import map_layer, seen_box
+from tfalexnet.analysis.heatmap import map_layer
 from tfalexnet.analysis.receptive_field import receptive_fields
 from tfalexnet.checkpoints.checkpoint import read_spec
-from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
-from tfalexnet.figures.kernels import tile
-from tfalexnet.figures.photo_panel import open_photo, show_photo
+from tfalexnet.figures.canvas import COLOURS, colour_bar, new_figure, require_matplotlib
+from tfalexnet.figures.photo_panel import fade_around, open_photo, show_photo
+from tfalexnet.figures.tiles import tile
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import features
@@ -46,21 +46,23 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
     if vectors := [name for name, array in arrays.items() if array.ndim != 3]:
         raise ValueError(f"Expected layers with rows and columns. Received: {', '.join(vectors)}")
     image = open_photo(photo)
-    top, left, bottom, right = map(round, seen_box(preprocessing, image.height, image.width))
+    top, left, bottom, right = map(round, preprocessing.seen_box(image.height, image.width))
     count = 1 + len(arrays)
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
-    figure = new_figure((SIDE + 0.5) * columns, (SIDE + 0.3) * rows)
+    figure = new_figure((SIDE + 0.7) * columns, (SIDE + 0.3) * rows + 0.3)
+    figure.suptitle(f"{spec.architecture.name}: feature maps, grey between them")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     show_photo(axes[0], image.crop((left, top, right, bottom)), "the part that the network sees")
     limits = _limits(spec.architecture, arrays)
     for panel, (name, array) in zip(axes[1:], arrays.items(), strict=False):
         low, high = limits[name]
         colours = "PuOr" if low < 0 else "magma"
-        sheet = tile(array[:, :, None], scale=1, gap=max(1, len(array) // 12), background=np.nan)
+        gap, side = max(1, len(array) // 12), math.ceil(math.sqrt(array.shape[2]))  # Squares, as panels are.
+        sheet = tile(array[:, :, None], scale=1, gap=gap, columns=side, background=np.nan)
         artist = panel.imshow(sheet[..., 0], cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         panel.set(xticks=[], yticks=[], title=f"{name}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}")
         panel.set_facecolor("0.5")
-        figure.colorbar(artist, ax=panel, fraction=0.046, pad=0.02)
+        colour_bar(panel, artist, "output of the layer")
     for panel in axes[count:]:
         panel.set_axis_off()
     return figure
@@ -86,8 +88,7 @@ def _limits(net: Architecture, arrays: dict[str, np.ndarray]) -> dict[str, tuple
 def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) -> "Figure":
     """Return a figure of a photo with the part that the middle position of a layer's feature map depends on.
 
-    The field of the position to its right shows the stride. The padding of the title is how far the field of the first
-    position reaches beyond the input.
+    The field of the position to its right shows the stride.
 
     Args:
         photo: as for `tfalexnet.predict`.
@@ -107,7 +108,7 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     field = receptive_fields(net)[map_layer(net, layer)]
     rows, columns, _ = net.output_shapes()[layer]
     image = open_photo(photo)
-    top, left, bottom, right = seen_box(preprocessing, image.height, image.width)
+    top, left, bottom, right = preprocessing.seen_box(image.height, image.width)
     down, across = (bottom - top) / net.input_shape[0], (right - left) / net.input_shape[1]
 
     def rectangle(box: tuple[float, float, float, float], label: str, colour: str, dashes: str) -> Rectangle:
@@ -119,8 +120,8 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     figure = new_figure(WIDTH, height + 1.2)
     axes = figure.add_subplot()
     show_photo(axes, image)
-    title = f"{net.name}, {layer}: {rows}×{columns} positions, padding {-field.top} pixels"
-    axes.set_title(title, fontsize=10)
+    before = f"\nthe first field begins {-field.top} pixels before the input" if field.top else ""
+    axes.set_title(f"{net.name}, {layer}: {rows}×{columns} positions{before}", fontsize=10)
     row, column = rows // 2, columns // 2
     axes.add_patch(rectangle((0, 0, *net.input_shape[:2]), "input of the network", COLOURS[6], "-"))
     if column + 1 < columns:
@@ -135,12 +136,6 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     y, last_y = min(0, y) - margin, max(image.height, last_y) + margin
     axes.set(xlim=(x, last_x), ylim=(last_y, y))
     axes.set_facecolor("0.9")  # Of padding; over the photo too, where the network sees zeros.
-    for corner, width, height in (
-        ((x, y), left - x, last_y - y),
-        ((right, y), last_x - right, last_y - y),
-        ((left, y), right - left, top - y),
-        ((left, bottom), right - left, last_y - bottom),
-    ):
-        axes.add_artist(Rectangle(corner, width, height, facecolor="0.9", alpha=0.75, zorder=0.5))
+    fade_around(axes, (top, left, bottom, right))
     figure.legend(loc="outside lower center", fontsize=8, facecolor="0.8")
     return figure

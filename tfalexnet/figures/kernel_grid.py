@@ -7,9 +7,9 @@ import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.figures.canvas import new_figure
-from tfalexnet.figures.kernels import filters as sheet
-from tfalexnet.figures.kernels import in_rgb
 from tfalexnet.figures.network_drawing import drawn_towers
+from tfalexnet.figures.tiles import filters as sheet
+from tfalexnet.figures.tiles import grid_columns, in_rgb
 from tfalexnet.hub.cache import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -54,19 +54,29 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
     towers = np.split(kernel, drawn_towers(net), axis=3)
     largest = float(np.abs(kernel).max())
     each = towers[0].shape[3]
-    columns = PAPER_COLUMNS if 3 * PAPER_COLUMNS <= each <= PAPER_COLUMNS**2 else math.ceil(math.sqrt(each))
+    is_paper_size = 3 * PAPER_COLUMNS <= each <= PAPER_COLUMNS**2 and each % PAPER_COLUMNS == 0
+    columns = PAPER_COLUMNS if is_paper_size else grid_columns(each)
     tall = WIDTH * math.ceil(each / columns) / columns * height / width + 0.3
-    figure = new_figure(WIDTH, tall * len(towers) + 0.5)
+    figure = new_figure(WIDTH + 0.6, tall * len(towers) + 0.7)
     figure.suptitle(f"{net.name}, {layer}: {count} kernels of {height}×{width}×{channels}")
     for number, axes in enumerate(figure.subplots(len(towers), 1, squeeze=False)[:, 0]):
         axes.imshow(sheet(towers[number], 1, 1, columns, largest).squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set(xticks=[], yticks=[])
+        starts = range(0, each, columns)
+        middles = [1 + place * (height + 1) + (height - 1) / 2 for place in range(len(starts))]
+        axes.set(xticks=[])
+        axes.set_yticks(middles, [str(number * each + start) for start in starts], fontsize=8)
+        axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if len(towers) == 2:
             axes.set_title(f"tower {number + 1}, kernels {number * each}–{(number + 1) * each - 1}", fontsize=9)
-    of = "" if kernel.shape[2] == 3 or channels == 1 else "mean over the input channels; "
-    of = of if channel is None else f"input channel {channel}; "
-    axes.set_xlabel(f"{of}grey is 0, black −{largest:.2g}, white +{largest:.2g}", fontsize=8)
+    if kernel.shape[2] == 3:
+        what = "red, green and blue are the weights of these channels of the picture:\n"
+    elif channel is not None:
+        what = f"weights of input channel {channel}: "
+    else:
+        what = "weights: " if channels == 1 else "means of the weights over the input channels: "
+    axes.set_xlabel(f"{what}darkest −{largest:.2g}, mid-grey 0, brightest +{largest:.2g}", fontsize=8)
+    figure.supylabel("number of the first kernel of the row", fontsize=8)
     return figure
 
 
@@ -75,7 +85,7 @@ def draw_epochs(title: str, sheets: dict[int, np.ndarray]) -> "Figure":
 
     Args:
         title: of the figure.
-        sheets: by epoch, uint8 (height, width, 1 or 3), as `tfalexnet.figures.kernels.filters` returns them. Of many,
+        sheets: by epoch, uint8 (height, width, 1 or 3), as `tfalexnet.figures.tiles.filters` returns them. Of many,
             the first, the last and some between them, equally far apart, are shown.
     """
     epochs = sorted(sheets)

@@ -1,23 +1,26 @@
 """Maps over a photo: what an answer depends on, and the answers to each position."""
 
+import itertools
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tfalexnet.analysis.class_map import class_map as compute_class_map
-from tfalexnet.analysis.heatmap import grad_cam, map_layer, occlusion, seen_box
+from tfalexnet.analysis.heatmap import POSITIONS, SHARE, covering_squares, grad_cam, map_layer, occlusion
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import find_class
-from tfalexnet.figures.canvas import COLOURS, require_matplotlib
-from tfalexnet.figures.photo_panel import open_photo, overlay, panels, short_name, show_photo
+from tfalexnet.figures.canvas import COLOURS, colour_bar, require_matplotlib
+from tfalexnet.figures.photo_panel import open_photo, outline, overlay, panels, short_name, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
+from tfalexnet.images.preprocessing import Box
 from tfalexnet.inference.predict import predict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("grad-cam", "occlusion")
+OPACITY = 0.8  # Of the largest value; 0 is transparent.
 # Of the most frequent classes of a map: those of COLOURS that a grey photo beneath leaves distinct.
 MAP_COLOURS = tuple(COLOURS[number] for number in (0, 1, 2, 5, 6))
 
@@ -54,23 +57,34 @@ def heatmap(
     answers = predict(photo, path, top=len(spec.classes))
     index = answers[0].index if class_ is None else find_class(class_, spec.classes)
     answer = next(answer for answer in answers if answer.index == index)
-    figure, (left, right) = panels(image, 2)
-    show_photo(left, image, f"{short_name(answer.label)}  {answer.score:.1%}")
+    name, (height, width) = short_name(answer.label), (image.height, image.width)
+    box = spec.preprocessing.seen_box(height, width)
+    figure, (left, right) = panels(image, 2, below=0.4)
+    figure.suptitle(f"{spec.architecture.name}: what its answer “{name}” to the whole input depends on")
+    show_photo(left, image, f"{name}: {answer.score:.1%}")
+    outline(left, box)
+    left.set_xlabel("outlined: the input of the network")
     if method == "grad-cam":
         layer = map_layer(spec.architecture, layer)
         values = grad_cam(photo, path, index, layer)
+        size = "×".join(map(str, values.shape))
         values = values / (values.max() or 1)
         style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
-        title, unit = f"Grad-CAM of {layer}", "share of the largest value"
+        title, unit = f"Grad-CAM of “{name}” at {layer}, {size} values", "share of the largest value"
     else:
         values = 100 * occlusion(photo, path, index)
         largest = abs(values).max() or 1
         style = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
-        title, unit = "a grey square covers a part", "probability lost, percentage points"
-    box = seen_box(spec.preprocessing, image.height, image.width)
-    artist = overlay(right, image, values, box, interpolation="bilinear", **style)
-    right.set_title(title)
-    figure.colorbar(artist, ax=right, label=unit)
+        title, unit = f"a grey square at each of {values.size} places", f"probability of “{name}” lost, % points"
+        square = next(
+            itertools.islice(covering_squares(box, POSITIONS, SHARE), values.size // 2 + POSITIONS // 2, None)
+        )
+        outline(left, square, linestyle="--")
+        left.set_xlabel("outlined: the input of the network, and one square")
+    opacity = OPACITY * abs(values) / style["vmax"]
+    artist = overlay(right, image, values, box, opacity, interpolation="bilinear", **style)
+    right.set(title=title, xlabel="transparent: 0; light grey: not seen by the network")
+    colour_bar(right, artist, unit)
     return figure
 
 
@@ -95,7 +109,7 @@ def class_map(
     from matplotlib.patches import Patch
 
     image = open_photo(photo)
-    probabilities, box, classes = compute_class_map(photo, weights, size)
+    probabilities, box, window, classes = compute_class_map(photo, weights, size)
     index = int(probabilities.mean(axis=(0, 1)).argmax()) if class_ is None else find_class(class_, classes)
     best = probabilities.argmax(axis=-1)
     found, counts = np.unique(best, return_counts=True)
@@ -106,15 +120,34 @@ def class_map(
     colours = list(MAP_COLOURS[: len(shown)])
     if len(found) > len(shown):
         names, colours = [*names, f"others ({len(found) - len(shown)})"], [*colours, "white"]
-    figure, (first, second, third) = panels(image, 3, below=0.9)
+    name = short_name(classes[index].label)
+    rows, columns = best.shape
+    figure, (first, second, third) = panels(image, 3, below=1.1)
+    net = read_spec(find_weights(weights)).architecture
+    figure.suptitle(f"{net.name}: {rows}×{columns} answers, each to a part of the photo")
     show_photo(first, image, "photo")
+    first.set_xlabel("outlined: the part that one cell answers to")
     style = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}
     overlay(second, image, ranks[best], box, **style)
-    second.set_title("best class of each position")
-    patches = [Patch(facecolor=colour, edgecolor="black", alpha=0.6) for colour in colours]
-    second.legend(patches, names, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, fontsize=8, frameon=False)
+    second.set(title="best class", xlabel="outlined: that cell; light grey: no part is centred there")
+    patches = [Patch(facecolor=colour, edgecolor="black", alpha=0.7) for colour in colours]
+    second.legend(patches, names, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
+    values = probabilities[..., index]
     style = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
-    artist = overlay(third, image, probabilities[..., index], box, **style)
-    third.set_title(f"probability of {short_name(classes[index].label)}")
-    figure.colorbar(artist, ax=third, label="probability")
+    artist = overlay(third, image, values, box, OPACITY * values, **style)
+    third.set(title=f"probability of “{name}”", xlabel="transparent: 0")
+    colour_bar(third, artist, "probability")
+    cell = _cell(box, best.shape, rows // 2, columns // 2)
+    (top, left, bottom, right), half = cell, window / 2
+    y, x = (top + bottom) / 2, (left + right) / 2
+    outline(first, (y - half, x - half, y + half, x + half))
+    for axes in (second, third):
+        outline(axes, cell)
     return figure
+
+
+def _cell(box: Box, shape: tuple[int, int], row: int, column: int) -> Box:
+    """Return the part of the photo that a cell of a map with this box covers."""
+    top, left, bottom, right = box
+    tall, wide = (bottom - top) / shape[0], (right - left) / shape[1]
+    return top + row * tall, left + column * wide, top + (row + 1) * tall, left + (column + 1) * wide

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfalexnet.analysis.neighbours import last_hidden_layer
 from tfalexnet.analysis.neighbours import neighbours as find_neighbours
+from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.figures.canvas import new_figure, require_matplotlib
 from tfalexnet.figures.photo_panel import open_photo, shortened, show_photo
-from tfalexnet.hub.cache import Weights
+from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
 
 if TYPE_CHECKING:
@@ -29,12 +31,14 @@ def neighbours(
     """
     require_matplotlib()
     found = find_neighbours(photo, folder, weights, count, layer, index)
-    figure = new_figure(1.8 * (1 + len(found)), 2.2)
+    net = read_spec(find_weights(weights)).architecture
+    figure = new_figure(1.8 * (1 + len(found)), 2.5)
+    figure.suptitle(f"{net.name}: the nearest pictures by {layer or last_hidden_layer(net)}, Euclidean distance")
     panels = figure.subplots(1, 1 + len(found), squeeze=False)[0]
     show_photo(panels[0], open_photo(photo), "photo")
     for axes, neighbour in zip(panels[1:], found, strict=True):
         digits = ".0f" if neighbour.distance >= 100 else ".3g"
-        show_photo(axes, open_photo(neighbour.file), f"distance {neighbour.distance:{digits}}")
+        show_photo(axes, open_photo(neighbour.file), f"{neighbour.distance:{digits}}")
         axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).resolve()).as_posix()), fontsize=8)
     for side in panels[0].spines.values():
         side.set_linewidth(3)

@@ -9,11 +9,11 @@ import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
-from tfalexnet.figures.network_graph import draw_graph, operation
+from tfalexnet.figures.network_graph import KINDS, draw_graph, operation
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.hub.registry import REGISTRY
 from tfalexnet.networks.catalog import ARCHITECTURES, get_architecture
-from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Layer, Norm, Pool
+from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Dropout, Flatten, Layer, Norm, Pool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +25,13 @@ STYLES = ("volumes", "graph")
 SIDE, DEPTH, VECTOR, THICKNESS, COLUMN, GAP, LINE = 2.2, 0.8, 2.2, 0.1, 0.88, 0.3, 0.19
 OBLIQUE = np.array([0.30, 0.22])  # Where a width of one inch is drawn.
 FACES = {"front": 0.35, "top": 0.2, "right": 0.5}  # Opacity.
-KINDS = {Conv: COLOURS[0], Pool: COLOURS[3], Dense: COLOURS[2]}
+DRAWN = (Conv, Pool, Dense)
 CROSSING = COLOURS[1]
 HEADINGS = ("layer", "height × width", "channels", "window", "stride", "padding", "parameters", "followed by")
+PAPER_SIDES = (227, 55)  # Of the input and of the first convolution's output.
+PAPER_NOTE = "The paper states 224×224 pixels; windows of 11×11, 4 apart, have 55×55 positions in 227×227."
+# What follows a layer, in the words of the table; other rows by their names.
+FOLLOWING = {Norm: "LRN", Dropout: "dropout", Flatten: "as a vector"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def stages(net: Architecture) -> list[Stage]:
     A network with convolutions in two groups has two towers, from its first convolution to the classifier.
     """
     shapes = net.output_shapes()
-    drawn = [row for row in net.layers if isinstance(row, Conv | Pool | Dense)]
+    drawn = [row for row in net.layers if isinstance(row, DRAWN)]
     both = drawn_towers(net)
     found, crossing, towers = [Stage("input", None, net.input_shape, 1)], [], 1
     for row in net.layers:
@@ -91,7 +95,7 @@ def stages(net: Architecture) -> list[Stage]:
         elif isinstance(row, Activation):
             found[-1].followed_by.append(_function(row.function))
         else:
-            found[-1].followed_by.append(row.name)
+            found[-1].followed_by.append(FOLLOWING.get(type(row), row.name))
     return found
 
 
@@ -99,7 +103,7 @@ def drawn_towers(net: Architecture) -> int:
     """Return 2 for a network with convolutions in two groups whose layers all divide into halves, else 1."""
     shapes = net.output_shapes()
     grouped = any(isinstance(row, Conv) and row.groups == 2 for row in net.layers)
-    divided = [row for row in net.layers if isinstance(row, Conv | Pool | Dense) and row is not net.classifier]
+    divided = [row for row in net.layers if isinstance(row, DRAWN) and row is not net.classifier]
     return 2 if grouped and all(shapes[row.name][-1] % 2 == 0 for row in divided) else 1
 
 
@@ -128,8 +132,8 @@ def _draw_volumes(net: Architecture) -> "Figure":
     offsets = {1: [0.0], 2: [tallest / 2 + 0.12, -tallest / 2 - 0.12]}
     reach = max(max(extent[1] for extent in extents), 2 * offsets[both][0] + tallest) / 2
     lines = len(HEADINGS) - 1 + max(1, *(len(stage.followed_by) for stage in found))
-    below = (lines + 3) * LINE
-    left = 1.15
+    below = (lines + 4) * LINE
+    left = 1.5 if both == 2 else 1.15  # For the headings.
     figure = new_figure(left + sum(columns) + 0.1, 2 * reach + below + 0.55)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -142,11 +146,14 @@ def _draw_volumes(net: Architecture) -> "Figure":
     ]
     for number, stage in enumerate(found):
         for tower, start in enumerate(starts[number]):
-            _draw_box(axes, start, sizes[number], KINDS.get(type(stage.row), "0.5"), f"{stage.name}/{tower}")
+            _draw_box(
+                axes, start, sizes[number], KINDS[type(stage.row)][1] if stage.row else "0.5", f"{stage.name}/{tower}"
+            )
         if number:
             before = (found[number - 1], sizes[number - 1], starts[number - 1])
             _connect(axes, before, (stage, sizes[number], starts[number]), scale)
     _write_table(axes, net, found, centres, -reach - 0.35)
+    _write_legend(axes, net, (left + sum(columns), reach + 0.45))
     _write_captions(axes, net, both, (0.1, reach + 0.4), (0.1, -reach - below + 0.12))
     return figure
 
@@ -172,6 +179,14 @@ def _connect(axes: "Axes", before: tuple, after: tuple, scale: float) -> None:
     targets = [start + np.array([0, size[1] / 2]) for start in starts]
     face = np.array([source_size[0], source_size[1] / 2]) + source_size[2] / 2 * OBLIQUE
     style = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.8}
+    has_window = not isinstance(stage.row, Dense)
+    if has_window:
+        height, width = (min(stage.row.size, side) * scale for side in source.shape[:2])
+        across, up = width / 2 * OBLIQUE, np.array([0, height / 2])
+        corners = [-across - up, across - up, across + up, up - across]
+        window = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.6, "zorder": 3}
+        for start in source_starts:
+            axes.add_patch(Polygon([start + face + corner for corner in corners], gid=f"{stage.name}/window", **window))
     for tower, target in enumerate(targets):
         for other, source_start in enumerate(source_starts):
             centre = source_start + face
@@ -180,14 +195,9 @@ def _connect(axes: "Axes", before: tuple, after: tuple, scale: float) -> None:
                 arrow = {**style, "color": CROSSING, "linestyle": "--"}
                 axes.annotate("", target, centre, arrowprops=arrow, zorder=4, gid=gid)
             elif len(source_starts) != len(targets) or other == tower:
-                if not isinstance(stage.row, Dense):
-                    height, width = (min(stage.row.size, side) * scale for side in source.shape[:2])
-                    across, up = width / 2 * OBLIQUE, np.array([0, height / 2])
-                    points = [centre - across - up, centre + across - up, centre + across + up, centre - across + up]
-                    window = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.6, "zorder": 3}
-                    axes.add_patch(Polygon(points, gid=f"{stage.name}/window", **window))
-                    for point in points:
-                        axes.plot(*zip(point, target, strict=True), color="0.35", linewidth=0.5, zorder=3)
+                if has_window:
+                    for corner in corners:
+                        axes.plot(*zip(centre + corner, target, strict=True), color="0.35", linewidth=0.5, zorder=3)
                 else:
                     axes.annotate("", target, centre, arrowprops={**style, "color": "0.35"}, zorder=4)
 
@@ -195,7 +205,9 @@ def _connect(axes: "Axes", before: tuple, after: tuple, scale: float) -> None:
 def _write_table(axes: "Axes", net: Architecture, found: list[Stage], centres: np.ndarray, top: float) -> None:
     """Write a column below each array."""
     counts = {name: int(np.prod(kernel)) + bias[0] for name, (kernel, bias) in net.parameter_shapes().items()}
+    both = any(stage.towers == 2 for stage in found)
     for line, heading in enumerate(HEADINGS):
+        heading += " (both towers)" if both and heading == "parameters" else ""
         axes.text(0.1, top - line * LINE, heading, fontsize=8, color="0.35")
     for stage, x in zip(found, centres, strict=True):
         height, width, channels = stage.shape
@@ -216,6 +228,19 @@ def _write_captions(axes: "Axes", net: Architecture, towers: int, title: tuple, 
     total = sum(int(np.prod(kernel)) + bias[0] for kernel, bias in net.parameter_shapes().values())
     tower = "two towers, " if towers == 2 else ""
     axes.text(*title, f"{net.name}: {tower}{total:,} parameters", fontsize=11, weight="bold", va="top")
-    crossing = "  Orange arrows: layers that read the channels of both towers." if towers == 2 else ""
-    scales = "Heights and widths are drawn to one scale, channels to a second one, lengths of vectors to a third."
-    axes.text(*note, scales + crossing, fontsize=8, color="0.35")
+    lines = ["Heights and widths are drawn to one scale, channels to a second one, lengths of vectors to a third."]
+    if towers == 2:
+        lines[0] += " Dashed arrows: layers that read the channels of both towers."
+    if (net.input_shape[0], net.output_shapes()[net.weighted[0].name][0]) == PAPER_SIDES:
+        lines.append(PAPER_NOTE)
+    axes.text(*note, "\n".join(lines), fontsize=8, color="0.35")
+
+
+def _write_legend(axes: "Axes", net: Architecture, place: tuple[float, float]) -> None:
+    """Name the colours of the boxes, from right to left."""
+    from matplotlib.patches import Patch
+
+    kinds = [KINDS[kind] for kind in DRAWN if any(isinstance(row, kind) for row in net.layers)]
+    handles = [Patch(facecolor=(colour, 0.35), edgecolor="black", linewidth=0.6) for _, colour in kinds]
+    style = {"loc": "upper right", "bbox_transform": axes.transData, "ncols": len(kinds), "fontsize": 8}
+    axes.legend(handles, [name for name, _ in kinds], bbox_to_anchor=place, frameon=False, **style)

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches: a box, and the space between two for the arrow.
-WIDTH, HEIGHT, ARROW = 3.6, 0.42, 0.26
+WIDTH, HEIGHT, ARROW = 4.0, 0.42, 0.26
 KINDS = {
     Pad: ("padding", "0.5"),
     Conv: ("convolution", COLOURS[0]),
     Activation: ("nonlinearity", COLOURS[4]),
     Norm: ("local response normalisation", COLOURS[5]),
     Pool: ("pooling", COLOURS[3]),
-    Flatten: ("vector of the feature map", "0.5"),
+    Flatten: ("feature maps as one vector", "0.5"),
     Dense: ("fully connected", COLOURS[2]),
-    Dropout: ("dropout", COLOURS[6]),
+    Dropout: ("dropout, in training only", "1.0"),
 }
 
 
@@ -37,14 +37,16 @@ def _details(row: Layer) -> str:
     size, stride, padding = operation(row)
     match row:
         case Conv():
-            groups = f", {row.groups} groups" if row.groups > 1 else ""
+            groups = f", {row.groups} groups of channels" if row.groups > 1 else ""
             activation = f", {row.activation}" if row.activation else ""
-            return f"{row.filters} filters {size}, stride {stride}, pad {padding}{groups}{activation}"
+            return f"{row.filters} filters {size}, stride {stride}, padding {padding}{groups}{activation}"
         case Pool():
-            return f"{row.kind} of {size}, stride {stride}, pad {padding}"
+            return f"{row.kind} of {size}, stride {stride}, padding {padding}"
         case Norm():
-            where = f", {row.groups} groups" if row.groups > 1 else ""
-            return f"{row.size} {row.region.replace('_', ' ')}, k {row.k:g}, α {row.alpha:.3g}, β {row.beta:g}{where}"
+            across = row.region == "across_channels"
+            over = f"{row.size} neighbouring channels" if across else f"{row.size}×{row.size} positions of a channel"
+            where = f", in {row.groups} groups" if row.groups > 1 else ""
+            return f"over {over}{where}; k {row.k:g}, α {row.alpha:.3g}, β {row.beta:g}"
         case Pad():
             return f"{row.size} on each side"
         case Dense():
@@ -61,7 +63,7 @@ def draw_graph(net: Architecture) -> "Figure":
     from matplotlib.patches import FancyBboxPatch
 
     step = HEIGHT + ARROW
-    total = (len(net.layers) + 1) * step + 0.5
+    total = (len(net.layers) + 2) * step + 0.5
     figure = new_figure(WIDTH + 0.6, total)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -69,23 +71,23 @@ def draw_graph(net: Architecture) -> "Figure":
     axes.set_axis_off()
     axes.text(WIDTH / 2, total - 0.12, net.name, fontsize=11, weight="bold", ha="center", va="top")
     shapes = {"input": net.input_shape, **net.output_shapes()}
+    rows: dict[str, tuple[str, str, str]] = {"input": ("pictures", "0.5", "height × width × channels")}
+    rows |= {row.name: (*KINDS[type(row)], _details(row)) for row in net.layers}
+    rows["softmax"] = ("probabilities of the classes", "0.5", "")
     top = total - 0.4
-    for number, name in enumerate(shapes):
-        row = net.layers[number - 1] if number else None
-        kind, colour = KINDS[type(row)] if row else ("pictures", "0.5")
+    for name, (kind, colour, details) in rows.items():
         box = FancyBboxPatch((0, top - HEIGHT), WIDTH, HEIGHT, "round,pad=0,rounding_size=0.06", gid=name)
-        box.set(facecolor=(colour, 0.25), edgecolor=colour if row else "0.3", linewidth=1)
+        box.set(facecolor=(colour, 0.25), edgecolor="0.3", linewidth=1)
         axes.add_patch(box)
-        details = _details(row) if row else ""
         middle = top - HEIGHT / 2
         raised = 0.085 if details else 0
         axes.text(WIDTH / 2, middle + raised, f"{name} ({kind})", fontsize=8, weight="bold", ha="center", va="center")
         axes.text(WIDTH / 2, middle - 0.095, details, fontsize=7.5, ha="center", va="center")
-        shape = shapes[name]
-        label = "×".join(map(str, shape)) if shape[:2] != (1, 1) else str(shape[-1])
-        if number < len(net.layers):
+        if name in shapes:
+            shape = shapes[name]
+            label = "×".join(map(str, shape)) if shape[:2] != (1, 1) else str(shape[-1])
             end, style = (WIDTH / 2, top - step), {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", end, (WIDTH / 2, top - HEIGHT), arrowprops=style)
-        axes.text(WIDTH / 2 + 0.12, top - HEIGHT - ARROW / 2, label, fontsize=7.5, color="0.3", va="center")
+            axes.text(WIDTH / 2 + 0.12, top - HEIGHT - ARROW / 2, label, fontsize=7.5, color="0.3", va="center")
         top -= step
     return figure

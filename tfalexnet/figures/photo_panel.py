@@ -10,6 +10,7 @@ from PIL import Image
 from tfalexnet.figures.canvas import new_figure
 from tfalexnet.images.decode import decode
 from tfalexnet.images.opening import Picture
+from tfalexnet.images.preprocessing import Box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,22 +48,53 @@ def panels(image: Image.Image, count: int, below: float = 0) -> tuple["Figure", 
 
 
 def overlay(
-    axes: "Axes", image: Image.Image, values: np.ndarray, box: tuple[float, float, float, float], **style: Any
+    axes: "Axes", image: Image.Image, values: np.ndarray, box: Box, opacity: float | np.ndarray = 0.7, **style: Any
 ) -> "AxesImage":
-    """Draw a map over a part of a photo in grey, and return its artist.
+    """Draw a map over a part of a photo in grey, fade the other parts, and return the artist of the map.
 
     Args:
         axes: where.
         image: the photo.
         values: (rows, columns).
-        box: top, left, bottom and right of the map, in pixels of the photo.
+        box: the part.
+        opacity: 0–1, of all values or of each.
         **style: of Matplotlib's `imshow`.
     """
     show_photo(axes, image.convert("L"))
     top, left, bottom, right = box
-    artist = axes.imshow(values, extent=(left, right, bottom, top), alpha=0.6, **style)
+    artist = axes.imshow(values, extent=(left, right, bottom, top), alpha=opacity, **style)
     axes.set(xlim=(0, image.width), ylim=(image.height, 0))
+    fade_around(axes, box)
     return artist
+
+
+def outline(axes: "Axes", box: Box, colour: str = "white", **style: Any) -> None:
+    """Draw the edges of a part of a photo, in black beneath, which shows on any picture.
+
+    Args:
+        axes: where.
+        box: the part.
+        colour: of the upper line.
+        **style: of Matplotlib's `Rectangle`, for the upper line.
+    """
+    from matplotlib.patches import Rectangle
+
+    top, left, bottom, right = box
+    for width, settings in ((3, {"edgecolor": "black"}), (1.5, {"edgecolor": colour, **style})):
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=width, **settings))
+
+
+def fade_around(axes: "Axes", box: Box) -> None:
+    """Draw light grey over all of the axes except for a part."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    (start, end), (low, high) = axes.get_xlim(), axes.get_ylim()
+    top, left, bottom, right = box
+    around = [(start, low), (end, low), (end, high), (start, high), (start, low)]
+    hole = [(left, bottom), (left, top), (right, top), (right, bottom), (left, bottom)]  # The other way round.
+    path = Outline.make_compound_path(Outline(around, closed=True), Outline(hole, closed=True))
+    axes.add_patch(PathPatch(path, facecolor="0.9", alpha=0.75, linewidth=0, zorder=0.5))
 
 
 def short_name(label: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ History = list[dict[str, float]]
 """A row for each epoch with `epoch`, `error`, `validation_error` in per cent and `learning_rate`, as in `log.csv`."""
 
 MARKED = 20  # Epochs that are marked as points; a single one is no line.
-LOG = "log.csv"  # In the folder of a training.
+LOG, DESCRIPTION = "log.csv", "run.json"  # In the folder of a training.
+# Why the training error may exceed the other one.
+EXPLAINED = "training: mean over the steps of the epoch, with dropout and augmentation; validation: after the epoch"
 TARGET = 25.0  # Training error of Figure 1 of the paper, in per cent.
 CHANCE = 90.0  # Error before the first epoch, with the ten classes of CIFAR-10.
 
@@ -38,10 +41,14 @@ def curves(runs: str | os.PathLike | Sequence[str | os.PathLike]) -> "Figure":
     names = [_run_name(run) for run in runs]
     names = [name if names.count(name) == 1 else os.fspath(run) for name, run in zip(names, runs, strict=True)]
     columns = ("validation_error", "learning_rate")
-    return draw_curves({name: read_history(run, columns) for name, run in zip(names, runs, strict=True)})
+    described = [_described(run) for run in runs]
+    common = described[0] if len(set(described)) == 1 else ""
+    if not common:
+        names = [f"{name}{text}" for name, text in zip(names, described, strict=True)]
+    return draw_curves({name: read_history(run, columns) for name, run in zip(names, runs, strict=True)}, common)
 
 
-def draw_curves(histories: dict[str, History]) -> "Figure":
+def draw_curves(histories: dict[str, History], common: str = "") -> "Figure":
     """Return a figure of errors by epoch.
 
     Of a single run, dotted lines mark the epochs in which the learning rate drops below a fifth of the one before.
@@ -49,6 +56,7 @@ def draw_curves(histories: dict[str, History]) -> "Figure":
 
     Args:
         histories: by the name of the run.
+        common: what the title says of all runs, after their name or number.
     """
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
@@ -59,18 +67,20 @@ def draw_curves(histories: dict[str, History]) -> "Figure":
         both = (("training", "error", "--"), ("validation", "validation_error", "-"))
         for part, (title, column, dashes) in enumerate(both):
             colour = COLOURS[(part if single else number) % len(COLOURS)]
-            style = {"marker": marker, "markersize": 4, "linestyle": dashes, "linewidth": 1 + part}
+            face = colour if part else "white"
+            style = {"linestyle": dashes, "linewidth": 1 + part, "marker": marker, "markersize": 5}
+            style |= {"markerfacecolor": face, "zorder": 2 + part}
             label = title if single else f"{name}, {title}"
             axes.plot(epochs, [row[column] for row in history], color=colour, label=label, **style)
     if single:
         _mark_drops(axes, history)
-        axes.set_title(f"{name}: {history[-1]['validation_error']:.2f} % validation error")
-    _label_epochs(axes, "top-1 error, %")
-    axes.set_ylim(0, None)
-    if single:
-        axes.legend()
+        axes.set_title(f"{name}{common}: {history[-1]['validation_error']:.2f} % validation error")
     else:
-        figure.legend(loc="outside right upper", fontsize=8)
+        axes.set_title(f"{len(histories)} trainings{common}")
+    _label_epochs(axes, "top-1 error, %")
+    axes.set_xlabel(f"epoch\n{EXPLAINED}")
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=9 if single else 8)
     return figure
 
 
@@ -119,6 +129,17 @@ def read_history(run: str | os.PathLike, columns: Sequence[str] = ()) -> History
 def _run_name(run: str | os.PathLike) -> str:
     path = Path(run)
     return (path.parent if path.name == LOG else path).resolve().name
+
+
+def _described(run: str | os.PathLike) -> str:
+    """Return the network and number of pictures of a run in brackets; "" of a log without its description beside it."""
+    path = Path(run)
+    path = (path.parent if path.name == LOG else path) / DESCRIPTION
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        return f" ({fields['architecture']}, {fields['training']['pictures']:,} pictures)"
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def relu_vs_tanh(relu: str | os.PathLike, tanh: str | os.PathLike) -> "Figure":

@@ -15,6 +15,9 @@ from tfalexnet.images.resizing import resize_antialiased, resize_bilinear
 LARGEST = 1 << 12  # Pixels a side. A damaged or hostile file could contain any number.
 LARGEST_RATIO = 4  # Of size and crop.
 
+Box = tuple[float, float, float, float]
+"""Top, left, bottom and right of a part of a picture, in pixels from its corner."""
+
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
@@ -87,6 +90,16 @@ class Preprocessing:
     def shape(self) -> tuple[int, int, int]:
         """The shape of one preprocessed picture."""
         return self.crop, self.crop, len(self.channels)
+
+    def seen_box(self, height: int, width: int) -> Box:
+        """Return the part of a picture of this size that becomes the input of the network."""
+        if self.resize == "none":
+            top, left = ((side - self.crop) / 2 for side in (height, width))
+            return top, left, top + self.crop, left + self.crop
+        sides = (min(height, width),) * 2 if self.resize == "shorter side" else (height, width)
+        tall, wide = (side * self.crop / self.size for side in sides)
+        top, left = (height - tall) / 2, (width - wide) / 2
+        return top, left, top + tall, left + wide
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in a form that JSON can store; a mean picture is replaced by its shape and hash."""

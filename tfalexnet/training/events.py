@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfalexnet.figures.kernels import filters
+from tfalexnet.figures.tiles import filters
 
 EVENTS = "tensorboard"  # The sub-folder of a run.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint
 from tfalexnet.data.batching import batches
-from tfalexnet.figures.kernels import in_rgb
+from tfalexnet.figures.tiles import in_rgb
 from tfalexnet.io.progress import Progress
 from tfalexnet.networks.build import get_parameters
 from tfalexnet.training.distribute import distribute_batches, next_position, sum_over_workers, worker_count

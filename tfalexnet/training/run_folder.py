@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
-from tfalexnet.figures.training_curves import LOG
+from tfalexnet.figures.training_curves import DESCRIPTION, LOG
 from tfalexnet.hub.cache import RUN_MODEL
 from tfalexnet.io.files import PART, atomic_write
 from tfalexnet.training.events import EVENTS
@@ -21,7 +21,7 @@ from tfalexnet.training.options import Options
 from tfalexnet.training.run_figures import write_figures
 
 # The files of a run, besides TensorBoard's logs and the figures.
-DESCRIPTION, CHECKPOINT = "run.json", "checkpoint.npz"
+CHECKPOINT = "checkpoint.npz"
 MODEL, BEST = RUN_MODEL, "best.weights.h5"  # After the last epoch; after that of the lowest validation error.
 # Entries of the description that may differ when a run is resumed. Weights are compared by digest, not by path.
 MAY_CHANGE = {"epochs", "versions", "origin", "options.weights", "options.strict", "options.early_stopping"}

@@ -21,15 +21,22 @@ def filters(
         kernel: (height, width, channels, filters). All filters are scaled by the same factor, and 0 becomes mid-grey;
             three channels are shown as red, green and blue in this order, others by their mean.
         scale: pixels of a weight, in height and width.
-        gap: weights between two filters, black.
-        columns: filters side by side; None for as many as rows.
+        gap: weights between two filters, white.
+        columns: filters side by side; None for `grid_columns`.
         largest: the weight that becomes white, and its negative black; None for the largest magnitude shown.
     """
     if kernel.shape[2] not in (1, 3):
         kernel = kernel.mean(axis=2, keepdims=True)
     largest = largest or float(np.abs(kernel).max()) or 1.0
     levels = ((kernel / largest + 1) * 127.5).round().astype(np.uint8)
-    return tile(levels, scale, gap, columns)
+    return tile(levels, scale, gap, columns, background=255)
+
+
+def grid_columns(count: int) -> int:
+    """Return the number of columns of the squarest grid without empty places, or, where that is long, of a square."""
+    square = math.ceil(math.sqrt(count))
+    divisors = (columns for columns in range(square, 2 * square) if count % columns == 0)
+    return next(divisors, square)
 
 
 def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, background: float = 0) -> np.ndarray:
@@ -39,11 +46,11 @@ def tile(levels: np.ndarray, scale: int, gap: int, columns: int | None = None, b
         levels: (height, width, channels, pictures).
         scale: pixels of a level, in height and width.
         gap: levels between two pictures.
-        columns: pictures side by side; None for as many as rows.
+        columns: pictures side by side; None for `grid_columns`.
         background: the level of the gaps.
     """
     height, width, channels, count = levels.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = columns or grid_columns(count)
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), background, levels.dtype)
     for i in range(count):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfalexnet.figures.kernels import filters
+from tfalexnet.figures.tiles import filters, grid_columns
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -17,7 +17,7 @@ def test_every_filter_is_shown_at_its_position(channels):
         top, left = 1 + i // 3 * 6, 1 + i % 3 * 5
         shown = small[top : top + 5, left : left + 4].astype(float) / 127.5 - 1
         np.testing.assert_allclose(shown, kernel[..., i] / np.abs(kernel).max(), atol=1 / 127)
-    assert not small[13:, 6:].any()  # There is no eighth or ninth filter.
+    assert (small[13:, 6:] == 255).all()  # There is no eighth or ninth filter.
 
 
 def test_zeros_are_mid_grey():
@@ -27,3 +27,10 @@ def test_zeros_are_mid_grey():
 def test_filters_of_other_channels_are_shown_by_their_mean():
     kernel = np.random.default_rng(0).normal(size=(2, 2, 5, 4)).astype("f4")
     np.testing.assert_array_equal(filters(kernel), filters(kernel.mean(axis=2, keepdims=True)))
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 1), (6, 3), (20, 5), (32, 8), (48, 8), (64, 8), (96, 12), (256, 16), (384, 24), (37, 7)]
+)
+def test_grids_have_no_empty_places_where_that_is_possible(count, columns):
+    assert grid_columns(count) == columns
