@@ -117,7 +117,7 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
         return Rectangle(corner, *size, fill=False, edgecolor=colour, linestyle=dashes, linewidth=2, label=label)
 
     height = min(max(WIDTH * image.height / image.width, WIDTH / 3), 2 * WIDTH)
-    figure = new_figure(WIDTH, height + 1.2)
+    figure = new_figure(WIDTH, height + 1.45)
     axes = figure.add_subplot()
     show_photo(axes, image)
     before = f"\nthe first field begins {-field.top} pixels before the input" if field.top else ""

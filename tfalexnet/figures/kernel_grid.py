@@ -57,7 +57,7 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
     is_paper_size = 3 * PAPER_COLUMNS <= each <= PAPER_COLUMNS**2 and each % PAPER_COLUMNS == 0
     columns = PAPER_COLUMNS if is_paper_size else grid_columns(each)
     tall = WIDTH * math.ceil(each / columns) / columns * height / width + 0.3
-    figure = new_figure(WIDTH + 0.6, tall * len(towers) + 0.7)
+    figure = new_figure(WIDTH + 0.6, tall * len(towers) + 0.45)
     figure.suptitle(f"{net.name}, {layer}: {count} kernels of {height}×{width}×{channels}")
     for number, axes in enumerate(figure.subplots(len(towers), 1, squeeze=False)[:, 0]):
         axes.imshow(sheet(towers[number], 1, 1, columns, largest).squeeze(), cmap="gray", vmin=0, vmax=255)
