@@ -113,7 +113,10 @@ def test_the_two_lines_of_the_refusal_make_a_file_that_can_be_read(nested, tmp_p
     assert_equal(read_checkpoint("weights.pth", OWT).parameters, OWT_PARAMETERS)
 
 
-@pytest.mark.parametrize("keys", [("net",), ("weights", "state_dict"), ("model_ema",), ("ema", "model"), ()])
+KEYS = [("net",), ("weights", "state_dict"), ("model_ema",), ("ema", "model"), ("model_ema", "module"), ()]
+
+
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model."])
 def test_nested_state_dicts_with_prefixes(keys, prefix, tmp_path):
     torch = pytest.importorskip("torch")

@@ -26,7 +26,17 @@ MAGIC_STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 PICKLES_BEFORE = 2  # In the stream, between that number and the state dict: version and system of the writer.
 # Keys of the state dict in training checkpoints, and of moving averages (EMA) of the weights, which are used only if
 # the file has no other state dict. The first key that is there is used.
-STATE_DICTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
+STATE_DICTS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "network",
+    "net",
+    "weights",
+    "params",
+    "module",
+)
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema")
 MAX_NESTING = 3  # Dictionaries around a state dict, such as {"ema": {"state_dict": {…}}}.
 
