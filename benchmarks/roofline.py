@@ -27,7 +27,7 @@ def processor() -> str:
     """Return the name of the processor, and its instructions for vectors and products of few bits."""
     text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     name, flags = (re.search(rf"(?m)^{field}\s*: (.*)", text)[1] for field in ("model name", "flags"))
-    kinds = [flag for flag in flags.split() if re.search("^(avx|amx|fma)", flag)]
+    kinds = [flag for flag in flags.split() if re.fullmatch("avx2|avx512f|avx512_bf16|avx(512)?_vnni|amx_.*", flag)]
     return f"{name.strip()} ({', '.join(kinds)})"
 
 
@@ -93,6 +93,15 @@ def shortest_time(precision: str, batch: int, bandwidth: float, multiplied: floa
     Normalisation, pooling and copies between layers are not counted.
     """
     return sum(max(batch * products / multiplied, size / bandwidth) for products, size in layers(precision))
+
+
+def step_products(batch: int) -> float:
+    """Return the multiply-adds of a training step: for outputs, for gradients of weights and for those of inputs.
+
+    The gradient of the pictures is not computed.
+    """
+    products = [each for each, _ in layers("float32")]
+    return batch * (3 * sum(products) - products[0])
 
 
 def measured(ours: dict[tuple[str, int], float]) -> str:

@@ -38,7 +38,6 @@ flags.DEFINE_integer("steps", 1, "Steps of a turn that are timed, after one that
 flags.DEFINE_list("batches", ["32", "128"], "Pictures of a step.")
 
 PAUSE = 0.05  # Seconds before each turn, in which the threads of the previous one stop spinning.
-PASSES = 3  # A step multiplies for the outputs, for the gradients of inputs and for those of weights.
 SHARES = {"float32": 0.7, "bfloat16": 0.5}  # The goals at the largest batch: of the machine's speed,
 AS_FAST = 1.2  # and relative to the fastest other implementation.
 
@@ -58,12 +57,6 @@ def times(precision: str, batch: int) -> tuple[Seconds, list[str]]:
         return paired(turns, FLAGS.rounds, PAUSE), missing
 
 
-def step_operations(batch: int) -> float:
-    """Return the multiply-adds of a training step; the gradient of the pictures is not computed."""
-    products = [each for each, _ in roofline.layers("float32")]
-    return batch * (PASSES * sum(products) - products[0])
-
-
 def compared(multiplied: dict[str, float]) -> str:
     """Return the tables of all steps, with the machine's multiply-adds per second by precision."""
     figures, rows, notes = [], [], []
@@ -73,7 +66,7 @@ def compared(multiplied: dict[str, float]) -> str:
             ours, notes = OURS[precision], [*notes, *missing]
             for name, measured in seconds.items():
                 median = statistics.median(measured)
-                share = step_operations(batch) / multiplied[precision] / median
+                share = roofline.step_products(batch) / multiplied[precision] / median
                 version = metadata.version(PEERS[name].package)
                 cells = (f"{batch / median:.1f}", f"{share:.0%}", f"{ratio(seconds, name, ours):.2f}")
                 rows.append([name, version, str(batch), *cells])

@@ -64,6 +64,12 @@ def test_a_batch_takes_at_least_the_time_of_each_layer():
     assert max(10 * reading, multiplying) < both < 10 * reading + multiplying
 
 
+def test_a_training_step_multiplies_three_times_except_for_the_gradient_of_the_pictures():
+    (conv1, _), *_ = roofline.layers("float32")
+    assert conv1 == 55 * 55 * 96 * 11 * 11 * 3
+    assert round(roofline.step_products(128) / 1e9) == round(128 * (3 * 724.4 - 105.4) / 1e3)
+
+
 def test_rounds_are_counted_without_the_first_and_compared_in_pairs():
     slow, fast = iter([100.0, 2.0, 4.0, 9.0]), iter([100.0, 1.0, 1.0, 3.0])
     seconds = rounds.paired({"slow": lambda: next(slow), "fast": lambda: next(fast)}, 3)
