@@ -11,7 +11,7 @@ from support.nets import each_norm
 
 from tfalexnet.exporters import onnx as exporter
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
 
@@ -26,6 +26,21 @@ def test_a_file_is_valid_and_carries_its_description(name, tmp_path):
     (description,) = [json.loads(entry.value) for entry in model.metadata_props if entry.key == "tfalexnet"]
     assert description["inputs"]["layout"] == "NCHW" and description["inputs"]["shape"][1] == 3
     assert description["labels"] == [f"class {i}" for i in range(10)] and description["wnids"] is None
+
+
+@pytest.mark.parametrize("name", ["bvlc_alexnet", "krizhevsky2012"])
+def test_split_groups_give_the_same_answers(name):
+    case, answers = keras_case(name), []
+    inputs = np.ascontiguousarray(case.inputs.transpose(0, 3, 1, 2))
+    for split_groups in (False, True):
+        model = exporter.graph(case.net, case.parameters, split_groups=split_groups)
+        onnx.checker.check_model(model, full_check=True)
+        groups = [a.i for node in model.graph.node for a in node.attribute if a.name == "group"]
+        assert (max(groups, default=1) == 1) == split_groups
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        answers += session.run(None, {session.get_inputs()[0].name: inputs})
+    np.testing.assert_allclose(answers[0], case.answers, atol=1e-5)
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-6)
 
 
 MUTANTS = {

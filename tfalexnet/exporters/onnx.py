@@ -35,8 +35,19 @@ def write(path: Path, checkpoint: Checkpoint, description: str, precision: str, 
     path.write_bytes(model.SerializeToString())
 
 
-def graph(net: Architecture, parameters: Parameters, precision: Literal["float32", "float16"] = "float32") -> Any:
+def graph(
+    net: Architecture,
+    parameters: Parameters,
+    precision: Literal["float32", "float16"] = "float32",
+    split_groups: bool = False,
+) -> Any:
     """Return the `onnx.ModelProto` from pictures (batch, channels, height, width) to probabilities.
+
+    Args:
+        net: the table.
+        parameters: its kernels and biases.
+        precision: of the weights.
+        split_groups: whether a grouped convolution is a node for each group, between a split and a concatenation.
 
     Raises:
         ValueError: the package onnx is not installed, or an activation is not among `ACTIVATIONS`.
@@ -45,7 +56,7 @@ def graph(net: Architecture, parameters: Parameters, precision: Literal["float32
     from onnx import TensorProto, helper
 
     ordered = reorder_first_dense(parameters, net, orientation.flatten_chw, "CHW")
-    builder, input_shapes, x = _GraphBuilder(precision), net.input_shapes(), INPUTS
+    builder, input_shapes, x = _GraphBuilder(precision, split_groups), net.input_shapes(), INPUTS
     for row in net.layers:
         if isinstance(row, spec.Dropout):
             continue  # Active in training only.
@@ -70,10 +81,10 @@ def graph(net: Architecture, parameters: Parameters, precision: Literal["float32
 class _GraphBuilder:
     """Collects the nodes of a graph and their weights."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, split_groups: bool) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
-        self.precision = precision
+        self.precision, self.split_groups = precision, split_groups
 
     def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add a node; return the name of its output, which is its own."""
@@ -81,6 +92,14 @@ class _GraphBuilder:
 
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
+
+    def split(self, x: str, count: int, name: str) -> list[str]:
+        """Add a node that splits the channels into equal parts; return their names."""
+        from onnx import helper
+
+        parts = [f"{name}.{number}" for number in range(count)]
+        self.nodes.append(helper.make_node("Split", [x], parts, name, axis=1))
+        return parts
 
     def activation(self, name: str, function: str, x: str) -> str:
         """Add an activation, given by its name in Keras."""
@@ -111,10 +130,19 @@ def _pad(builder: _GraphBuilder, name: str, row: spec.Pad, x: str, _: tuple, __:
 
 
 def _conv(builder: _GraphBuilder, name: str, row: spec.Conv, x: str, input_shape: tuple, arrays: Arrays) -> str:
-    kernel, bias = arrays
-    weights = builder.weight(f"{row.name}.weight", orientation.channels_first(kernel))
-    inputs = [x, weights, builder.weight(f"{row.name}.bias", bias)]
-    return builder.node("Conv", inputs, name, group=row.groups, **_windows(row, input_shape))
+    kernel, bias = orientation.channels_first(arrays[0]), arrays[1]
+    windows = _windows(row, input_shape)
+    if row.groups == 1 or not builder.split_groups:
+        inputs = [x, builder.weight(f"{row.name}.weight", kernel), builder.weight(f"{row.name}.bias", bias)]
+        return builder.node("Conv", inputs, name, group=row.groups, **windows)
+    parts = builder.split(x, row.groups, f"{row.name}.inputs")
+    kernels, biases = np.split(kernel, row.groups), np.split(bias, row.groups)
+    outputs = []
+    for number, part in enumerate(parts):
+        weights = builder.weight(f"{row.name}.weight.{number}", kernels[number])
+        inputs = [part, weights, builder.weight(f"{row.name}.bias.{number}", biases[number])]
+        outputs.append(builder.node("Conv", inputs, f"{name}.{number}", **windows))
+    return builder.node("Concat", outputs, name, axis=1)
 
 
 def _pool(builder: _GraphBuilder, name: str, row: spec.Pool, x: str, input_shape: tuple, _: Arrays) -> str:
