@@ -78,9 +78,8 @@ def _variables(folder: Path) -> dict:
     return {name: [tf.Variable(array) for array in pair] for name, pair in arrays.items()}
 
 
-@functools.cache
-def torch_module(folder: Path, precision: str):
-    """Return the network channels last, which is the faster layout of PyTorch on a CPU."""
+def torch_layers() -> dict:
+    """Return the layers of the network in PyTorch by name, from pictures to logits."""
     import torch
     from torch import nn
 
@@ -106,9 +105,21 @@ def torch_module(folder: Path, precision: str):
                 layers[row.name] = nn.Flatten()
             case spec.Dense():
                 layers[row.name] = nn.Linear(depth, row.units)
+            case spec.Dropout():
+                layers[row.name] = nn.Dropout(row.rate)
         if getattr(row, "activation", None):
             layers[f"{row.name}_relu"] = nn.ReLU(inplace=True)
-    module = nn.Sequential(collections.OrderedDict(layers, prob=nn.Softmax(1))).eval().requires_grad_(False)
+    return layers
+
+
+@functools.cache
+def torch_module(folder: Path, precision: str):
+    """Return the network channels last, which is the faster layout of PyTorch on a CPU."""
+    import torch
+    from torch import nn
+
+    layers = collections.OrderedDict(torch_layers(), prob=nn.Softmax(1))
+    module = nn.Sequential(layers).eval().requires_grad_(False)
     module.load_state_dict(torch.load(folder / TORCH))
     return module.to(dtype=getattr(torch, precision), memory_format=torch.channels_last)
 

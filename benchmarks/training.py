@@ -1,6 +1,6 @@
 """Compare a training step with other implementations and with the speed of the machine, in one run.
 
-    pip install torch jax
+    pip install torch jax openvino
     python benchmarks/training.py PHOTOS
 
 bvlc_alexnet with momentum, decay and dropout is trained on the same random pictures. Each implementation has a process;
@@ -25,21 +25,21 @@ import numpy as np
 import report
 import roofline
 from absl import app, flags
-from peers import TYPES
+from peers import OURS, TYPES
 from report import Figure
 from rounds import Seconds, paired, ratio
-from training_peers import OURS, PEERS, tasks
+from training_peers import PEERS, tasks
 from workers import CORES, NotMeasured, Tasks, Worker
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", str(Path(__file__).parent / "RESULTS.md"), "File whose section is written.")
 flags.DEFINE_integer("rounds", 5, "Rounds of each timing.", lower_bound=1)
 flags.DEFINE_integer("steps", 1, "Steps of a turn that are timed, after one that is not.", lower_bound=1)
-flags.DEFINE_list("batches", ["32", "128"], "Pictures of a step.")
+flags.DEFINE_multi_integer("batch", [32, 128], "Pictures of a step; may be repeated.", lower_bound=1)
 
 PAUSE = 0.05  # Seconds before each turn, in which the threads of the previous one stop spinning.
-SHARES = {"float32": 0.7, "bfloat16": 0.5}  # The goals at the largest batch: of the machine's speed,
-AS_FAST = 1.2  # and relative to the fastest other implementation.
+SHARES = {"float32": 0.7, "bfloat16": 0.5}  # The goals for the share of the machine, at the largest batch.
+AS_FAST = 1.2  # The goal for the speed relative to the fastest other implementation, at the largest batch.
 
 
 def times(precision: str, batch: int) -> tuple[Seconds, list[str]]:
@@ -53,6 +53,8 @@ def times(precision: str, batch: int) -> tuple[Seconds, list[str]]:
                     workers[name] = stack.enter_context(Worker(tasks, name, batch))
                 except NotMeasured as reason:
                     missing.append(f"- {name}, batch {batch}: not measured: {reason}")
+        if OURS[precision] not in workers:
+            raise SystemExit("\n".join(missing))
         turns = {name: lambda worker=worker: worker("seconds", FLAGS.steps) for name, worker in workers.items()}
         return paired(turns, FLAGS.rounds, PAUSE), missing
 
@@ -60,8 +62,9 @@ def times(precision: str, batch: int) -> tuple[Seconds, list[str]]:
 def compared(multiplied: dict[str, float]) -> str:
     """Return the tables of all steps, with the machine's multiply-adds per second by precision."""
     figures, rows, notes = [], [], []
-    for precision in (each for each in OURS if each in TYPES):
-        for batch in map(int, FLAGS.batches):
+    largest = max(FLAGS.batch)
+    for precision in (each for each in SHARES if each in TYPES):
+        for batch in FLAGS.batch:
             seconds, missing = times(precision, batch)
             ours, notes = OURS[precision], [*notes, *missing]
             for name, measured in seconds.items():
@@ -71,12 +74,12 @@ def compared(multiplied: dict[str, float]) -> str:
                 cells = (f"{batch / median:.1f}", f"{share:.0%}", f"{ratio(seconds, name, ours):.2f}")
                 rows.append([name, version, str(batch), *cells])
                 print(rows[-1], flush=True)
-                if name == ours and batch == max(map(int, FLAGS.batches)):
+                if name == ours and batch == largest:
                     figures.append(Figure(f"batch {batch}, {ours}, share of the machine", share, SHARES[precision]))
             others = [name for name in seconds if name != ours]
             if others:
                 fastest = min(others, key=lambda name: statistics.median(seconds[name]))
-                bound = AS_FAST if batch == max(map(int, FLAGS.batches)) else None
+                bound = AS_FAST if batch == largest else None
                 figures.append(Figure(f"batch {batch}, {ours}, × {fastest}", ratio(seconds, fastest, ours), bound))
     heads = ["", "version", "batch", "pictures/s", "share of the machine", "×"]
     return "\n\n".join(
@@ -136,9 +139,9 @@ def main(argv: list[str]) -> None:
     text = "\n\n".join(
         [
             f"`python benchmarks/training.py PHOTOS --rounds {FLAGS.rounds}` on {CORES} cores. The machine multiplies "
-            f"{speeds}. The share of the machine is the time that it needs for the products of a step, three times "
-            "those of the outputs, as a share of the step's time. × is the speed of tfalexnet as a multiple of the "
-            "other one's in the same precision, the median of paired rounds.",
+            f"{speeds}. The share of the machine is the time that it needs for the products of a step (for outputs, "
+            "for gradients of weights and, except for the pictures, of inputs) as a share of the step's time. × is the "
+            "speed of tfalexnet as a multiple of the other one's in the same precision, the median of paired rounds.",
             tables,
             f"The input pipeline reads and augments {speed:.0f} pictures/s. Memory after epochs 2 and 20 of a small "
             f"training: {sizes[1]:.0f} and {sizes[-1]:.0f} MB.",

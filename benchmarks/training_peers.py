@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from workers import CORES, Tasks
+from peers import OURS, torch_layers
+from workers import Tasks
 
 from tfalexnet.networks import spec
 from tfalexnet.networks.catalog import BVLC_ALEXNET as NET
@@ -53,33 +54,7 @@ def pytorch(x: np.ndarray, y: np.ndarray, precision: str = "float32", compiled: 
     import torch
     from torch import nn
 
-    class Norm(nn.LocalResponseNorm):
-        """Computes in float32, since PyTorch has no normalisation in bfloat16."""
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x.float()).to(x.dtype)
-
-    torch.set_num_threads(CORES)
-    layers: list[nn.Module] = []
-    for row in NET.layers:
-        depth = NET.input_shapes()[row.name][-1]
-        match row:
-            case spec.Conv(filters=filters, size=size, stride=stride, groups=groups):
-                padding = size // 2 if row.padding == "same" else 0
-                layers.append(nn.Conv2d(depth, filters, size, stride, padding, groups=groups))
-            case spec.Norm():
-                layers.append(Norm(row.size, row.alpha, row.beta, row.k))
-            case spec.Pool():
-                layers.append(nn.MaxPool2d(row.size, row.stride))
-            case spec.Flatten():
-                layers.append(nn.Flatten())
-            case spec.Dense():
-                layers.append(nn.Linear(depth, row.units))
-            case spec.Dropout():
-                layers.append(nn.Dropout(row.rate))
-        if getattr(row, "activation", None):
-            layers.append(nn.ReLU(inplace=True))
-    module = nn.Sequential(*layers).to(memory_format=torch.channels_last).train()
+    module = nn.Sequential(*torch_layers().values()).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(module.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY)
     network = torch.compile(module, dynamic=False) if compiled else module
     inputs = torch.from_numpy(x.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
@@ -134,7 +109,6 @@ def _normalize(x: Any, row: spec.Norm, ops: Any) -> Any:
     return ops.cast(a * ops.power(row.k + row.alpha / row.size * sums, -row.beta), x.dtype)
 
 
-OURS = {"float32": "tfalexnet", "bfloat16": "tfalexnet, bfloat16"}
 PEERS = {
     OURS["float32"]: Peer("float32", "tfalexnet", this_package),
     "PyTorch": Peer("float32", "torch", pytorch),
@@ -154,7 +128,7 @@ def tasks(name: str, batch: int) -> Tasks:
     generator = np.random.default_rng(0)
     x = generator.normal(0, 60, (batch, *NET.input_shape)).astype("float32")
     step = PEERS[name].make(x, generator.integers(0, NET.classes, batch))
-    losses = [step(), step()]  # Compiles; of some, the second step again.
+    losses = [step(), step()]  # Some peers compile again in the second step.
     if not np.isfinite(losses).all():
         raise ValueError(f"a loss of {losses}")
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from support.nets import random_parameters
 from support.pictures import noise
+from support.weights import write_infinite
 
 import tfalexnet
 from tfalexnet.analysis import class_map as module
 from tfalexnet.analysis.class_map import class_map
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.images.preprocessing import BVLC, TORCHVISION
@@ -81,6 +83,12 @@ def test_a_network_of_grey_pictures(tmp_path):
     ((probabilities,),), *_ = class_map(picture, tmp_path / "grey.weights.h5", 27)
     best = tfalexnet.predict(picture, tmp_path / "grey.weights.h5")[0]
     assert probabilities.argmax() == best.index and probabilities.max() == pytest.approx(best.score, abs=1e-6)
+
+
+def test_answers_that_are_not_finite_are_refused(tmp_path):
+    write_infinite(tmp_path / "net.weights.h5")
+    with pytest.raises(CheckpointError, match="Expected finite numbers. The network answers with NaN or infinity"):
+        class_map(noise(1)[0], tmp_path / "net.weights.h5")
 
 
 def test_sizes_out_of_range_are_refused(weights_file, monkeypatch):

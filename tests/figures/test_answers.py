@@ -38,8 +38,8 @@ def test_the_bars_are_the_five_best_classes(name, tmp_path):
         assert [text for _, _, text in bars(axes)] == texts
         marked = [TRUE if entry.index == answers[0][1].index else OTHER for entry in answer]
         assert [colour for _, colour, _ in bars(axes)] == marked
-        where = " (orange)" if TRUE in marked else ", not among these"
-        assert axes.get_title() == f"true class{where}: {answers[0][1].label}"
+        where = "orange" if TRUE in marked else "not among these"
+        assert axes.get_title() == f"true class, {where}:\n{answers[0][1].label}"
         assert axes.yaxis_inverted() and axes.get_xlabel() == "probability, %"
         seen = panels[number if number < 4 else 8].patches[-1].get_bbox()
         box = read_spec(find_weights(weights)).preprocessing.seen_box(*photos[0].shape[:2])
@@ -52,11 +52,11 @@ def test_the_true_class_is_that_of_the_folder(tmp_path):
         Image.fromarray(noise(1)[0]).save(tmp_path / folder / "$1_00.png")
     known = tmp_path / "ship" / "$1_00.png"
     photo, below = figures.top5(str(known), "cifar10").axes
-    assert photo.get_title() == r"\$1_00.png" and below.get_title().endswith(": ship")
+    assert photo.get_title() == r"\$1_00.png" and below.get_title().endswith("\nship")
     _, below = figures.top5(tmp_path / "holidays" / "$1_00.png", "cifar10").axes
     assert below.get_title() == "" and {colour for _, colour, _ in bars(below)} == {OTHER}
     _, below = figures.top5(known, "cifar10", ["frog"]).axes
-    assert below.get_title().endswith(": frog")
+    assert below.get_title().endswith("\nfrog")
 
 
 def test_true_classes_must_match_the_photos():
@@ -72,6 +72,6 @@ def test_the_command_writes_the_figure(photo, tmp_path, capsys):
     result = run(capsys, *arguments, "--true", "cat", "--true", "dog")
     assert result.returncode == 0, result.stderr
     with Image.open(output) as image:
-        assert image.size == (1080, 870)
+        assert image.size == (1080, 900)
     result = run(capsys, *arguments, "--overwrite", "--true", "zebra")
     assert result.returncode == 1 and "Received: 'zebra'" in result.stderr and "Traceback" not in result.stderr

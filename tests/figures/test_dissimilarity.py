@@ -64,7 +64,7 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
     *panels, bar = figure.axes
     assert [axes.get_title().split("\n")[0] for axes in panels] == list(expected)
     assert bar.get_ylabel().startswith("rank among the pairs of the same panel, %")
-    assert figure.get_suptitle().endswith(", 9 pictures: 1 − correlation of the features of each two")
+    assert figure.get_suptitle().endswith(", 9 pictures\n1 − correlation of the features of each pair")
     columns = min(4, math.ceil(math.sqrt(len(expected))))
     is_within = np.equal.outer(*[np.repeat([0, 1, 2], [3, 2, 4])] * 2)[np.triu_indices(COUNT, 1)]
     for number, (axes, triangle) in enumerate(zip(panels, expected.values(), strict=True)):
@@ -82,7 +82,7 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
         assert below == (list(CLASSES) if number + columns >= len(expected) else [""] * 3)
         assert list(axes.get_yticks()) == list(axes.get_xticks()) == [1, 3.5, 6.5]
         within, between = received[is_within].mean(), received[~is_within].mean()
-        assert axes.get_title().endswith(f"\nmean {within:.3g} within, {between:.3g} between classes")
+        assert axes.get_title().endswith(f"\nmean rank {within:.3g} within, {between:.3g} between classes")
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -100,8 +100,10 @@ def test_pictures_without_classes_or_dissimilarity(folder):
     black = [np.zeros((8, 8, 3), np.uint8), *noise(3)]
     figure = figures.rdm(black, "prob", "cifar10")
     axes, _ = figure.axes
-    assert axes.get_lines() == [] or len(axes.get_lines()) == 0
-    assert list(axes.get_yticks()) == []
+    assert len(axes.get_lines()) == 0 and list(axes.get_yticks()) == [] and axes.get_title() == "prob"
+    grey = [np.full((8, 8, 3), level, np.uint8) for level in (0, 0)]
+    axes, _ = figures.rdm([*grey, *noise(2)], "conv1", "cifar10").axes
+    assert np.isnan(shown(axes)).sum() == 4  # The diagonal; equal pictures are the most similar pair.
     (folder / "cat" / "bad.png").write_text("no picture")
     with pytest.warns(UserWarning, match=r"left out 1 pictures that cannot be read: cat/bad\.png"):
         figures.rdm(folder, "fc4", "cifar10")

@@ -30,6 +30,7 @@ def test_the_towers_of_conv1_are_apart_and_in_rgb(tmp_path):
     received = np.concatenate([shown_kernels(axes, 11, 3, 6) for axes in figure.axes])
     np.testing.assert_allclose(received, expected, atol=1 / 127)
     assert [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes] == [["0", "3"], ["6", "9"]]
+    assert [list(axes.get_yticks()) for axes in figure.axes] == [[6, 18]] * 2  # The middles of 11 after a gap of 1.
     assert figure.axes[1].get_xlabel().startswith("red, green and blue are the weights")
 
 

@@ -39,7 +39,7 @@ def test_the_panels_are_the_photo_and_its_neighbours(name, photos):
             assert (shown.get_array() == image).all()
     layer = "conv3" if name == "cifar10" else "fc7"
     assert photos.with_name(f"photos.{layer}.h5").is_file()
-    assert figure.get_suptitle().endswith(f": the nearest pictures by {layer}, Euclidean distance")
+    assert figure.get_suptitle().endswith(f": distances\nby {layer}, Euclidean")
 
 
 def test_the_command_writes_the_figure_and_refuses_the_index_of_other_weights(photos, capsys):

@@ -43,6 +43,20 @@ def net_rows(name: str) -> list[str]:
     return [row.name for row in ARCHITECTURES[name].layers]
 
 
+def followed_by(net) -> dict[str, list[str]]:
+    """The words for the rows without an array, by the array before them."""
+    found: dict[str, list[str]] = {"input": []}
+    for row in net.layers:
+        kind, function = type(row).__name__, getattr(row, "activation", getattr(row, "function", None))
+        if kind in ("Conv", "Pool", "Dense"):
+            found[row.name] = []
+        elif kind != "Activation":
+            found[list(found)[-1]].append(FOLLOWING.get(kind, row.name))
+        if function:
+            found[list(found)[-1]].append("ReLU" if function == "relu" else function)
+    return found
+
+
 def crossings(figure) -> set[str]:
     (axes,) = figure.axes
     found = {text.get_gid() for text in axes.texts if text.get_gid()}
@@ -84,12 +98,9 @@ def test_every_network_is_drawn_with_the_shapes_and_parameters_of_its_keras_mode
     net = ARCHITECTURES[name]
     figure = figures.architecture(name)
     below, shown = columns(figure), sizes(figure)
-    kinds = {row.name: type(row).__name__ for row in net.layers}
     model = tfalexnet.AlexNet(net.with_zero_kernels()) if net.input_shape[0] < 100 else None
     for row, (height, width, channels) in net.output_shapes().items():
         if row not in below:
-            word = FOLLOWING.get(kinds[row], row)
-            assert any(word in column or row.startswith("relu") for column in below.values()), row
             continue
         assert (f"{height}×{width}" in below[row]) == (f"{row}/0" in shown and height * width > 1)
         parts = sum(map(int, re.split(r" \+ ", next(text for text in below[row] if re.fullmatch(r"[\d +]+", text)))))
@@ -98,6 +109,8 @@ def test_every_network_is_drawn_with_the_shapes_and_parameters_of_its_keras_mode
             layer = model.get_layer(row)
             assert np.prod(layer.output.shape[1:]) == height * width * channels
             assert (f"{layer.count_params():,}" in below[row]) == bool(layer.count_params())
+    for name, words in followed_by(net).items():
+        assert below[name][len(below[name]) - len(words) :] == words
     towers = {box.split("/")[1] for box in shown}
     assert len(towers) == (2 if any(getattr(row, "groups", 1) == 2 for row in net.layers) else 1)
 

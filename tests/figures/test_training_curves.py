@@ -45,7 +45,7 @@ def test_the_curve_of_one_run(tmp_path):
     assert list(change.get_xdata()) == [6, 6] and list(second_change.get_xdata()) == [11, 11]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["training", "validation", "lower learning rate"]
-    assert axes.get_title() == "run: 50.00 % validation error"
+    assert axes.get_title() == "run\n50.00 % validation error"
 
 
 def test_several_runs_have_a_colour_each(tmp_path):
@@ -53,9 +53,9 @@ def test_several_runs_have_a_colour_each(tmp_path):
     figure = figures.curves([runs[0].parent, runs[1], runs[2].parent])
     (axes,) = figure.axes
     lines = axes.get_lines()
-    assert [line.get_label() for line in lines[::2]] == ["a, training", "b, training", "c, training"]
+    assert [line.get_label() for line in lines[::2]] == ["training, a", "training, b", "training, c"]
     assert [line.get_ydata()[0] for line in lines[1::2]] == [60, 61, 62]
-    assert len({line.get_color() for line in lines}) == 3 and len(axes.get_legend().get_texts()) == 6
+    assert len({line.get_color() for line in lines}) == 3 and len(figure.legends[0].get_texts()) == 6
     assert {line.get_markerfacecolor() for line in lines[::2]} == {"white"}
     assert axes.get_title() == "3 trainings" and "mean over the steps of the epoch" in axes.get_xlabel()
 
@@ -66,21 +66,23 @@ def test_the_title_says_what_is_common_to_the_runs(tmp_path):
         fields = {"architecture": "mnist_28", "training": {"pictures": pictures}}
         log.with_name("run.json").write_text(json.dumps(fields))
     runs = [tmp_path / name for name in "abc"]
-    (axes,) = figures.curves(runs[:2]).axes
+    figure = figures.curves(runs[:2])
+    (axes,) = figure.axes
     assert axes.get_title() == "2 trainings (mnist_28, 1,200 pictures)"
-    assert axes.get_legend().get_texts()[0].get_text() == "a, training"
-    (axes,) = figures.curves(runs).axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert axes.get_title() == "3 trainings" and labels[-1] == "c (mnist_28, 60 pictures), validation"
+    assert figure.legends[0].get_texts()[0].get_text() == "training, a"
+    figure = figures.curves(runs)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert figure.axes[0].get_title() == "3 trainings" and labels[-1] == "validation, c (mnist_28, 60 pictures)"
     (axes,) = figures.curves(runs[2] / "log.csv").axes
-    assert axes.get_title() == "c (mnist_28, 60 pictures): 59.00 % validation error"
+    assert axes.get_title() == "c (mnist_28, 60 pictures)\n59.00 % validation error"
 
 
 def test_figure_1_of_the_paper(tmp_path):
     accuracies = {"relu": (0.5, 0.7, 0.8), "tanh": (0.3, 0.5, 0.6, 0.7, 0.76)}
     logs = [
         write_log(
-            tmp_path / f"{name}.csv", [{"epoch": i, "accuracy": value, "loss": 1} for i, value in enumerate(values)]
+            tmp_path / f"{name}.csv",
+            [{"epoch": i, "accuracy": value, "loss": 1, "val_loss": "NA"} for i, value in enumerate(values)],
         )
         for name, values in accuracies.items()
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tfalexnet.analysis.keras_model import load_model
+from tfalexnet.checkpoints.formats import CheckpointError
 from tfalexnet.hub.cache import Weights
 from tfalexnet.images.classes import Class
 from tfalexnet.images.decode import decode
@@ -49,7 +50,7 @@ def class_map(picture: Picture, weights: Weights | None = None, size: int | None
     Raises:
         ValueError: `size` is out of its range, or the network cannot take pictures of any size.
         PictureError: the picture cannot be read.
-        CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`.
+        CheckpointError, WeightsNotFoundError: see `tfalexnet.AlexNet`; CheckpointError too if an answer is NaN.
     """
     model, spec = load_model(weights, include_top="convolutional")
     preprocessing = spec.preprocessing
@@ -66,6 +67,11 @@ def class_map(picture: Picture, weights: Weights | None = None, size: int | None
         )
     pixels = _normalize(_resize(image, height, width, preprocessing.antialias), preprocessing)
     probabilities = model(pixels[None])[0].numpy()
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(
+            "Expected finite numbers. The network answers with NaN or infinity. Check how its weights were trained or "
+            "converted."
+        )
     rows = spec.architecture.layers
     stride = math.prod(row.stride for row in rows if isinstance(row, Conv | Pool))
     start = (preprocessing.crop - stride) / 2

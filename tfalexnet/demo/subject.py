@@ -1,6 +1,5 @@
 """What the page shows of one set of weights: answers, feature maps, kernels and heatmaps, as arrays."""
 
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from tfalexnet.analysis.heatmap import grad_cam, scale_map
 from tfalexnet.checkpoints.checkpoint import read_checkpoint
 from tfalexnet.figures.network_drawing import drawn_towers
-from tfalexnet.figures.tiles import filters, in_rgb, tile
+from tfalexnet.figures.tiles import filters, grid_columns, in_rgb, tile
 from tfalexnet.hub.cache import find_weights
 from tfalexnet.images.decode import decode
 from tfalexnet.images.preprocessing import centre_crop
@@ -151,11 +150,11 @@ def beside(pictures: list[np.ndarray]) -> np.ndarray:
 
 def _cells(width: int, count: int) -> int:
     """Return the width of a grid of `count` tiles of this width with gaps of 1."""
-    return math.ceil(math.sqrt(count)) * (width + 1) + 1
+    return grid_columns(count) * (width + 1) + 1
 
 
 def _sheet(levels: np.ndarray) -> np.ndarray:
     """Return maps (height, width, channels), or numbers (units,), as a grid of tiles."""
     if levels.ndim == 1:
-        return tile(levels[None, None, None], max(1, SIDE // math.ceil(math.sqrt(len(levels)))), 0, background=WHITE)
+        return tile(levels[None, None, None], max(1, SIDE // grid_columns(len(levels))), 0, background=WHITE)
     return tile(levels[:, :, None], max(1, SIDE // _cells(*levels.shape[1:])), 1, background=WHITE)

@@ -51,9 +51,9 @@ def top5(
     true = _true_classes(photos, true_classes, classes)
     columns = min(COLUMNS, len(photos))
     rows = math.ceil(len(photos) / columns)
-    figure = new_figure(WIDTH * columns, 5.4 * rows + 0.4)
-    figure.suptitle(f"{spec.architecture.name}: five best classes", fontsize=11)
-    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 1] * rows)
+    figure = new_figure(WIDTH * columns, 5.6 * rows + 0.4)
+    figure.suptitle(f"{spec.architecture.name}: best classes", fontsize=11)
+    grid = figure.subplots(2 * rows, columns, squeeze=False)
     answers = predict(photos, path)
     for number, (photo, predictions, index) in enumerate(zip(photos, answers, true, strict=True)):
         row, column = divmod(number, columns)
@@ -101,6 +101,5 @@ def _draw_bars(axes: "Axes", predictions: Sequence[Prediction], true: tuple[int,
     axes.set(xlim=(0, 100), ylim=(len(predictions) - 0.3, -0.5), yticks=[], xlabel="probability, %")
     if true is not None:
         is_found = any(prediction.index == true[0] for prediction in predictions)
-        axes.set_title(
-            f"true class{' (orange)' if is_found else ', not among these'}: {short_name(true[1])}", fontsize=10
-        )
+        where = "orange" if is_found else "not among these"
+        axes.set_title(f"true class, {where}:\n{short_name(true[1])}", fontsize=10)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfalexnet.figures.canvas import new_figure, require_matplotlib
-from tfalexnet.figures.photo_panel import short_name
+from tfalexnet.figures.photo_panel import short_name, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def confusion(report: str | os.PathLike) -> "Figure":
         fields = json.loads(path.read_text("utf-8"))
         names = {int(label): str(entry["name"]) for label, entry in fields["per_class"].items()}
         counts = [(int(label), int(best), int(count)) for label, best, count in fields["confusion"]]
-        title = Path(fields["weights"]).name
+        title = shortened(Path(fields["weights"]).name)
         if fields.get("architecture", title) != title:  # Absent in the report of a training.
             title = f"{title} ({fields['architecture']})"
         if not counts or not {label for label, _, _ in counts} <= set(names):
@@ -78,7 +78,9 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
         matrix, columns = matrix[:, :-1], columns[:-1]
     pictures = matrix.sum(axis=1)
     shares = 100 * matrix / np.maximum(pictures, 1)[:, None]
-    errors = 100 - np.diagonal(shares)
+    errors = [
+        f"{100 - share:.1f} %" if count else "–" for share, count in zip(np.diagonal(shares), pictures, strict=True)
+    ]
     side = min(max(3.5, 0.42 * len(names)), 9) if len(names) <= NAMED else 6
     figure = new_figure(side + 3.2, side + 1.9)
     axes = figure.add_subplot(xlabel="answer", ylabel="true class, and its top-1 error")
@@ -89,7 +91,7 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
     if len(names) <= NAMED:
         size = 9 if len(names) <= COUNTED else 6
         axes.set_xticks(range(len(columns)), map(short_name, columns), rotation=90, fontsize=size)
-        labels = [f"{short_name(name)}  {error:.1f} %" for name, error in zip(names.values(), errors, strict=True)]
+        labels = [f"{short_name(name)}  {error}" for name, error in zip(names.values(), errors, strict=True)]
         axes.set_yticks(range(len(names)), labels, fontsize=size)
     else:
         axes.set(xticks=[], yticks=[])

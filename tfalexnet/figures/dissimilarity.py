@@ -14,6 +14,7 @@ import numpy as np
 from tfalexnet.analysis.rdm import METRICS, Metric, percentiles
 from tfalexnet.analysis.rdm import rdm as dissimilarities
 from tfalexnet.figures.canvas import colour_bar, new_figure, require_matplotlib
+from tfalexnet.figures.photo_panel import shortened
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import extract_features
 
@@ -47,7 +48,8 @@ def rdm(
         weights: as for `tfalexnet.predict`.
         metric: "correlation", "cosine" or "euclidean"; see `tfalexnet.rdm`.
         scale: "rank" colours the rank of each dissimilarity among those of its matrix, 0 for the least and 100 for the
-            largest, so that layers can be compared; "raw" the dissimilarity itself. What has no value is grey.
+            largest, so that layers can be compared; "raw" the dissimilarity itself. NaN, and the diagonal
+            of ranks, are grey.
 
     Raises:
         ValueError: an argument is out of its range, fewer than two pictures can be read, or Matplotlib is not
@@ -97,7 +99,7 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
             values, limits = np.full_like(matrix, np.nan), {"vmin": 0, "vmax": 100}
             values[above] = values.T[above] = percentiles(matrix[above])
         axes = figure.add_subplot(rows, columns, number + 1)
-        axes.set_title(f"{layer}{_means(values, above, groups)}", fontsize=10)
+        axes.set_title(layer + _means("rank" if scale == "rank" else "", values[above], groups), fontsize=10)
         image = axes.imshow(values, cmap=COLOURS, interpolation="nearest", **limits)
         axes.set_facecolor("0.7")  # Shows where there is no value.
         is_lowest = number + columns >= len(matrices)
@@ -105,23 +107,28 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
         panels.append(axes)
         if scale == "raw":
             colour_bar(axes, image, label)
-    figure.suptitle(f"{title}: {label} of the features of each two")
+    figure.suptitle(f"{title}\n{label} of the features of each pair", fontsize=11)
     if scale == "rank":
         meaning = "rank among the pairs of the same panel, %\n0: the most similar pair, 100: the least similar"
         figure.colorbar(image, ax=panels, label=meaning, shrink=0.8, aspect=20 * rows)
     return figure
 
 
-def _means(values: np.ndarray, above: tuple[np.ndarray, np.ndarray], groups: list[Group]) -> str:
-    """Return the mean of the pairs within the classes and between them, as a line; "" without classes."""
-    if len(groups) < 2:
-        return ""
+def _means(name: str, pairs: np.ndarray, groups: list[Group]) -> str:
+    """Return the mean of the pairs within the classes and of those between them as a line; "" without both.
+
+    Args:
+        name: of the values.
+        pairs: the values above the diagonal, row by row.
+        groups: the classes.
+    """
     classes = np.repeat(np.arange(len(groups)), [count for *_, count in groups])
-    is_within = classes[above[0]] == classes[above[1]]
-    known = ~np.isnan(values[above])
-    parts = ((is_within, "within"), (~is_within, "between"))
-    means = [(name, values[above][part & known]) for part, name in parts]
-    return f"\nmean {', '.join(f'{part.mean():.3g} {name}' for name, part in means if part.size)} classes"
+    is_within = np.equal.outer(classes, classes)[np.triu_indices(len(classes), 1)]
+    known = ~np.isnan(pairs) if groups else np.zeros(len(pairs), bool)
+    if not groups or not (known & is_within).any() or not (known & ~is_within).any():
+        return ""
+    within, between = pairs[known & is_within].mean(), pairs[known & ~is_within].mean()
+    return f"\nmean {name}{' ' if name else ''}{within:.3g} within, {between:.3g} between classes"
 
 
 def _mark(axes: "Axes", groups: list[Group], beside: bool, below: bool) -> None:
@@ -130,7 +137,7 @@ def _mark(axes: "Axes", groups: list[Group], beside: bool, below: bool) -> None:
         axes.axhline(start - 0.5, color="white", linewidth=0.6)
         axes.axvline(start - 0.5, color="white", linewidth=0.6)
     shown = groups if len(groups) <= NAMED_CLASSES else []
-    middles, names = [start + (count - 1) / 2 for _, start, count in shown], [name for name, *_ in shown]
+    middles, names = [start + (count - 1) / 2 for _, start, count in shown], [shortened(name) for name, *_ in shown]
     axes.set_yticks(middles, names if beside else [""] * len(names), fontsize=8)
     axes.set_xticks(middles, names if below else [""] * len(names), fontsize=8, rotation=90)
     axes.tick_params(length=0)

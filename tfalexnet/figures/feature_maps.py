@@ -14,6 +14,7 @@ from tfalexnet.figures.photo_panel import fade_around, open_photo, show_photo
 from tfalexnet.figures.tiles import tile
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
+from tfalexnet.images.preprocessing import Box
 from tfalexnet.inference.features import features
 from tfalexnet.networks.spec import Architecture, Norm
 
@@ -62,7 +63,7 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
         artist = panel.imshow(sheet[..., 0], cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         panel.set(xticks=[], yticks=[], title=f"{name}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}")
         panel.set_facecolor("0.5")
-        colour_bar(panel, artist, "output of the layer")
+        colour_bar(panel, artist, "value")
     for panel in axes[count:]:
         panel.set_axis_off()
     return figure
@@ -111,7 +112,7 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     top, left, bottom, right = preprocessing.seen_box(image.height, image.width)
     down, across = (bottom - top) / net.input_shape[0], (right - left) / net.input_shape[1]
 
-    def rectangle(box: tuple[float, float, float, float], label: str, colour: str, dashes: str) -> Rectangle:
+    def rectangle(box: Box, label: str, colour: str, dashes: str) -> Rectangle:
         y, x, last_y, last_x = box
         corner, size = (left + x * across, top + y * down), ((last_x - x) * across, (last_y - y) * down)
         return Rectangle(corner, *size, fill=False, edgecolor=colour, linestyle=dashes, linewidth=2, label=label)

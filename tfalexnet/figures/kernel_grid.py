@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH = 6.5  # Inches.
 EPOCHS = 6  # Largest number of panels of `draw_epochs`.
-PAPER_COLUMNS = 16  # Of Figure 3 of the paper, for 48 kernels of a tower; used for 48 to 256 kernels.
+PAPER_COLUMNS = 16  # Of Figure 3 of the paper; used for its multiples from 48 to 256.
 
 
 def filters(weights: Weights | None = None, layer: str = "conv1", channel: int | None = None) -> "Figure":

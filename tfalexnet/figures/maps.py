@@ -1,6 +1,5 @@
 """Maps over a photo: what an answer depends on, and the answers to each position."""
 
-import itertools
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("grad-cam", "occlusion")
-OPACITY = 0.8  # Of the largest value; 0 is transparent.
+OPACITY = 0.8  # Of a class, and of the largest value; 0 is transparent.
 # Of the most frequent classes of a map: those of COLOURS that a grey photo beneath leaves distinct.
 MAP_COLOURS = tuple(COLOURS[number] for number in (0, 1, 2, 5, 6))
 
@@ -57,10 +56,12 @@ def heatmap(
     answers = predict(photo, path, top=len(spec.classes))
     index = answers[0].index if class_ is None else find_class(class_, spec.classes)
     answer = next(answer for answer in answers if answer.index == index)
-    name, (height, width) = short_name(answer.label), (image.height, image.width)
-    box = spec.preprocessing.seen_box(height, width)
-    figure, (left, right) = panels(image, 2, below=0.4)
-    figure.suptitle(f"{spec.architecture.name}: what its answer “{name}” to the whole input depends on")
+    name = short_name(answer.label)
+    box = spec.preprocessing.seen_box(image.height, image.width)
+    figure, (left, right) = panels(image, 2, below=0.6)
+    figure.suptitle(
+        f"{spec.architecture.name}\nwhat the probability of “{name}” for the whole input depends on", fontsize=11
+    )
     show_photo(left, image, f"{name}: {answer.score:.1%}")
     outline(left, box)
     left.set_xlabel("outlined: the input of the network")
@@ -70,15 +71,13 @@ def heatmap(
         size = "×".join(map(str, values.shape))
         values = values / (values.max() or 1)
         style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
-        title, unit = f"Grad-CAM of “{name}” at {layer}, {size} values", "share of the largest value"
+        title, unit = f"Grad-CAM at {layer}, {size} values", "share of the largest value"
     else:
         values = 100 * occlusion(photo, path, index)
         largest = abs(values).max() or 1
         style = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
-        title, unit = f"a grey square at each of {values.size} places", f"probability of “{name}” lost, % points"
-        square = next(
-            itertools.islice(covering_squares(box, POSITIONS, SHARE), values.size // 2 + POSITIONS // 2, None)
-        )
+        title, unit = f"a grey square at each of {values.size} places", "probability lost, % points"
+        square = list(covering_squares(box, POSITIONS, SHARE))[POSITIONS // 2 * (POSITIONS + 1)]
         outline(left, square, linestyle="--")
         left.set_xlabel("outlined: the input of the network, and one square")
     opacity = OPACITY * abs(values) / style["vmax"]
@@ -108,8 +107,8 @@ def class_map(
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    image = open_photo(photo)
-    probabilities, box, window, classes = compute_class_map(photo, weights, size)
+    image, path = open_photo(photo), find_weights(weights)
+    probabilities, box, window, classes = compute_class_map(photo, path, size)
     index = int(probabilities.mean(axis=(0, 1)).argmax()) if class_ is None else find_class(class_, classes)
     best = probabilities.argmax(axis=-1)
     found, counts = np.unique(best, return_counts=True)
@@ -123,15 +122,14 @@ def class_map(
     name = short_name(classes[index].label)
     rows, columns = best.shape
     figure, (first, second, third) = panels(image, 3, below=1.1)
-    net = read_spec(find_weights(weights)).architecture
-    figure.suptitle(f"{net.name}: {rows}×{columns} answers, each to a part of the photo")
+    figure.suptitle(f"{read_spec(path).architecture.name}: {rows}×{columns} answers, each to a part of the photo")
     show_photo(first, image, "photo")
     first.set_xlabel("outlined: the part that one cell answers to")
     style = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}
-    overlay(second, image, ranks[best], box, **style)
-    second.set(title="best class", xlabel="outlined: that cell; light grey: no part is centred there")
-    patches = [Patch(facecolor=colour, edgecolor="black", alpha=0.7) for colour in colours]
-    second.legend(patches, names, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
+    overlay(second, image, ranks[best], box, OPACITY, **style)
+    second.set(title="best class", xlabel="outlined: that cell; light grey: no answers")
+    patches = [Patch(facecolor=colour, edgecolor="black", alpha=OPACITY) for colour in colours]
+    figure.legend(patches, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     values = probabilities[..., index]
     style = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
     artist = overlay(third, image, values, box, OPACITY * values, **style)

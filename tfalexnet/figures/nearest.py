@@ -30,16 +30,17 @@ def neighbours(
     `tfalexnet.analysis.neighbours.neighbours`.
     """
     require_matplotlib()
-    found = find_neighbours(photo, folder, weights, count, layer, index)
-    net = read_spec(find_weights(weights)).architecture
-    figure = new_figure(1.8 * (1 + len(found)), 2.5)
-    figure.suptitle(f"{net.name}: the nearest pictures by {layer or last_hidden_layer(net)}, Euclidean distance")
+    path = find_weights(weights)
+    found = find_neighbours(photo, folder, path, count, layer, index)
+    net = read_spec(path).architecture
+    figure = new_figure(2.2 * (1 + len(found)), 3.1)
+    figure.suptitle(f"{net.name}: distances\nby {layer or last_hidden_layer(net)}, Euclidean", fontsize=11)
     panels = figure.subplots(1, 1 + len(found), squeeze=False)[0]
     show_photo(panels[0], open_photo(photo), "photo")
     for axes, neighbour in zip(panels[1:], found, strict=True):
         digits = ".0f" if neighbour.distance >= 100 else ".3g"
         show_photo(axes, open_photo(neighbour.file), f"{neighbour.distance:{digits}}")
-        axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).resolve()).as_posix()), fontsize=8)
+        axes.set_xlabel(shortened(neighbour.file.relative_to(Path(folder).resolve()).as_posix()), fontsize=7)
     for side in panels[0].spines.values():
         side.set_linewidth(3)
     return figure

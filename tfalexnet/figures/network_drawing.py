@@ -28,8 +28,8 @@ FACES = {"front": 0.35, "top": 0.2, "right": 0.5}  # Opacity.
 DRAWN = (Conv, Pool, Dense)
 CROSSING = COLOURS[1]
 HEADINGS = ("layer", "height × width", "channels", "window", "stride", "padding", "parameters", "followed by")
-PAPER_SIDES = (227, 55)  # Of the input and of the first convolution's output.
-PAPER_NOTE = "The paper states 224×224 pixels; windows of 11×11, 4 apart, have 55×55 positions in 227×227."
+PAPER_WINDOW = (227, 11, 4, 55)  # Side of the input, size and stride of the first window, side of its output.
+PAPER_NOTE = "The paper states 224×224 pixels; windows of 11×11 with stride 4 have 55×55 positions in 227×227."
 # What follows a layer, in the words of the table; other rows by their names.
 FOLLOWING = {Norm: "LRN", Dropout: "dropout", Flatten: "as a vector"}
 
@@ -231,16 +231,18 @@ def _write_captions(axes: "Axes", net: Architecture, towers: int, title: tuple, 
     lines = ["Heights and widths are drawn to one scale, channels to a second one, lengths of vectors to a third."]
     if towers == 2:
         lines[0] += " Dashed arrows: layers that read the channels of both towers."
-    if (net.input_shape[0], net.output_shapes()[net.weighted[0].name][0]) == PAPER_SIDES:
+    first = net.weighted[0]
+    size, stride = getattr(first, "size", 0), getattr(first, "stride", 0)
+    if (net.input_shape[0], size, stride, net.output_shapes()[first.name][0]) == PAPER_WINDOW:
         lines.append(PAPER_NOTE)
     axes.text(*note, "\n".join(lines), fontsize=8, color="0.35")
 
 
 def _write_legend(axes: "Axes", net: Architecture, place: tuple[float, float]) -> None:
-    """Name the colours of the boxes, from right to left."""
+    """Name the colours of the boxes, to the left of a place."""
     from matplotlib.patches import Patch
 
     kinds = [KINDS[kind] for kind in DRAWN if any(isinstance(row, kind) for row in net.layers)]
-    handles = [Patch(facecolor=(colour, 0.35), edgecolor="black", linewidth=0.6) for _, colour in kinds]
+    handles = [Patch(facecolor=(colour, FACES["front"]), edgecolor="black", linewidth=0.6) for _, colour in kinds]
     style = {"loc": "upper right", "bbox_transform": axes.transData, "ncols": len(kinds), "fontsize": 8}
     axes.legend(handles, [name for name, _ in kinds], bbox_to_anchor=place, frameon=False, **style)

@@ -40,7 +40,7 @@ def open_photo(picture: Picture) -> Image.Image:
     return decode(picture).convert("RGB")
 
 
-def panels(image: Image.Image, count: int, below: float = 0) -> tuple["Figure", Sequence["Axes"]]:
+def panels(image: Image.Image, count: int, below: float) -> tuple["Figure", Sequence["Axes"]]:
     """Return a figure with panels for a photo side by side, as high as the photo and `below`, in inches, require."""
     height = min(max(PANEL * image.height / image.width, PANEL / 3), 2 * PANEL)
     figure = new_figure(PANEL * count + 1, height + 0.5 + below)
@@ -48,7 +48,7 @@ def panels(image: Image.Image, count: int, below: float = 0) -> tuple["Figure", 
 
 
 def overlay(
-    axes: "Axes", image: Image.Image, values: np.ndarray, box: Box, opacity: float | np.ndarray = 0.7, **style: Any
+    axes: "Axes", image: Image.Image, values: np.ndarray, box: Box, opacity: float | np.ndarray, **style: Any
 ) -> "AxesImage":
     """Draw a map over a part of a photo in grey, fade the other parts, and return the artist of the map.
 
@@ -68,19 +68,18 @@ def overlay(
     return artist
 
 
-def outline(axes: "Axes", box: Box, colour: str = "white", **style: Any) -> None:
-    """Draw the edges of a part of a photo, in black beneath, which shows on any picture.
+def outline(axes: "Axes", box: Box, **style: Any) -> None:
+    """Outline a part of a photo in white; a black line beneath makes it visible on any picture.
 
     Args:
         axes: where.
         box: the part.
-        colour: of the upper line.
-        **style: of Matplotlib's `Rectangle`, for the upper line.
+        **style: of Matplotlib's `Rectangle`, for the white line.
     """
     from matplotlib.patches import Rectangle
 
     top, left, bottom, right = box
-    for width, settings in ((3, {"edgecolor": "black"}), (1.5, {"edgecolor": colour, **style})):
+    for width, settings in ((3, {"edgecolor": "black"}), (1.5, {"edgecolor": "white", **style})):
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=width, **settings))
 
 

@@ -33,7 +33,7 @@ def filters(
 
 
 def grid_columns(count: int) -> int:
-    """Return the number of columns of the squarest grid without empty places, or, where that is long, of a square."""
+    """Return the smallest divisor of `count` from the root to twice that; if there is none, the root, rounded up."""
     square = math.ceil(math.sqrt(count))
     divisors = (columns for columns in range(square, 2 * square) if count % columns == 0)
     return next(divisors, square)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfalexnet.figures.canvas import COLOURS, new_figure
+from tfalexnet.figures.photo_panel import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 History = list[dict[str, float]]
 """A row for each epoch with `epoch`, `error`, `validation_error` in per cent and `learning_rate`, as in `log.csv`."""
 
+LINE = 0.18  # Inches of a line of the legend below the curves.
 MARKED = 20  # Epochs that are marked as points; a single one is no line.
 LOG, DESCRIPTION = "log.csv", "run.json"  # In the folder of a training.
-# Why the training error may exceed the other one.
-EXPLAINED = "training: mean over the steps of the epoch, with dropout and augmentation; validation: after the epoch"
+# Why the training error may exceed the validation error.
+EXPLAINED = "training: mean over the steps of the epoch, with dropout and augmentation\nvalidation: after the epoch"
 TARGET = 25.0  # Training error of Figure 1 of the paper, in per cent.
+ABSENT = "NA"  # In a log of `CSVLogger`, for a metric that an epoch does not have.
 CHANCE = 90.0  # Error before the first epoch, with the ten classes of CIFAR-10.
 
 
@@ -39,7 +42,10 @@ def curves(runs: str | os.PathLike | Sequence[str | os.PathLike]) -> "Figure":
     if not runs:
         raise ValueError("Expected at least one folder of a training. Received: none")
     names = [_run_name(run) for run in runs]
-    names = [name if names.count(name) == 1 else os.fspath(run) for name, run in zip(names, runs, strict=True)]
+    names = [
+        name if names.count(name) == 1 else os.fspath(run).replace("$", r"\$")
+        for name, run in zip(names, runs, strict=True)
+    ]
     columns = ("validation_error", "learning_rate")
     described = [_described(run) for run in runs]
     common = described[0] if len(set(described)) == 1 else ""
@@ -56,12 +62,12 @@ def draw_curves(histories: dict[str, History], common: str = "") -> "Figure":
 
     Args:
         histories: by the name of the run.
-        common: what the title says of all runs, after their name or number.
+        common: appended to the title.
     """
-    figure = new_figure(7, 4)
+    single = len(histories) == 1
+    figure = new_figure(7, 4.4 if single else 4.6 + LINE * 2 * len(histories))
     axes = figure.add_subplot()
     marker = "o" if max(map(len, histories.values())) <= MARKED else None
-    single = len(histories) == 1
     for number, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
         both = (("training", "error", "--"), ("validation", "validation_error", "-"))
@@ -70,17 +76,20 @@ def draw_curves(histories: dict[str, History], common: str = "") -> "Figure":
             face = colour if part else "white"
             style = {"linestyle": dashes, "linewidth": 1 + part, "marker": marker, "markersize": 5}
             style |= {"markerfacecolor": face, "zorder": 2 + part}
-            label = title if single else f"{name}, {title}"
+            label = title if single else f"{title}, {name}"  # A label that begins with _ has no legend.
             axes.plot(epochs, [row[column] for row in history], color=colour, label=label, **style)
     if single:
         _mark_drops(axes, history)
-        axes.set_title(f"{name}{common}: {history[-1]['validation_error']:.2f} % validation error")
+        axes.set_title(f"{name}{common}\n{history[-1]['validation_error']:.2f} % validation error", fontsize=11)
     else:
         axes.set_title(f"{len(histories)} trainings{common}")
     _label_epochs(axes, "top-1 error, %")
     axes.set_xlabel(f"epoch\n{EXPLAINED}")
     axes.set_ylim(0, None)
-    axes.legend(fontsize=9 if single else 8)
+    if single:
+        axes.legend()
+    else:
+        figure.legend(loc="outside lower center", fontsize=8)
     return figure
 
 
@@ -113,7 +122,10 @@ def read_history(run: str | os.PathLike, columns: Sequence[str] = ()) -> History
     path = path / LOG if path.is_dir() else path
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+            lines = list(csv.DictReader(file))
+        rows = [
+            {name: float(value) for name, value in line.items() if value not in ("", None, ABSENT)} for line in lines
+        ]
         if rows and "accuracy" in rows[0]:
             rows = [row | {"epoch": row["epoch"] + 1, "error": 100 * (1 - row["accuracy"])} for row in rows]
         if not rows or not all({"epoch", "error", *columns} <= row.keys() for row in rows):
@@ -128,7 +140,7 @@ def read_history(run: str | os.PathLike, columns: Sequence[str] = ()) -> History
 
 def _run_name(run: str | os.PathLike) -> str:
     path = Path(run)
-    return (path.parent if path.name == LOG else path).resolve().name
+    return shortened((path.parent if path.name == LOG else path).resolve().name)
 
 
 def _described(run: str | os.PathLike) -> str:
