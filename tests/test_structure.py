@@ -36,7 +36,12 @@ TESTS_OF_THE_REPOSITORY = {
     f"test_{name}" for name in ("benchmarks", "converters", "docs", "examples", "kills", "structure")
 }
 TESTS_OF_SEVERAL_MODULES = {
-    *("networks/test_saved_models.py", "hub/test_real_weights.py", "exporters/test_answers.py"),
+    *(
+        "networks/test_saved_models.py",
+        "hub/test_real_weights.py",
+        "exporters/test_answers.py",
+        "figures/test_texts_fit.py",
+    ),
     *(f"checkpoints/formats/test_{name}.py" for name in ("formats", "fuzz", "hostile_files")),
     *(f"training/test_{name}.py" for name in ("fit", "workers")),
 }
