@@ -13,7 +13,7 @@ from support.nets import random_parameters, small, write_npy
 
 import tfalexnet
 from tfalexnet.cli import features as cli_features
-from tfalexnet.cli.main import COMMANDS, run
+from tfalexnet.cli.main import COMMANDS, print_note, run
 from tfalexnet.evaluation.evaluate import evaluate
 from tfalexnet.exporters.export import export
 from tfalexnet.images.preprocessing import CROPS, RESIZES
@@ -178,3 +178,10 @@ def test_wrong_usage_is_answered_with_the_usage(arguments, capsys):
 @pytest.mark.parametrize("arguments", [["info", "none.npy"], ["zzz"], ["--version"]])
 def test_a_process_has_the_status_and_output_of_the_command(arguments, capsys):
     assert run_process(*arguments) == run_command(capsys, *arguments)
+
+
+def test_warnings_are_notes_except_for_those_to_developers(capsys):
+    print_note(UserWarning("left out 3 pictures"), UserWarning, "file.py", 1)
+    for category in (DeprecationWarning, FutureWarning):
+        print_note("an option of another package", category, "file.py", 1)
+    assert capsys.readouterr().err == "tfalexnet: note: left out 3 pictures\n"

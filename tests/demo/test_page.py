@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from support.pictures import noise
 
 import tfalexnet
 
@@ -141,3 +143,17 @@ def test_the_page_asks_no_other_host(browser, address):
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     errors = [entry["message"] for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
     assert errors == []
+
+
+def test_equal_pictures_of_two_sessions_are_two_files():
+    pytest.importorskip("gradio")
+    from tfalexnet.demo.page import picture_output
+
+    output = picture_output("Maps", "maps")
+    for pixels in (noise(1)[0], noise(1)[0][..., :1]):
+        paths = [output.postprocess(pixels).path for _ in range(2)]
+        assert paths[0] != paths[1]
+        for path in paths:
+            with Image.open(path) as image:
+                np.testing.assert_array_equal(np.asarray(image), pixels.squeeze())
+    assert output.postprocess(None) is None

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -63,8 +64,14 @@ def main() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     sys.stdout.reconfigure(errors="backslashreplace")  # For file names that the terminal cannot encode.
     silence_libraries()
-    warnings.showwarning = lambda message, *_: print_error(f"note: {message}")
+    warnings.showwarning = print_note
     sys.exit(run(sys.argv[1:]))
+
+
+def print_note(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """Print a warning as a note, except for those that other packages address to their developers."""
+    if not issubclass(category, DeprecationWarning | FutureWarning | PendingDeprecationWarning):
+        print_error(f"note: {message}")
 
 
 def run(arguments: Sequence[str]) -> int:

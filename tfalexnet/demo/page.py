@@ -1,11 +1,13 @@
 """The page: its parts, and what each event shows. Nothing is kept between events."""
 
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from tfalexnet.demo.samples import draw_samples
 from tfalexnet.demo.subject import PIXELS, TOWERS, Subject
@@ -47,15 +49,15 @@ def build_page(subjects: Sequence[Subject], folder: Path) -> gr.Blocks:
                     elem_id="samples",
                 )
             labels = [_label(name, subject) for name, subject in by_name.items()]
-            heatmap = _picture("Heatmap of a class", "heatmap")
+            heatmap = picture_output("Heatmap of a class", "heatmap")
         gr.Markdown(MAPS)
         chosen = gr.Radio(names, value=names[0], label="Weights", visible=len(names) > 1, elem_id="weights")
         layer = gr.Radio(subjects[0].layers, value=PIXELS, label="Layer", elem_id="layer")
         layer.preprocess = lambda name: name  # Else it must be of the first weights, once the session is forgotten.
         caption = gr.Markdown("Give a photo first.", elem_id="caption")
-        maps = _picture("Maps", "maps", height=560)
+        maps = picture_output("Maps", "maps", height=560)
         heading = gr.Markdown(FILTERS)
-        kernels = _picture("Filters", "filters", height=560)
+        kernels = picture_output("Filters", "filters", height=560)
 
         def predict(photo: str | None) -> Any:
             answers = [_answer(subject, photo) if photo else None for subject in subjects]
@@ -116,9 +118,25 @@ def _label(name: str, subject: Subject) -> gr.Label:
     return gr.Label(label=f"{name}: {subject.spec.architecture.name}", elem_classes="answer", min_width=260)
 
 
-def _picture(label: str, name: str, height: int | None = None) -> gr.Image:
+def picture_output(label: str, name: str, height: int | None = None) -> gr.Image:
+    """Return an output. Each picture that it shows has a file of its own.
+
+    Gradio (6.31) names a file after its content, and writes it again for the next session while the first still reads
+    it: a browser in a thousand received half a picture.
+    """
     buttons = ["download", "fullscreen"]
-    return gr.Image(label=label, elem_id=name, format="png", interactive=False, buttons=buttons, height=height)
+    picture = gr.Image(label=label, elem_id=name, format="png", interactive=False, buttons=buttons, height=height)
+    store = picture.postprocess
+
+    def store_apart(pixels: np.ndarray | None) -> Any:
+        if pixels is None:
+            return None
+        image = Image.fromarray(pixels.squeeze())
+        image.info["session"] = uuid.uuid4().hex  # Gradio writes it into the file.
+        return store(image)
+
+    picture.postprocess = store_apart
+    return picture
 
 
 def _explained(function: Callable, photo: str, *arguments: Any) -> Any:
