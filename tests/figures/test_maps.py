@@ -56,9 +56,7 @@ def test_grad_cam_covers_what_the_network_sees(weights):
     size = "×".join(map(str, expected.shape))
     assert over.get_title() == f"Grad-CAM at {layer}, {size} values"
     assert over.child_axes[0].get_ylabel() == "share of the largest value"
-    assert figure.get_suptitle().startswith(
-        f"{read_spec(weights).architecture.name}\nwhat the probability of “{best.label}”"
-    )
+    assert figure.get_suptitle().startswith(f"{read_spec(weights).architecture.name}\nwhat the score of “{best.label}”")
     box = read_spec(weights).preprocessing.seen_box(60, 80)
     assert outlined(photo) == [pytest.approx(box)]
     values = placed_map(over, box)

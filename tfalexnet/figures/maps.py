@@ -59,9 +59,7 @@ def heatmap(
     name = short_name(answer.label)
     box = spec.preprocessing.seen_box(image.height, image.width)
     figure, (left, right) = panels(image, 2, below=0.6)
-    figure.suptitle(
-        f"{spec.architecture.name}\nwhat the probability of “{name}” for the whole input depends on", fontsize=11
-    )
+    figure.suptitle(f"{spec.architecture.name}\nwhat the score of “{name}” for the whole input depends on", fontsize=11)
     show_photo(left, image, f"{name}: {answer.score:.1%}")
     outline(left, box)
     left.set_xlabel("outlined: the input of the network")
