@@ -29,13 +29,15 @@ def test_the_command_draws_the_report_of_evaluate(tmp_path, capsys):
     errors = [f"{entry['name']}  {entry['top1_error']:.1f} %" for entry in fields["per_class"].values()]
     assert [label.get_text() for label in axes.get_yticklabels()] == errors and len(errors) == 3
     written = sorted(int(text.get_text()) for text in axes.texts)
-    assert sum(written) == 9 and bar.get_ylabel() == "colour: % of the row's pictures"
+    assert sum(written) == 9 and bar.get_ylabel() == "colour: % of the row's pictures, root scale"
     shares = np.asarray(axes.get_images()[0].get_array())
     np.testing.assert_allclose(shares.sum(axis=1), 100)
     right = {label: count for label, best, count in fields["confusion"] if label == best}
     for place, label in enumerate(fields["per_class"]):
         assert shares[place, place] == pytest.approx(100 * right.get(int(label), 0) / 3)
-    assert len(written) == len(shares) * len(shares[0]) and axes.get_title().startswith("cifar10 (cifar10_18pct)\n")
+    assert len(written) == len(shares) * len(shares[0]) and axes.get_title().startswith(
+        "weights cifar10 of the network cifar10_18pct\n"
+    )
     assert f"9 pictures, {fields['top1_error']:.2f} % top-1 error" in axes.get_title()
 
 

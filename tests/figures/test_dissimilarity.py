@@ -64,7 +64,7 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
     *panels, bar = figure.axes
     assert [axes.get_title().split("\n")[0] for axes in panels] == list(expected)
     assert bar.get_ylabel().startswith("rank among the pairs of the same panel, %")
-    assert figure.get_suptitle().endswith(", 9 pictures\n1 − correlation of the features of each pair")
+    assert figure.get_suptitle().endswith(", 9 pictures\nrank of 1 − correlation of the features of each pair")
     columns = min(4, math.ceil(math.sqrt(len(expected))))
     is_within = np.equal.outer(*[np.repeat([0, 1, 2], [3, 2, 4])] * 2)[np.triu_indices(COUNT, 1)]
     for number, (axes, triangle) in enumerate(zip(panels, expected.values(), strict=True)):
@@ -82,7 +82,7 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
         assert below == (list(CLASSES) if number + columns >= len(expected) else [""] * 3)
         assert list(axes.get_yticks()) == list(axes.get_xticks()) == [1, 3.5, 6.5]
         within, between = received[is_within].mean(), received[~is_within].mean()
-        assert axes.get_title().endswith(f"\nmean rank {within:.3g} within, {between:.3g} between classes")
+        assert axes.get_title().endswith(f"\nmean rank {within:.1f} % within, {between:.1f} % between classes")
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -14,6 +14,12 @@ pytest.importorskip("matplotlib")
 
 # Layers, of which the last two are a normalisation and what it reads.
 LAYERS = {"cifar10": [], "krizhevsky2012": ["conv5", "conv1", "norm1"], "bvlc_caffenet": ["pool1", "norm1"]}
+OPERATIONS = {
+    ("krizhevsky2012", "conv5"): "conv5, with relu",
+    ("krizhevsky2012", "conv1"): "conv1, with relu",
+    ("krizhevsky2012", "norm1"): "norm1, after conv1",
+    ("bvlc_caffenet", "norm1"): "norm1, after pool1",
+}
 
 
 def maps_of(axes, shape) -> np.ndarray:
@@ -34,9 +40,11 @@ def test_the_panels_are_the_feature_maps_and_norms_share_the_scale(name, tmp_pat
     figure = figures.activations(photo, layers, weights)
     expected = tfalexnet.features(photo, layers, weights)
     seen, *panels = [axes for axes in figure.axes if axes.get_images() and axes.get_title()]
-    assert seen.get_title() == "the part that the network sees"
+    assert seen.get_title() == "input of the network"
     for axes, (layer, array) in zip(panels, expected.items(), strict=True):
-        assert axes.get_title() == f"{layer}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}"
+        title, shape = axes.get_title().split("\n")
+        assert title == OPERATIONS.get((name, layer), layer)
+        assert shape == f"{array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}"
         np.testing.assert_allclose(maps_of(axes, array.shape), array, rtol=1e-5)
     limits = [axes.get_images()[0].get_clim() for axes in panels]
     arrays = list(expected.values())
@@ -77,7 +85,7 @@ def test_the_field_is_drawn_where_the_input_comes_from(name, tmp_path):
     assert right.x0 - middle.x0 == pytest.approx(stride * across) and right.y0 == middle.y0
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"{size}×{size} pixels" in labels[2] and f"stride {stride} pixels" in labels[1]
-    assert (f"begins {padding} pixels before the input" in axes.get_title()) == bool(padding)
+    assert (f"reaches {padding} pixels beyond the input" in axes.get_title()) == bool(padding)
     if layer == "conv5":  # Position (6, 6) of 13×13 is the middle of the input, up to a pixel.
         assert (middle.x0 + middle.width / 2, middle.y0 + middle.height / 2) == pytest.approx((256, 128), abs=2)
 

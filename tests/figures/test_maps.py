@@ -54,13 +54,14 @@ def test_grad_cam_covers_what_the_network_sees(weights):
     expected = grad_cam(picture, weights)
     layer = NETWORKS.get(weights.name.split(".")[0])
     size = "×".join(map(str, expected.shape))
-    assert over.get_title() == f"Grad-CAM at {layer}, {size} values"
+    assert over.get_title() == f"Grad-CAM at {layer}, {size} values, interpolated"
     assert over.child_axes[0].get_ylabel() == "share of the largest value"
     assert figure.get_suptitle().startswith(f"{read_spec(weights).architecture.name}\nwhat the score of “{best.label}”")
     box = read_spec(weights).preprocessing.seen_box(60, 80)
     assert outlined(photo) == [pytest.approx(box)]
     values = placed_map(over, box)
-    assert over.get_images()[1].get_alpha() == pytest.approx(0.8 * values)
+    colours = over.get_images()[1].to_rgba(np.array([0, 0.5, 1]))  # Transparent at 0.
+    assert colours[:, 3] == pytest.approx([0, 0.4, 0.8], abs=0.01)
     np.testing.assert_allclose(values, expected / (expected.max() or 1), atol=1e-6)
     assert (*over.get_xlim(), *over.get_ylim()) == (0, 80, 60, 0)
 
@@ -78,6 +79,7 @@ def test_occlusion_of_a_class():
     np.testing.assert_allclose(values, 100 * occlusion(picture, "cifar10", "ship"), atol=1e-4)
     low, high = over.get_images()[1].get_clim()
     assert -low == high == pytest.approx(abs(values).max())
+    assert over.get_images()[1].to_rgba(np.array([low, 0, high]))[:, 3] == pytest.approx([0.8, 0, 0.8], abs=0.01)
 
 
 def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights):
@@ -86,7 +88,7 @@ def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights
     figure = figures.class_map(picture, weights)
     photo, best, one = figure.axes
     index = probabilities.mean(axis=(0, 1)).argmax()
-    assert one.get_title() == f"probability of “{classes[index].label}”" and photo.get_title() == "photo"
+    assert one.get_title() == f"“{classes[index].label}” in the part" and photo.get_title() == "photo"
     np.testing.assert_allclose(placed_map(one, box), probabilities[..., index], atol=1e-6)
     (part,), (cell,) = outlined(photo), outlined(one)
     assert outlined(best) == [cell] and part[2] - part[0] == pytest.approx(window)
@@ -99,7 +101,7 @@ def test_the_class_map_shows_the_best_classes_and_the_probability_of_one(weights
     ranks, winners = placed_map(best, box), probabilities.argmax(axis=-1)
     for rank, name in enumerate([*names, last]):
         labels = {classes[winner].label for winner in winners[ranks == rank]}
-        assert labels == {name} or name == f"others ({len(labels)})"
+        assert labels == {name} or name == f"{len(labels)} other class{'es' if len(labels) > 1 else ''}"
 
 
 def test_mistakes_are_named():

@@ -30,7 +30,7 @@ def test_the_panels_are_the_photo_and_its_neighbours(name, photos):
     panels = figure.axes
     found = neighbours(photo, photos, weights, count=3)
     assert [axes.get_title() for axes in panels[:1]] == ["photo"]
-    distances = [float(axes.get_title()) for axes in panels[1:]]
+    distances = [float(axes.get_title().removeprefix("distance ")) for axes in panels[1:]]
     assert distances == pytest.approx([entry.distance for entry in found], rel=5e-3) and distances == sorted(distances)
     assert [axes.get_xlabel() for axes in panels[1:]] == [f"more/{entry.file.name}" for entry in found]
     for axes, entry in zip(panels[1:], found, strict=True):
@@ -39,7 +39,7 @@ def test_the_panels_are_the_photo_and_its_neighbours(name, photos):
             assert (shown.get_array() == image).all()
     layer = "conv3" if name == "cifar10" else "fc7"
     assert photos.with_name(f"photos.{layer}.h5").is_file()
-    assert figure.get_suptitle().endswith(f": distances\nby {layer}, Euclidean")
+    assert figure.get_suptitle().endswith(f": the nearest pictures\nby {layer}, Euclidean distance")
 
 
 def test_the_command_writes_the_figure_and_refuses_the_index_of_other_weights(photos, capsys):

@@ -13,7 +13,7 @@ from tfalexnet.networks.catalog import ARCHITECTURES
 pytest.importorskip("matplotlib")
 
 
-FOLLOWING = {"Norm": "LRN", "Dropout": "dropout", "Flatten": "as a vector"}
+FOLLOWING = {"Norm": "LRN", "Dropout": "dropout", "Flatten": "flattened"}
 
 
 def boxes(figure) -> dict[str, np.ndarray]:

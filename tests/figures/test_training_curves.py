@@ -68,13 +68,15 @@ def test_the_title_says_what_is_common_to_the_runs(tmp_path):
     runs = [tmp_path / name for name in "abc"]
     figure = figures.curves(runs[:2])
     (axes,) = figure.axes
-    assert axes.get_title() == "2 trainings (mnist_28, 1,200 pictures)"
+    assert axes.get_title() == "2 trainings (mnist_28, 1,200 training pictures)"
     assert figure.legends[0].get_texts()[0].get_text() == "training, a"
     figure = figures.curves(runs)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert figure.axes[0].get_title() == "3 trainings" and labels[-1] == "validation, c (mnist_28, 60 pictures)"
+    assert (
+        figure.axes[0].get_title() == "3 trainings" and labels[-1] == "validation, c (mnist_28, 60 training pictures)"
+    )
     (axes,) = figures.curves(runs[2] / "log.csv").axes
-    assert axes.get_title() == "c (mnist_28, 60 pictures)\n59.00 % validation error"
+    assert axes.get_title() == "c (mnist_28, 60 training pictures)\n59.00 % validation error"
 
 
 def test_figure_1_of_the_paper(tmp_path):
@@ -90,8 +92,8 @@ def test_figure_1_of_the_paper(tmp_path):
     relu, relu_point, tanh, tanh_point, _ = axes.get_lines()
     assert list(relu.get_xdata()) == [1, 2, 3] and list(relu.get_ydata()) == pytest.approx([50, 30, 20])
     assert (relu_point.get_xdata()[0], tanh_point.get_xdata()[0]) == pytest.approx((2.5, 4 + 5 / 6))
-    assert axes.get_title() == "tanh needs 1.9 times as many epochs as ReLU"
-    assert tanh.get_linestyle() == "--" and axes.get_ylabel() == "training error, %"
+    assert axes.get_title() == "In these trainings tanh needs 1.9 times as many epochs as ReLU"
+    assert tanh.get_linestyle() == "--" and axes.get_ylabel() == "training error, mean over the epoch, %"
     assert epochs_to_target([80.0, 60.0]) == float("inf")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import ClassIndex, find_class
 from tfalexnet.figures.canvas import COLOURS, new_figure, require_matplotlib
-from tfalexnet.figures.photo_panel import file_name, open_photo, outline, short_name, show_photo
+from tfalexnet.figures.photo_panel import file_name, open_photo, short_name, show_input
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.classes import Class
 from tfalexnet.images.opening import Picture
@@ -52,16 +52,13 @@ def top5(
     columns = min(COLUMNS, len(photos))
     rows = math.ceil(len(photos) / columns)
     figure = new_figure(WIDTH * columns, 5.6 * rows + 0.4)
-    figure.suptitle(f"{spec.architecture.name}: best classes", fontsize=11)
+    figure.suptitle(f"{spec.architecture.name}: best of {len(classes):,} classes", fontsize=11)
     grid = figure.subplots(2 * rows, columns, squeeze=False)
     answers = predict(photos, path)
     for number, (photo, predictions, index) in enumerate(zip(photos, answers, true, strict=True)):
         row, column = divmod(number, columns)
         axes, image = grid[2 * row, column], open_photo(photo)
-        show_photo(axes, image, file_name(photo))
-        outline(axes, preprocessing.seen_box(image.height, image.width))
-        axes.set(xlim=(0, image.width), ylim=(image.height, 0))
-        axes.set_xlabel("outlined: what the network sees", fontsize=9)
+        show_input(axes, image, preprocessing.seen_box(image.height, image.width), file_name(photo))
         _draw_bars(grid[2 * row + 1, column], predictions, None if index is None else (index, classes[index].label))
     for number in range(len(photos), rows * columns):
         for row in (2 * rows - 2, 2 * rows - 1):

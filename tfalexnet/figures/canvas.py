@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfalexnet.io.files import atomic_write, check_output
 from tfalexnet.io.packages import require_packages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -39,8 +42,23 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def colour_bar(axes: "Axes", artist: Any, label: str) -> "Colorbar":
-    """Draw the colours of an artist and their values beside its axes, as high as these are."""
-    return axes.figure.colorbar(artist, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label=label)
+    """Draw the colours of an artist and their values beside its axes, as high as these are.
+
+    The bar is grey beneath, as the photo is beneath transparent colours.
+    """
+    bar = axes.inset_axes((1.03, 0, 0.05, 1), facecolor="0.6")
+    return axes.figure.colorbar(artist, cax=bar, label=label)
+
+
+def transparent(name: str, opacity: float, zero: float = 0.0) -> "Colormap":
+    """Return Matplotlib's colours of a name, transparent at a position from 0 to 1 and less so towards the ends."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    positions = np.linspace(0, 1, 256)
+    colours = matplotlib.colormaps[name](positions)
+    colours[:, 3] = opacity * abs(positions - zero) / max(zero, 1 - zero)
+    return ListedColormap(colours, name)
 
 
 def save(figure: "Figure", output: str | os.PathLike, overwrite: bool = False) -> None:

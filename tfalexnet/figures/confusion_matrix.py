@@ -41,7 +41,7 @@ def confusion(report: str | os.PathLike) -> "Figure":
         counts = [(int(label), int(best), int(count)) for label, best, count in fields["confusion"]]
         title = shortened(Path(fields["weights"]).name)
         if fields.get("architecture", title) != title:  # Absent in the report of a training.
-            title = f"{title} ({fields['architecture']})"
+            title = f"weights {title} of the network {fields['architecture']}"
         if not counts or not {label for label, _, _ in counts} <= set(names):
             raise ValueError("no answers")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -85,7 +85,7 @@ def draw_confusion(title: str, names: dict[int, str], counts: list[tuple[int, in
     figure = new_figure(side + 3.2, side + 1.9)
     axes = figure.add_subplot(xlabel="answer", ylabel="true class, and its top-1 error")
     artist = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
-    bar = figure.colorbar(artist, ax=axes, label="colour: % of the row's pictures", shrink=0.7)
+    bar = figure.colorbar(artist, ax=axes, label="colour: % of the row's pictures, root scale", shrink=0.7)
     bar.set_ticks(TICKS)
     axes.set_title(f"{title}\n{total:,} pictures, {100 * (1 - right / total):.2f} % top-1 error", fontsize=10)
     if len(names) <= NAMED:

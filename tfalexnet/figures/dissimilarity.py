@@ -99,7 +99,7 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
             values, limits = np.full_like(matrix, np.nan), {"vmin": 0, "vmax": 100}
             values[above] = values.T[above] = percentiles(matrix[above])
         axes = figure.add_subplot(rows, columns, number + 1)
-        axes.set_title(layer + _means("rank" if scale == "rank" else "", values[above], groups), fontsize=10)
+        axes.set_title(layer + _means(scale, values[above], groups), fontsize=10)
         image = axes.imshow(values, cmap=COLOURS, interpolation="nearest", **limits)
         axes.set_facecolor("0.7")  # Shows where there is no value.
         is_lowest = number + columns >= len(matrices)
@@ -107,18 +107,19 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
         panels.append(axes)
         if scale == "raw":
             colour_bar(axes, image, label)
-    figure.suptitle(f"{title}\n{label} of the features of each pair", fontsize=11)
+    of = "rank of " if scale == "rank" else ""
+    figure.suptitle(f"{title}\n{of}{label} of the features of each pair", fontsize=11)
     if scale == "rank":
-        meaning = "rank among the pairs of the same panel, %\n0: the most similar pair, 100: the least similar"
+        meaning = "rank among the pairs of the same panel, %\n0: the most similar pair; grey: no value"
         figure.colorbar(image, ax=panels, label=meaning, shrink=0.8, aspect=20 * rows)
     return figure
 
 
-def _means(name: str, pairs: np.ndarray, groups: list[Group]) -> str:
+def _means(scale: str, pairs: np.ndarray, groups: list[Group]) -> str:
     """Return the mean of the pairs within the classes and of those between them as a line; "" without both.
 
     Args:
-        name: of the values.
+        scale: "rank" of values in per cent, or "raw".
         pairs: the values above the diagonal, row by row.
         groups: the classes.
     """
@@ -128,7 +129,9 @@ def _means(name: str, pairs: np.ndarray, groups: list[Group]) -> str:
     if not groups or not (known & is_within).any() or not (known & ~is_within).any():
         return ""
     within, between = pairs[known & is_within].mean(), pairs[known & ~is_within].mean()
-    return f"\nmean {name}{' ' if name else ''}{within:.3g} within, {between:.3g} between classes"
+    if scale == "rank":
+        return f"\nmean rank {within:.1f} % within, {between:.1f} % between classes"
+    return f"\nmean {within:.3g} within, {between:.3g} between classes"
 
 
 def _mark(axes: "Axes", groups: list[Group], beside: bool, below: bool) -> None:

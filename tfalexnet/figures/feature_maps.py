@@ -1,5 +1,6 @@
 """The feature maps of a photo, and what a position in them sees of it."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
 from tfalexnet.images.preprocessing import Box
 from tfalexnet.inference.features import features
-from tfalexnet.networks.spec import Architecture, Norm
+from tfalexnet.networks.spec import Activation, Architecture, Norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,9 +52,10 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
     count = 1 + len(arrays)
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
     figure = new_figure((SIDE + 0.7) * columns, (SIDE + 0.3) * rows + 0.3)
-    figure.suptitle(f"{spec.architecture.name}: feature maps, grey between them")
+    figure.suptitle(f"{spec.architecture.name}: feature maps, row by row in the order of the channels")
+    operations = _operations(spec.architecture)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    show_photo(axes[0], image.crop((left, top, right, bottom)), "the part that the network sees")
+    show_photo(axes[0], image.crop((left, top, right, bottom)), "input of the network")
     limits = _limits(spec.architecture, arrays)
     for panel, (name, array) in zip(axes[1:], arrays.items(), strict=False):
         low, high = limits[name]
@@ -61,12 +63,29 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
         gap, side = max(1, len(array) // 12), math.ceil(math.sqrt(array.shape[2]))  # Squares, as panels are.
         sheet = tile(array[:, :, None], scale=1, gap=gap, columns=side, background=np.nan)
         artist = panel.imshow(sheet[..., 0], cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-        panel.set(xticks=[], yticks=[], title=f"{name}: {array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}")
+        panel.set(
+            xticks=[],
+            yticks=[],
+            title=f"{name}{operations.get(name, '')}\n{array.shape[2]} maps of {array.shape[0]}×{array.shape[1]}",
+        )
         panel.set_facecolor("0.5")
         colour_bar(panel, artist, "value")
     for panel in axes[count:]:
         panel.set_axis_off()
     return figure
+
+
+def _operations(net: Architecture) -> dict[str, str]:
+    """Return the activation of each layer, or what a nonlinearity or a normalisation follows, by layer."""
+    before = {row.name: previous.name for previous, row in itertools.pairwise(net.layers)}
+    return {
+        row.name: f", after {before[row.name]}"
+        if isinstance(row, Activation | Norm) and row.name in before
+        else f", with {row.activation}"
+        if getattr(row, "activation", None)
+        else ""
+        for row in net.layers
+    }
 
 
 def _limits(net: Architecture, arrays: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
@@ -121,14 +140,14 @@ def receptive_field(photo: Picture, layer: str, weights: Weights | None = None) 
     figure = new_figure(WIDTH, height + 1.45)
     axes = figure.add_subplot()
     show_photo(axes, image)
-    before = f"\nthe first field begins {-field.top} pixels before the input" if field.top else ""
+    before = f"\nthe first position reaches {-field.top} pixels beyond the input" if field.top else ""
     axes.set_title(f"{net.name}, {layer}: {rows}×{columns} positions{before}", fontsize=10)
-    row, column = rows // 2, columns // 2
-    axes.add_patch(rectangle((0, 0, *net.input_shape[:2]), "input of the network", COLOURS[6], "-"))
+    row, column, size = rows // 2, columns // 2, "×".join(map(str, net.input_shape[:2]))
+    axes.add_patch(rectangle((0, 0, *net.input_shape[:2]), f"input of the network, {size} pixels", COLOURS[6], "-"))
     if column + 1 < columns:
-        label = f"field of the position to the right, stride {field.stride} pixels"
+        label = f"receptive field of the position to the right, stride {field.stride} pixels"
         axes.add_patch(rectangle(field.box(row, column + 1), label, COLOURS[4], "--"))
-    label = f"field of row {row}, column {column} of 0–{columns - 1}, {field.size}×{field.size} pixels of the input"
+    label = f"receptive field of row {row}, column {column}, {field.size}×{field.size} pixels of the input"
     axes.add_patch(rectangle(field.box(row, column), label, COLOURS[1], "-"))
     corners = np.array([patch.get_bbox().get_points() for patch in axes.patches])
     (x, y), (last_x, last_y) = corners[:, 0].min(axis=0), corners[:, 1].max(axis=0)

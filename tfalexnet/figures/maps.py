@@ -8,8 +8,8 @@ from tfalexnet.analysis.class_map import class_map as compute_class_map
 from tfalexnet.analysis.heatmap import POSITIONS, SHARE, covering_squares, grad_cam, map_layer, occlusion
 from tfalexnet.checkpoints.checkpoint import read_spec
 from tfalexnet.evaluation.class_index import find_class
-from tfalexnet.figures.canvas import COLOURS, colour_bar, require_matplotlib
-from tfalexnet.figures.photo_panel import open_photo, outline, overlay, panels, short_name, show_photo
+from tfalexnet.figures.canvas import COLOURS, colour_bar, require_matplotlib, transparent
+from tfalexnet.figures.photo_panel import open_photo, outline, overlay, panels, short_name, show_input, show_photo
 from tfalexnet.hub.cache import Weights, find_weights
 from tfalexnet.images.opening import Picture
 from tfalexnet.images.preprocessing import Box
@@ -60,27 +60,24 @@ def heatmap(
     box = spec.preprocessing.seen_box(image.height, image.width)
     figure, (left, right) = panels(image, 2, below=0.6)
     figure.suptitle(f"{spec.architecture.name}\nwhat the score of “{name}” for the whole input depends on", fontsize=11)
-    show_photo(left, image, f"{name}: {answer.score:.1%}")
-    outline(left, box)
-    left.set_xlabel("outlined: the input of the network")
+    show_input(left, image, box, f"{name}: {answer.score:.1%}")
     if method == "grad-cam":
         layer = map_layer(spec.architecture, layer)
         values = grad_cam(photo, path, index, layer)
         size = "×".join(map(str, values.shape))
         values = values / (values.max() or 1)
-        style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
-        title, unit = f"Grad-CAM at {layer}, {size} values", "share of the largest value"
+        style = {"cmap": transparent("inferno", OPACITY), "vmin": 0, "vmax": 1}
+        title, unit = f"Grad-CAM at {layer}, {size} values, interpolated", "share of the largest value"
     else:
         values = 100 * occlusion(photo, path, index)
         largest = abs(values).max() or 1
-        style = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
+        style = {"cmap": transparent("PuOr_r", OPACITY, zero=0.5), "vmin": -largest, "vmax": largest}
         title, unit = f"a grey square at each of {values.size} places", "probability lost, % points"
         square = list(covering_squares(box, POSITIONS, SHARE))[POSITIONS // 2 * (POSITIONS + 1)]
         outline(left, square, linestyle="--")
         left.set_xlabel("outlined: the input of the network, and one square")
-    opacity = OPACITY * abs(values) / style["vmax"]
-    artist = overlay(right, image, values, box, opacity, interpolation="bilinear", **style)
-    right.set(title=title, xlabel="transparent: 0; light grey: not seen by the network")
+    artist = overlay(right, image, values, box, interpolation="bilinear", **style)
+    right.set(title=title, xlabel="transparent: 0; light grey: outside the input")
     colour_bar(right, artist, unit)
     return figure
 
@@ -116,22 +113,25 @@ def class_map(
     names = [short_name(classes[number].label) for number in shown]
     colours = list(MAP_COLOURS[: len(shown)])
     if len(found) > len(shown):
-        names, colours = [*names, f"others ({len(found) - len(shown)})"], [*colours, "white"]
+        others = len(found) - len(shown)
+        names, colours = [*names, f"{others} other class{'es' if others > 1 else ''}"], [*colours, "white"]
     name = short_name(classes[index].label)
     rows, columns = best.shape
     figure, (first, second, third) = panels(image, 3, below=1.1)
-    figure.suptitle(f"{read_spec(path).architecture.name}: {rows}×{columns} answers, each to a part of the photo")
+    figure.suptitle(
+        f"{read_spec(path).architecture.name}: {rows}×{columns} answers, each to a part of the photo around one cell"
+    )
     show_photo(first, image, "photo")
-    first.set_xlabel("outlined: the part that one cell answers to")
+    first.set_xlabel("outlined: the part that one cell answers for")
     style = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(colours) - 0.5, "interpolation": "nearest"}
-    overlay(second, image, ranks[best], box, OPACITY, **style)
-    second.set(title="best class", xlabel="outlined: that cell; light grey: no answers")
+    overlay(second, image, ranks[best], box, alpha=OPACITY, **style)
+    second.set(title="best class of the part", xlabel="outlined: that cell; light grey: no answers")
     patches = [Patch(facecolor=colour, edgecolor="black", alpha=OPACITY) for colour in colours]
     figure.legend(patches, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     values = probabilities[..., index]
-    style = {"cmap": "inferno", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
-    artist = overlay(third, image, values, box, OPACITY * values, **style)
-    third.set(title=f"probability of “{name}”", xlabel="transparent: 0")
+    style = {"cmap": transparent("inferno", OPACITY), "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    artist = overlay(third, image, values, box, **style)
+    third.set(title=f"“{name}” in the part", xlabel="transparent: 0")
     colour_bar(third, artist, "probability")
     cell = _cell(box, best.shape, rows // 2, columns // 2)
     (top, left, bottom, right), half = cell, window / 2

@@ -31,7 +31,7 @@ HEADINGS = ("layer", "height × width", "channels", "window", "stride", "padding
 PAPER_WINDOW = (227, 11, 4, 55)  # Side of the input, size and stride of the first window, side of its output.
 PAPER_NOTE = "The paper states 224×224 pixels; windows of 11×11 with stride 4 have 55×55 positions in 227×227."
 # What follows a layer, in the words of the table; other rows by their names.
-FOLLOWING = {Norm: "LRN", Dropout: "dropout", Flatten: "as a vector"}
+FOLLOWING = {Norm: "LRN", Dropout: "dropout", Flatten: "flattened"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _draw_volumes(net: Architecture) -> "Figure":
     offsets = {1: [0.0], 2: [tallest / 2 + 0.12, -tallest / 2 - 0.12]}
     reach = max(max(extent[1] for extent in extents), 2 * offsets[both][0] + tallest) / 2
     lines = len(HEADINGS) - 1 + max(1, *(len(stage.followed_by) for stage in found))
-    below = (lines + 4) * LINE
+    below = (lines + 5) * LINE
     left = 1.5 if both == 2 else 1.15  # For the headings.
     figure = new_figure(left + sum(columns) + 0.1, 2 * reach + below + 0.55)
     figure.set_layout_engine("none")
@@ -228,9 +228,10 @@ def _write_captions(axes: "Axes", net: Architecture, towers: int, title: tuple, 
     total = sum(int(np.prod(kernel)) + bias[0] for kernel, bias in net.parameter_shapes().values())
     tower = "two towers, " if towers == 2 else ""
     axes.text(*title, f"{net.name}: {tower}{total:,} parameters", fontsize=11, weight="bold", va="top")
-    lines = ["Heights and widths are drawn to one scale, channels to a second one, lengths of vectors to a third."]
+    lines = ["Thin lines: the window that a layer moves over the array before. LRN: local response normalisation."]
+    lines += ["Heights and widths are drawn to one scale, channels to a second one, lengths of vectors to a third."]
     if towers == 2:
-        lines[0] += " Dashed arrows: layers that read the channels of both towers."
+        lines[1] += " Dashed arrows: layers that read the channels of both towers."
     first = net.weighted[0]
     size, stride = getattr(first, "size", 0), getattr(first, "stride", 0)
     if (net.input_shape[0], size, stride, net.output_shapes()[first.name][0]) == PAPER_WINDOW:

@@ -71,7 +71,7 @@ def draw_graph(net: Architecture) -> "Figure":
     axes.set_axis_off()
     axes.text(WIDTH / 2, total - 0.12, net.name, fontsize=11, weight="bold", ha="center", va="top")
     shapes = {"input": net.input_shape, **net.output_shapes()}
-    rows: dict[str, tuple[str, str, str]] = {"input": ("pictures", "0.5", "height × width × channels")}
+    rows: dict[str, tuple[str, str, str]] = {"input": ("pictures", "0.5", "on the arrows: height × width × channels")}
     rows |= {row.name: (*KINDS[type(row)], _details(row)) for row in net.layers}
     rows["softmax"] = ("probabilities of the classes", "0.5", "")
     top = total - 0.4

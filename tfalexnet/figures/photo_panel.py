@@ -47,9 +47,7 @@ def panels(image: Image.Image, count: int, below: float) -> tuple["Figure", Sequ
     return figure, figure.subplots(1, count)
 
 
-def overlay(
-    axes: "Axes", image: Image.Image, values: np.ndarray, box: Box, opacity: float | np.ndarray, **style: Any
-) -> "AxesImage":
+def overlay(axes: "Axes", image: Image.Image, values: np.ndarray, box: Box, **style: Any) -> "AxesImage":
     """Draw a map over a part of a photo in grey, fade the other parts, and return the artist of the map.
 
     Args:
@@ -57,12 +55,11 @@ def overlay(
         image: the photo.
         values: (rows, columns).
         box: the part.
-        opacity: 0–1, of all values or of each.
         **style: of Matplotlib's `imshow`.
     """
     show_photo(axes, image.convert("L"))
     top, left, bottom, right = box
-    artist = axes.imshow(values, extent=(left, right, bottom, top), alpha=opacity, **style)
+    artist = axes.imshow(values, extent=(left, right, bottom, top), **style)
     axes.set(xlim=(0, image.width), ylim=(image.height, 0))
     fade_around(axes, box)
     return artist
@@ -81,6 +78,14 @@ def outline(axes: "Axes", box: Box, **style: Any) -> None:
     top, left, bottom, right = box
     for width, settings in ((3, {"edgecolor": "black"}), (1.5, {"edgecolor": "white", **style})):
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=width, **settings))
+
+
+def show_input(axes: "Axes", image: Image.Image, box: Box, title: str) -> None:
+    """Draw a photo with its part that becomes the input of the network outlined, and the rest faded."""
+    show_photo(axes, image, title)
+    axes.set(xlim=(0, image.width), ylim=(image.height, 0), xlabel="outlined: the input of the network")
+    fade_around(axes, box)
+    outline(axes, box)
 
 
 def fade_around(axes: "Axes", box: Box) -> None:

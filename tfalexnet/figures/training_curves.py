@@ -149,7 +149,7 @@ def _described(run: str | os.PathLike) -> str:
     path = (path.parent if path.name == LOG else path) / DESCRIPTION
     try:
         fields = json.loads(path.read_text("utf-8"))
-        return f" ({fields['architecture']}, {fields['training']['pictures']:,} pictures)"
+        return f" ({fields['architecture']}, {fields['training']['pictures']:,} training pictures)"
     except (OSError, ValueError, TypeError, KeyError):
         return ""
 
@@ -176,8 +176,10 @@ def relu_vs_tanh(relu: str | os.PathLike, tanh: str | os.PathLike) -> "Figure":
             axes.plot(needed[-1], TARGET, "o", color=colour, label=f"{TARGET:g} % after {needed[-1]:.1f} epochs")
     axes.axhline(TARGET, color="grey", linestyle=":", linewidth=1)
     if all(map(math.isfinite, needed)):
-        axes.set_title(f"tanh needs {needed[1] / needed[0]:.1f} times as many epochs as ReLU")
-    _label_epochs(axes, "training error, %")
+        axes.set_title(
+            f"In these trainings tanh needs {needed[1] / needed[0]:.1f} times as many epochs as ReLU", fontsize=10
+        )
+    _label_epochs(axes, "training error, mean over the epoch, %")
     axes.set_ylim(0, None)
     axes.legend()
     return figure
