@@ -15,7 +15,7 @@ import tfalexnet
 
 ROOT = Path(__file__).parents[1]
 START = {"README.md": "index.md"}  # The name of a page on the site, where it is another one.
-PAGES = ("README.md", "CHANGES.md", "CONTRIBUTING.md", "SECURITY.md", "weights/README.md")
+PAGES = ("README.md", "CHANGES.md", "CONTRIBUTING.md", "SECURITY.md")
 FOLDERS = ("examples", "benchmarks")  # Their pages and pictures are added.
 SHOWN = (".md", ".png")
 LINK = re.compile(r"(?<=\]\()([^):#\s]+)|(?<=src=\")([^\":]+)")
@@ -45,7 +45,8 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: MkDocsConfig)
     def on_site(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[0])).removeprefix("docs/")
         target = START.get(target, target)
-        return posixpath.relpath(target, posixpath.dirname(start) or ".")
+        # MkDocs changes links of Markdown to those between addresses, but not the attribute src.
+        return posixpath.relpath(target, (page.url if link[2] else posixpath.dirname(start)) or ".")
 
     def without_missing(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(start), link[2].partition("#")[0]))

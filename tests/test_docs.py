@@ -1,8 +1,12 @@
 """The documentation: links lead somewhere, commands and Python snippets match the package, paths of modules exist."""
 
 import ast
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -163,3 +167,23 @@ def test_tables_in_the_architecture_page_name_constants_that_exist():
         source = (PACKAGE / path).read_text("utf-8")
         for name in re.findall(r"[A-Z_]+", names):
             assert re.search(rf"^{name}\b", source, re.M), f"{name} in {path}"
+
+
+def test_the_site_has_an_address_for_each_page_and_no_dead_link(tmp_path):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", tmp_path]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+    assert built.returncode == 0, built.stderr
+    index = json.loads((tmp_path / "search" / "search_index.json").read_text("utf-8"))
+    pages = [entry["location"] for entry in index["docs"] if "#" not in entry["location"]]
+    assert len(pages) == len(set(pages)) > 20
+    dead = []
+    for page in tmp_path.rglob("index.html"):
+        html = page.read_text("utf-8")
+        for target in re.findall(r'(?:src|href)="([^"#?:]+)(?=["#?])', html):
+            path = tmp_path / target[1:] if target.startswith("/") else page.parent / target
+            if not path.exists():
+                dead.append((page.relative_to(tmp_path).as_posix(), target))
+    assert dead == []

@@ -48,6 +48,12 @@ def test_the_curve_of_one_run(tmp_path):
     assert axes.get_title() == "run\n50.00 % validation error"
 
 
+def test_a_rate_that_falls_after_each_epoch_is_not_marked():
+    falling = [row | {"learning_rate": 0.1**number} for number, row in enumerate(history(6))]
+    (axes,) = draw_curves({"net": falling}).axes
+    assert len(axes.get_lines()) == 2
+
+
 def test_several_runs_have_a_colour_each(tmp_path):
     runs = [write_log(tmp_path / name / "log.csv", history(4, number)) for number, name in enumerate("abc")]
     figure = figures.curves([runs[0].parent, runs[1], runs[2].parent])

@@ -23,7 +23,7 @@ LINE = 0.18  # Inches of a line of the legend below the curves.
 MARKED = 20  # Epochs that are marked as points; a single one is no line.
 LOG, DESCRIPTION = "log.csv", "run.json"  # In the folder of a training.
 # Why the training error may exceed the validation error.
-EXPLAINED = "training: mean over the steps of the epoch, with dropout and augmentation\nvalidation: after the epoch"
+EXPLAINED = "training: mean over the steps of the epoch, with any dropout and augmentation\nvalidation: after the epoch"
 TARGET = 25.0  # Training error of Figure 1 of the paper, in per cent.
 ABSENT = "NA"  # In a log of `CSVLogger`, for a metric that an epoch does not have.
 CHANCE = 90.0  # Error before the first epoch, with the ten classes of CIFAR-10.
@@ -57,7 +57,8 @@ def curves(runs: str | os.PathLike | Sequence[str | os.PathLike]) -> "Figure":
 def draw_curves(histories: dict[str, History], common: str = "") -> "Figure":
     """Return a figure of errors by epoch.
 
-    Of a single run, dotted lines mark the epochs in which the learning rate drops below a fifth of the one before.
+    Of a single run whose learning rate is constant for several epochs, dotted lines mark the epochs in which it drops
+    below a fifth of the one before.
     Points mark the epochs, if there are few.
 
     Args:
@@ -94,8 +95,11 @@ def draw_curves(histories: dict[str, History], common: str = "") -> "Figure":
 
 
 def _mark_drops(axes: "Axes", history: History) -> None:
-    rates = itertools.pairwise(history)
-    drops = [row["epoch"] for before, row in rates if row["learning_rate"] < 0.2 * before["learning_rate"]]
+    """Mark where the rate drops, unless it changes after most epochs, as that of a cosine does."""
+    pairs = [(before["learning_rate"], row["learning_rate"]) for before, row in itertools.pairwise(history)]
+    if 2 * sum(before != after for before, after in pairs) > len(pairs):
+        return
+    drops = [row["epoch"] for (before, after), row in zip(pairs, history[1:], strict=True) if after < 0.2 * before]
     for number, epoch in enumerate(drops):
         label = None if number else "lower learning rate"
         axes.axvline(epoch, color="grey", linestyle=":", linewidth=1, label=label)
