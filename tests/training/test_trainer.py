@@ -70,7 +70,7 @@ def test_the_model_of_the_best_epoch_is_kept_and_training_stops_early(tmp_path, 
     model = train(tmp_path / "run", 9, early_stopping=2)
     assert len(read_log(tmp_path / "run")) == 4
     best = tmp_path / "run" / "best.weights.h5"
-    assert f"Epoch 2 has the lowest validation error, 40.0 %: {best}" in capsys.readouterr().out
+    assert f"Epoch 2 is the first with the lowest validation error, 40.0 %: {best}" in capsys.readouterr().out
     for path, expected in ((best, parameters[1]), (model, parameters[3])):
         for layer, arrays in read_checkpoint(path).parameters.items():
             np.testing.assert_array_equal(arrays[0], expected[layer][0])

@@ -222,7 +222,9 @@ class RunFolder:
             best = state.best_epoch
             if best != state.epoch and (self.folder / BEST).exists():
                 error = state.errors[best - 1]
-                print(f"Epoch {best} has the lowest validation error, {error:.1f} %: {self.folder / BEST}")
+                print(
+                    f"Epoch {best} is the first with the lowest validation error, {error:.1f} %: {self.folder / BEST}"
+                )
             write_figures(self.folder, checkpoint.spec.architecture, state.history)
         return path
 
