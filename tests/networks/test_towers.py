@@ -68,7 +68,7 @@ def gradient_difference(both: tuple[keras.Model, keras.Model], pictures: np.ndar
             total = tf.reduce_sum(outputs[-1] * direction)
         gradients.append(tape.gradient(total, [*model.trainable_variables, x]))
     assert np.abs(outputs[0]).max() > 0.1
-    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-5)
     pairs = zip([*concatenated(gradients[1][:-1]), gradients[1][-1]], gradients[0], strict=True)
     return max(float(np.abs(actual - expected).max() / np.abs(expected).max()) for actual, expected in pairs)
 

@@ -123,12 +123,15 @@ def _means(scale: str, pairs: np.ndarray, groups: list[Group]) -> str:
         pairs: the values above the diagonal, row by row.
         groups: the classes.
     """
+    if not groups:
+        return ""
     classes = np.repeat(np.arange(len(groups)), [count for *_, count in groups])
     is_within = np.equal.outer(classes, classes)[np.triu_indices(len(classes), 1)]
-    known = ~np.isnan(pairs) if groups else np.zeros(len(pairs), bool)
-    if not groups or not (known & is_within).any() or not (known & ~is_within).any():
+    known = ~np.isnan(pairs)
+    within, between = (pairs[known & part] for part in (is_within, ~is_within))
+    if not within.size or not between.size:
         return ""
-    within, between = pairs[known & is_within].mean(), pairs[known & ~is_within].mean()
+    within, between = within.mean(), between.mean()
     if scale == "rank":
         return f"\nmean rank {within:.1f} % within, {between:.1f} % between classes"
     return f"\nmean {within:.3g} within, {between:.3g} between classes"

@@ -76,16 +76,13 @@ def activations(photo: Picture, layers: str | Iterable[str], weights: Weights | 
 
 
 def _operations(net: Architecture) -> dict[str, str]:
-    """Return the activation of each layer, or what a nonlinearity or a normalisation follows, by layer."""
-    before = {row.name: previous.name for previous, row in itertools.pairwise(net.layers)}
-    return {
-        row.name: f", after {before[row.name]}"
-        if isinstance(row, Activation | Norm) and row.name in before
-        else f", with {row.activation}"
-        if getattr(row, "activation", None)
-        else ""
-        for row in net.layers
+    """Return by layer its activation, if it has one, and what a nonlinearity or a normalisation follows."""
+    follows = {
+        row.name: f", after {before.name}"
+        for before, row in itertools.pairwise(net.layers)
+        if isinstance(row, Activation | Norm)
     }
+    return follows | {row.name: f", with {row.activation}" for row in net.layers if getattr(row, "activation", None)}
 
 
 def _limits(net: Architecture, arrays: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:

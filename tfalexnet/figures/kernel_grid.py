@@ -59,10 +59,10 @@ def filters(weights: Weights | None = None, layer: str = "conv1", channel: int |
     tall = WIDTH * math.ceil(each / columns) / columns * height / width + 0.3
     figure = new_figure(WIDTH + 0.6, tall * len(towers) + 0.45)
     figure.suptitle(f"{net.name}, {layer}: {count} kernels of {height}×{width}×{channels}")
+    starts = range(0, each, columns)
+    middles = [1 + place * (height + 1) + (height - 1) / 2 for place in range(len(starts))]
     for number, axes in enumerate(figure.subplots(len(towers), 1, squeeze=False)[:, 0]):
         axes.imshow(sheet(towers[number], 1, 1, columns, largest).squeeze(), cmap="gray", vmin=0, vmax=255)
-        starts = range(0, each, columns)
-        middles = [1 + place * (height + 1) + (height - 1) / 2 for place in range(len(starts))]
         axes.set(xticks=[])
         axes.set_yticks(middles, [str(number * each + start) for start in starts], fontsize=8)
         axes.tick_params(length=0)

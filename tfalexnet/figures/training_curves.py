@@ -41,7 +41,7 @@ def curves(runs: str | os.PathLike | Sequence[str | os.PathLike]) -> "Figure":
     runs = [runs] if isinstance(runs, str | os.PathLike) else runs
     if not runs:
         raise ValueError("Expected at least one folder of a training. Received: none")
-    names = [_run_name(run) for run in runs]
+    names = [shortened(_folder(run).resolve().name) for run in runs]
     names = [
         name if names.count(name) == 1 else os.fspath(run).replace("$", r"\$")
         for name, run in zip(names, runs, strict=True)
@@ -142,17 +142,16 @@ def read_history(run: str | os.PathLike, columns: Sequence[str] = ()) -> History
     return rows
 
 
-def _run_name(run: str | os.PathLike) -> str:
+def _folder(run: str | os.PathLike) -> Path:
+    """Return the folder of a run that is given by its folder or by its log."""
     path = Path(run)
-    return shortened((path.parent if path.name == LOG else path).resolve().name)
+    return path.parent if path.name == LOG else path
 
 
 def _described(run: str | os.PathLike) -> str:
     """Return the network and number of pictures of a run in brackets; "" of a log without its description beside it."""
-    path = Path(run)
-    path = (path.parent if path.name == LOG else path) / DESCRIPTION
     try:
-        fields = json.loads(path.read_text("utf-8"))
+        fields = json.loads((_folder(run) / DESCRIPTION).read_text("utf-8"))
         return f" ({fields['architecture']}, {fields['training']['pictures']:,} training pictures)"
     except (OSError, ValueError, TypeError, KeyError):
         return ""
