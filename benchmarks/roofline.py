@@ -95,6 +95,11 @@ def shortest_time(precision: str, batch: int, bandwidth: float, multiplied: floa
     return sum(max(batch * products / multiplied, size / bandwidth) for products, size in layers(precision))
 
 
+def speeds_in_words(multiplied: dict[str, float]) -> str:
+    """Return the operations per second of each precision, two for a multiply-add."""
+    return ", ".join(f"{2 * speed / 1e9:.0f} GFLOP/s in {precision}" for precision, speed in multiplied.items())
+
+
 def step_products(batch: int) -> float:
     """Return the multiply-adds of a training step: for outputs, for gradients of weights and for those of inputs.
 
@@ -117,6 +122,6 @@ def measured(ours: dict[tuple[str, int], float]) -> str:
         best = shortest_time(precision, batch, bandwidth, multiplied[precision])
         cells = [batch * products / 1e9, size / 1e6, 1e3 * best, 1e3 * seconds]
         rows.append([f"{precision}, batch {batch}", *(f"{cell:.1f}" for cell in cells), f"{best / seconds:.0%}"])
-    speeds = ", ".join(f"{2 * speed / 1e9:.0f} GFLOP/s in {precision}" for precision, speed in multiplied.items())
+    speeds = speeds_in_words(multiplied)
     heads = ["", "10⁹ multiply-adds", "MB of weights", "lower bound, ms", "measured, ms", "share"]
     return f"The machine reads {bandwidth / 1e9:.1f} GB/s and multiplies {speeds}.\n\n{report.table(heads, rows)}"

@@ -132,8 +132,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("expected one argument, a folder with a folder for each class")
     with Worker(roofline.machine) as worker:
         multiplied = {precision: worker(precision) for precision in roofline.MEASURED}
-    speeds = ", ".join(f"{2 * speed / 1e9:.0f} GFLOP/s in {precision}" for precision, speed in multiplied.items())
-    tables = compared(multiplied)
+    speeds, tables = roofline.speeds_in_words(multiplied), compared(multiplied)
     with Worker(other_tasks, argv[1]) as worker:
         speed, sizes = worker("pipeline"), worker("memory")
     text = "\n\n".join(
