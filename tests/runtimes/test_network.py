@@ -132,11 +132,12 @@ def test_a_forked_process_computes_or_is_told_what_to_do(file, engine, request):
     pytest.importorskip(ENGINES[engine].package)
     command = [sys.executable, "-c", FORKED, request.getfixturevalue(file), engine]
     run = subprocess.run(command, capture_output=True, encoding="utf-8")
-    answer = (
-        r"Expected TensorFlow in the process that computed with it first, \d+\. Received: the process \d+, forked from "
+    library = {"tensorflow": "TensorFlow", "openvino": "OpenVINO"}.get(engine)
+    refusal = (
+        rf"Expected {library} in the process that computed with it first, \d+\. Received: the process \d+, forked from "
         r'it\. Start workers with multiprocessing\.get_context\("spawn"\), .*'
     )
-    answer = answer if engine == "tensorflow" else "True"
+    answer = refusal if library else "True"
     assert re.fullmatch(rf"(?:{answer}\n0\n){{2}}", run.stdout), run
 
 

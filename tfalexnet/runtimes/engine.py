@@ -1,6 +1,8 @@
 """What the engines have in common: the results of their `load` and `compile_network`, and helpers to compute it."""
 
+import functools
 import math
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -28,6 +30,25 @@ def require_probabilities(layers: tuple[str, ...]) -> None:
     """Raise `ValueError` if layers are requested that exported files do not return."""
     if layers != (PROBABILITIES,):
         raise ValueError(f"Expected the layer {PROBABILITIES} of an exported file. Received: {', '.join(layers)}")
+
+
+@functools.cache
+def _first_process(_library: str) -> int:
+    """Return the process that has called this first, also in those forked from it."""
+    return os.getpid()
+
+
+def require_first_process(library: str) -> None:
+    """Raise `RuntimeError` in a process forked from one in which a library has started its threads.
+
+    The forked process lacks these threads, and the locks that they held stay locked: it would wait for them for ever.
+    """
+    if _first_process(library) != os.getpid():
+        raise RuntimeError(
+            f"Expected {library} in the process that computed with it first, {_first_process(library)}. Received: the "
+            f'process {os.getpid()}, forked from it. Start workers with multiprocessing.get_context("spawn"), or call '
+            "tfalexnet in the workers only."
+        )
 
 
 def aligned_memory(shape: tuple[int, ...]) -> np.ndarray:

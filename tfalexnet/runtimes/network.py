@@ -96,7 +96,7 @@ def load_network(
             not installed, or the engine does not compute this file.
         CheckpointError: the file cannot be read, lacks layers, or its preprocessing is unknown.
         OSError: the file cannot be opened.
-        RuntimeError: this process was forked from one in which TensorFlow has computed a network.
+        RuntimeError: this process was forked from one that has computed with the same engine, TensorFlow or OpenVINO.
     """
     path = Path(path) if precision != "int8" else int8_file(Path(path))
     identity = _identity(path)

@@ -17,9 +17,10 @@ from tfalexnet.io.packages import require_packages
 from tfalexnet.networks import caffe_pooling, spec
 from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows
 from tfalexnet.networks.spec import Architecture, Parameters
-from tfalexnet.runtimes.engine import Compiled, Loaded, require_probabilities
+from tfalexnet.runtimes.engine import Compiled, Loaded, require_first_process, require_probabilities
 
 PACKAGES = ("openvino",)
+LIBRARY = "OpenVINO"
 EXTRA = "fast"
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
 TELEMETRY = "openvino_telemetry"
@@ -36,8 +37,10 @@ def load(path: Path, layers: tuple[str, ...], precision: Literal["float32", "bfl
     Raises:
         CheckpointError: a file is damaged or missing, or another program wrote it.
         ValueError: a package is not installed, or `layers` are not the probabilities.
+        RuntimeError: this process was forked from one that has computed with OpenVINO; also raised by the result.
     """
     require_packages(EXTRA, *PACKAGES)
+    require_first_process(LIBRARY)
     with reading(path, "a network that tfalexnet exported for OpenVINO"):
         weights = path.with_suffix(".bin")
         if not weights.is_file():
@@ -64,8 +67,10 @@ def compile_network(
 
     Raises:
         ValueError: a package is not installed.
+        RuntimeError: this process was forked from one that has computed with OpenVINO; also raised by the result.
     """
     require_packages(EXTRA, *PACKAGES)
+    require_first_process(LIBRARY)
     return _compile(_build_model(net, parameters, outputs), precision)
 
 
@@ -78,6 +83,7 @@ def _compile(model: Any, precision: Literal["float32", "bfloat16"]) -> Compiled:
     request, lock = compiled.create_infer_request(), threading.Lock()
 
     def function(inputs: np.ndarray) -> list[np.ndarray]:
+        require_first_process(LIBRARY)
         inputs = np.ascontiguousarray(inputs, np.float32)
         with lock:
             return list(request.infer([inputs], share_inputs=True).values())

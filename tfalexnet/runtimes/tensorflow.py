@@ -1,7 +1,5 @@
 """Engine TensorFlow: compiles the network of a checkpoint into one function with constant weights."""
 
-import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -13,9 +11,10 @@ from tfalexnet.networks import spec
 from tfalexnet.networks.build import LAYER_BUILDERS
 from tfalexnet.networks.layer_names import PRE_ACTIVATION, PROBABILITIES, required_rows
 from tfalexnet.networks.spec import Architecture, Parameters
-from tfalexnet.runtimes.engine import ALIGNMENT, Compiled
+from tfalexnet.runtimes.engine import ALIGNMENT, Compiled, require_first_process
 
 PACKAGES = ("tensorflow", "keras")
+LIBRARY = "TensorFlow"
 
 
 def compile_network(
@@ -30,7 +29,7 @@ def compile_network(
     Raises:
         RuntimeError: this process was forked from one that has called this function; also raised by the result.
     """
-    _require_first_process()
+    require_first_process(LIBRARY)
     # keras.Model.predict costs tens of milliseconds a call; a function with one signature costs the network only.
     signature = [tf.TensorSpec((None, *net.input_shape), tf.float32)]
     frozen = freeze(net, parameters, outputs, precision, compiled)
@@ -38,26 +37,10 @@ def compile_network(
     del frozen  # It holds the mapped file, which the graph no longer needs.
 
     def compute(inputs: np.ndarray) -> list[Any]:
-        _require_first_process()
+        require_first_process(LIBRARY)
         return function(_as_tensor(inputs))
 
     return precision, compute
-
-
-@functools.cache
-def _first_process() -> int:
-    """Return the process that has called this first, also in those forked from it."""
-    return os.getpid()
-
-
-def _require_first_process() -> None:
-    """Raise `RuntimeError` in a forked process, which lacks TensorFlow's threads and would wait for them for ever."""
-    if _first_process() != os.getpid():
-        raise RuntimeError(
-            f"Expected TensorFlow in the process that computed with it first, {_first_process()}. Received: the "
-            f'process {os.getpid()}, forked from it. Start workers with multiprocessing.get_context("spawn"), or call '
-            "tfalexnet in the workers only."
-        )
 
 
 def freeze(
