@@ -1,7 +1,10 @@
 """The engine OpenVINO computes every layer of a checkpoint as Keras, from mapped weights."""
 
 import builtins
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,11 +14,16 @@ from support.answers import keras_case
 from support.nets import each_norm, nearly_equal_tables, random_parameters, small
 
 import tfalexnet
+from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from tfalexnet.checkpoints.spec import ModelSpec
+from tfalexnet.exporters.export import export
+from tfalexnet.images.classes import numbered_classes
 from tfalexnet.networks import row_json
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Flatten, Pad, Pool
 from tfalexnet.runtimes import openvino as engine
+from tfalexnet.runtimes.network import load_network
 from tfalexnet.runtimes.openvino import compile_network
 
 pytest.importorskip("openvino")
@@ -146,9 +154,37 @@ def test_two_threads_may_import_openvino_at_the_same_time(monkeypatch):
 
     def import_as_the_other_ends(name, *arguments, **options):
         if name == "openvino":
-            sys.modules.pop(engine.TELEMETRY, None)
+            sys.modules.pop(engine.CONVERTER, None)
         return original(name, *arguments, **options)
 
     monkeypatch.setattr("builtins.__import__", import_as_the_other_ends)
     assert engine.import_openvino().__name__ == "openvino"
-    assert engine.TELEMETRY not in sys.modules
+    assert engine.CONVERTER not in sys.modules
+
+
+def test_others_in_the_process_have_the_converter_of_openvino(weights_file):
+    pytest.importorskip("onnx")
+    export(weights_file, "net.onnx", "onnx")
+    code = """if True:
+        import sys
+        from tfalexnet.runtimes.openvino import import_openvino
+        openvino = import_openvino()
+        assert "openvino.tools.ovc" not in sys.modules
+        print(openvino.convert_model("net.onnx", verbose=False).inputs[0].partial_shape)
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert run.stdout == "[?,3,32,32]\n", run.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say which pages are in memory")
+def test_the_memory_of_mapped_weights_is_returned(tmp_path):
+    rows = Conv("conv", 4, 1), Flatten(), Dense("fc1", 128), Dense("fc2", 3, activation=None)
+    net = Architecture("own", "", (64, 64, 3), rows)
+    path = tmp_path / "mapped.weights.h5"
+    write_checkpoint(path, Checkpoint(random_parameters(net), ModelSpec(net, None, numbered_classes(3))))
+    expected = load_network(path, engine="tensorflow", preprocessed=True)(inputs_for(net, 5))
+    network = load_network(path, engine="openvino", preprocessed=True)
+    mappings = re.findall(rf"{path}\n(?:.*\n)*?Rss: +(\d+) kB", Path("/proc/self/smaps").read_text())
+    assert path.stat().st_size > 8e6 and sum(map(int, mappings)) < 1000
+    for count in (5, 1, 2):
+        np.testing.assert_allclose(network(inputs_for(net, 5)[:count])[0], expected[0][:count], atol=1e-5)

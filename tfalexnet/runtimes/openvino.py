@@ -1,9 +1,11 @@
 """Engine OpenVINO: computes checkpoints, and `.xml` files that `tfalexnet export` wrote, without TensorFlow."""
 
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from tfalexnet.checkpoints.exported import INPUTS, KEY, OUTPUTS, parse_description
 from tfalexnet.checkpoints.formats import CheckpointError, reading
+from tfalexnet.checkpoints.formats.binary import release
 from tfalexnet.checkpoints.formats.orientation import channels_first
 from tfalexnet.checkpoints.spec import ModelSpec
 from tfalexnet.io.packages import require_packages
@@ -23,7 +26,7 @@ PACKAGES = ("openvino",)
 LIBRARY = "OpenVINO"
 EXTRA = "fast"
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # Values of INFERENCE_PRECISION_HINT.
-TELEMETRY = "openvino_telemetry"
+CONVERTER = "openvino.tools.ovc"
 
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
@@ -71,7 +74,12 @@ def compile_network(
     """
     require_packages(EXTRA, *PACKAGES)
     require_first_process(LIBRARY)
-    return _compile(_build_model(net, parameters, outputs), precision)
+    compiled = _compile(_build_model(net, parameters, outputs), precision)
+    # OpenVINO copies the weights when it first computes. The outputs of layers take little memory with one picture.
+    compiled[1](np.zeros((1, *net.input_shape), np.float32))
+    for array in itertools.chain.from_iterable(parameters.values()):
+        release(array)
+    return compiled
 
 
 def _compile(model: Any, precision: Literal["float32", "bfloat16"]) -> Compiled:
@@ -232,14 +240,21 @@ ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports the import to the vendor if it is installed."""
-    absent = sys.modules.setdefault(TELEMETRY, None) is None
+    """Import OpenVINO without its converter of models: it takes longer than the rest, and reports to the vendor."""
+    absent = sys.modules.setdefault(CONVERTER, None) is None
     try:
         import openvino
     finally:
         if absent:
-            sys.modules.pop(TELEMETRY, None)  # Another thread may have done so.
+            sys.modules.pop(CONVERTER, None)  # Another thread may have done so.
+    if not hasattr(openvino, "convert_model"):
+        openvino.convert_model = _convert_model  # For code of others in this process.
     return openvino
+
+
+def _convert_model(*arguments: Any, **options: Any) -> Any:
+    """`openvino.convert_model`, imported when it is called."""
+    return import_module(CONVERTER).convert_model(*arguments, **options)
 
 
 @functools.cache

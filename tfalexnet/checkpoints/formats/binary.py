@@ -1,5 +1,6 @@
 """Numbers in files: their types, and arrays that are views of a mapped file."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def map_file(path: str | os.PathLike) -> np.ndarray:
     if not Path(path).stat().st_size:
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def release(array: np.ndarray) -> None:
+    """Return the memory of a mapped file, of which the array is a view, to the system; it is read again when used."""
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none.
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def starts_with(path: Path, magic: bytes) -> bool:
