@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +102,20 @@ def test_only_formats_of_pictures_are_opened(monkeypatch):
         with pytest.raises(PictureError, match="not a picture in a format that is read"):
             decode(data)
     assert not {"EPS", "WMF", "FITS", "MPEG", "HDF5", "SPIDER"} & {*picture_formats()}
+
+
+def test_the_plugins_of_all_formats_are_imported_and_few_others():
+    code = """if True:
+        import sys
+        from PIL import Image
+        from tfalexnet.images.opening import FORMATS, picture_formats
+        opened = picture_formats()
+        few = sum(name.endswith("ImagePlugin") for name in sys.modules)
+        Image.init()
+        assert opened == tuple(name for name in FORMATS if name in Image.OPEN), opened
+        assert few < sum(name.endswith("ImagePlugin") for name in sys.modules) / 2, few
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_heic_is_read_by_pillow_heif_or_named(monkeypatch):

@@ -24,6 +24,7 @@ FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "ICO", "CUR", "JPEG2000", "AVIF", "TGA", "PSD"),
     "HEIF",
 )
+PLUGINS = ("Tiff", "WebP", "Ico", "Cur", "Jpeg2K", "Avif", "Tga", "Psd")  # Beside those of `Image.preinit`.
 HEIC_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # ISO/IEC 23008-12, without the fourth letter.
 
 MAX_PIXELS = 120_000_000  # Of one picture, unless the caller says otherwise; telephones make 108 million.
@@ -163,7 +164,10 @@ def picture_formats() -> tuple[str, ...]:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    Image.init()
+    Image.preinit()
+    for plugin in PLUGINS:  # `Image.init` would import three times as many.
+        with contextlib.suppress(ImportError):  # Pillow is built without the library of this format.
+            importlib.import_module(f"PIL.{plugin}ImagePlugin")
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
