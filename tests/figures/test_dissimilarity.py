@@ -82,7 +82,7 @@ def test_panels_show_the_ranks_and_the_classes(folder, weights):
         assert below == (list(CLASSES) if number + columns >= len(expected) else [""] * 3)
         assert list(axes.get_yticks()) == list(axes.get_xticks()) == [1, 3.5, 6.5]
         within, between = received[is_within].mean(), received[~is_within].mean()
-        assert axes.get_title().endswith(f"\nmean rank {within:.1f} % within, {between:.1f} % between classes")
+        assert axes.get_title().endswith(f"\nmean rank {within:.1f} % within classes,\n{between:.1f} % between them")
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -63,6 +63,7 @@ FIGURES = {
     "receptive-field": lambda f: figures.receptive_field(noise(1, (60, 90))[0], "conv2", f / "net.weights.h5"),
     "neighbours": lambda f: figures.neighbours(noise(1)[0], f / "photos", f / "net.weights.h5", count=1),
     "rdm": lambda f: figures.rdm(f / "photos", "fc7", f / "net.weights.h5"),
+    "rdm of layers": lambda f: figures.rdm(f / "photos", "conv1,conv2,fc7", f / "net.weights.h5"),
     "rdm, raw": lambda f: figures.rdm(f / "photos", "conv1,fc7", f / "net.weights.h5", "euclidean", "raw"),
     "filters": lambda f: figures.filters(f / "net.weights.h5"),
     "architecture": lambda _: figures.architecture(NAME),

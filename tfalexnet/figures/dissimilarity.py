@@ -90,7 +90,7 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
     columns = min(COLUMNS, math.ceil(math.sqrt(len(matrices))))
     rows = math.ceil(len(matrices) / columns)
     bar = 0.9 if scale == "raw" else 0  # Inches beside each panel.
-    figure = new_figure((SIDE + bar) * columns + 2.2, (SIDE + 0.5) * rows + 1.2)
+    figure = new_figure((SIDE + bar) * columns + 2.2, (SIDE + 0.7) * rows + 1.5)
     panels = []
     for number, (layer, matrix) in enumerate(matrices.items()):
         above = np.triu_indices(len(matrix), 1)
@@ -116,7 +116,7 @@ def _draw(matrices: dict[str, np.ndarray], title: str, label: str, scale: str, g
 
 
 def _means(scale: str, pairs: np.ndarray, groups: list[Group]) -> str:
-    """Return the mean of the pairs within the classes and of those between them as a line; "" without both.
+    """Return the mean of the pairs within the classes and of those between them as two lines; "" without both.
 
     Args:
         scale: "rank" of values in per cent, or "raw".
@@ -133,8 +133,8 @@ def _means(scale: str, pairs: np.ndarray, groups: list[Group]) -> str:
         return ""
     within, between = within.mean(), between.mean()
     if scale == "rank":
-        return f"\nmean rank {within:.1f} % within, {between:.1f} % between classes"
-    return f"\nmean {within:.3g} within, {between:.3g} between classes"
+        return f"\nmean rank {within:.1f} % within classes,\n{between:.1f} % between them"
+    return f"\nmean {within:.3g} within classes,\n{between:.3g} between them"
 
 
 def _mark(axes: "Axes", groups: list[Group], beside: bool, below: bool) -> None:
