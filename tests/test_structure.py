@@ -216,6 +216,8 @@ def test_importing_does_not_import_tensorflow(code):
 def test_the_public_names_exist():
     for name in tfalexnet.__all__:
         assert getattr(tfalexnet, name) is not None
+    for module in (tfalexnet.analysis, tfalexnet.data, tfalexnet.figures, tfalexnet.training):
+        assert module.__all__ and all(getattr(module, name) is not None for name in module.__all__)
     assert set(tfalexnet.__all__) <= set(dir(tfalexnet))
     with pytest.raises(AttributeError, match="nothing"):
         _ = tfalexnet.nothing

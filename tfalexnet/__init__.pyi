@@ -1,4 +1,8 @@
+from . import analysis as analysis
+from . import caffe_classes as caffe_classes
+from . import data as data
 from . import figures as figures
+from . import training as training
 from .alexnet import AlexNet as AlexNet
 from .analysis.rdm import rdm as rdm
 from .checkpoints.formats import CheckpointError as CheckpointError

@@ -1,5 +1,6 @@
 """The nearest pictures are those of SciPy, and an index serves one folder and one file of weights."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -62,6 +63,13 @@ def test_an_index_of_something_else_is_refused_and_kept(photos):
         neighbours(photo, photos, "other.weights.h5", index="i.h5")
     with pytest.raises(ValueError, match=r"i\.h5: expected an index of pool3\. Delete it, or give"):
         neighbours(photo, photos, "cifar10", layer="pool3", index="i.h5")
+    state = os.stat(photos / "2.png")
+    Image.fromarray(photo).save(photos / "2.png")
+    with pytest.raises(ValueError, match="of the pictures in .*photos as they are; one has changed"):
+        neighbours(photo, photos, "cifar10", index="i.h5")
+    Image.fromarray(noise(9)[2]).save(photos / "2.png")
+    os.utime(photos / "2.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    neighbours(photo, photos, "cifar10", index="i.h5")
     (photos / "0.png").rename(photos / "10.png")
     with pytest.raises(ValueError, match="of the pictures in .*photos; the folder has changed, or is another"):
         neighbours(photo, photos, "cifar10", index="i.h5")

@@ -51,6 +51,15 @@ def test_rows_without_a_direction_are_nan_as_by_scipy(features, metric, odd):
     assert (np.diagonal(rdm(rows, metric, square=True)) == 0).all()
 
 
+def test_distances_of_infinite_rows_are_those_of_scipy(features):
+    rows = features.astype("f8")
+    rows[1, 0], rows[2, 0], rows[3, 1] = np.inf, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        expected = distance.pdist(rows)
+    assert np.isnan(expected).sum() == 1
+    np.testing.assert_allclose(rdm(rows, "euclidean"), expected, rtol=1e-10)
+
+
 def test_a_constant_row_whose_mean_is_rounded_is_nan():
     rows = np.random.default_rng(0).random((3, 7))
     rows[1] = 0.1  # The mean of seven times 0.1 is another number.

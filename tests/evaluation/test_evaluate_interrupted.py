@@ -42,6 +42,7 @@ def computed(monkeypatch) -> list[str]:
     names, run = [], module.run_network
 
     def collect(network, paths, *rest):
+        paths = list(paths)
         names.extend(path.name for path in paths)
         return run(network, paths, *rest)
 
@@ -54,7 +55,9 @@ def test_an_interrupted_evaluation_continues_after_its_last_picture(folder, thin
     (folder / "n01440764" / "0.png").touch()  # The first of all pictures; it cannot be read.
     uninterrupted = evaluate(folder, thin)
     lines = interrupt(16, folder, thin).splitlines()
-    assert json.loads(lines[1]) == {"file": "n01440764/0.png", "error": "empty file"}
+    state = os.stat(folder / "n01440764" / "0.png")
+    entry = {"file": "n01440764/0.png", "error": "empty file", "state": [0, state.st_mtime_ns]}
+    assert json.loads(lines[1]) == entry
     computed.clear()
     report = evaluate(folder, thin, batch=5, output="report.json")
     assert report["resumed_after"] == 16 and len(computed) == COUNT + 1 - 16

@@ -1,6 +1,7 @@
 """A journal keeps every complete entry through an interruption, and nothing else."""
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -10,11 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.labels import act_at
+from support.pictures import noise
 
+import tfalexnet
 from tfalexnet import PictureError, evaluate
 from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.label import label
-from tfalexnet.inference.resume import VERSION, Journal, appending, exclusive_output, explain_write_errors, json_line
+from tfalexnet.inference.resume import (
+    VERSION,
+    Journal,
+    appending,
+    exclusive_output,
+    explain_write_errors,
+    file_state,
+    json_line,
+    states_digest,
+)
 from tfalexnet.inference.timing import Timing
 from tfalexnet.io.files import names_digest
 from tfalexnet.io.locks import file_lock
@@ -35,7 +48,9 @@ def append(path, *entries):
 
 
 def record(journal, results, root=Path()):
-    journal.record((result for result in results), lambda result: {"value": result}, root, {root}, Timing())
+    journal.root = root
+    taken = (result for result, _ in zip(results, journal.remaining(), strict=True))
+    journal.record(taken, lambda result: {"value": result}, {root}, Timing())
 
 
 @pytest.fixture
@@ -64,7 +79,7 @@ def test_an_entry_is_on_disk_before_the_next_result_is_requested(path):
     def results():
         for count in (4, 5):
             yield count
-            assert path.read_bytes().endswith(json_line({"file": FILES[count - 1], "value": count}))
+            assert path.read_bytes().endswith(json_line({"file": FILES[count - 1], "value": count, "state": None}))
             assert journal.count == count
 
     record(journal, results())
@@ -133,7 +148,7 @@ OTHER_VERSION = "expected the journal of an interrupted command of this version;
         (b'{"of": "a test", "lines": 5}\n', OTHER_VERSION),  # Version 0.1.0 stated no version.
         (b'{"journal": 1, "of": "a test", "lines": 5}\n', OTHER_VERSION),
         (
-            b'{"journal": 2, "of": "a test", "lines": 6}\n',
+            b'{"journal": 3, "of": "a test", "lines": 6}\n',
             "same command. It differs: lines: 6 there, 5 here. Delete it, or choose",
         ),
     ],
@@ -215,3 +230,82 @@ def test_jobs_hold_the_lock_of_their_output(command, tmp_path, monkeypatch):
     with file_lock(output), pytest.raises(BlockingIOError, match="output"):
         jobs[command]("pictures", output=output, weights="cifar10", **arguments)
     assert os.listdir() == ["pictures"]
+
+
+@pytest.fixture
+def changeable(tmp_path):
+    """The journal of three files of three, in a folder, and its reader."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    open_again = functools.partial(Journal, tmp_path / "j.part", HEADER, ["a", "b", "c"], tmp_path)
+    journal = open_again()
+    results = (path.read_text() for path in journal.remaining())
+    journal.record(results, lambda text: {"text": text}, {tmp_path}, Timing())
+    return open_again
+
+
+@pytest.mark.parametrize("change", ["a longer text", "the same size", "an older file"])
+def test_the_result_of_a_file_that_has_changed_is_computed_again(changeable, tmp_path, change):
+    state = os.stat(tmp_path / "b")
+    (tmp_path / "b").write_text("new" if change == "a longer text" else "x")
+    times = {"the same size": state.st_mtime_ns + 1, "an older file": state.st_mtime_ns - 10**9}
+    os.utime(tmp_path / "b", ns=(0, times.get(change, state.st_mtime_ns)))
+    with pytest.warns(UserWarning, match=r"^b has changed: it and the files after it are computed again$"):
+        journal = changeable()
+    assert list(journal) == [{"file": "a", "text": "a"}]
+    assert [path.name for path in journal.remaining()] == ["b", "c"]
+
+
+def test_a_file_that_changes_after_it_was_read_is_computed_again(tmp_path):
+    (tmp_path / "a").write_text("a")
+    journal = Journal(tmp_path / "j.part", HEADER, ["a"], tmp_path)
+
+    def results():
+        for path in journal.remaining():
+            text = path.read_text()
+            path.write_text("changed")
+            yield text
+
+    journal.record(results(), lambda text: {"text": text}, {tmp_path}, Timing())
+    with pytest.warns(UserWarning, match="a has changed"):
+        assert Journal(tmp_path / "j.part", HEADER, ["a"], tmp_path).count == 0
+
+
+def test_the_result_of_a_file_that_is_gone_is_kept(changeable, tmp_path):
+    (tmp_path / "b").unlink()
+    assert changeable().count == 3
+
+
+def test_the_digest_of_the_files_changes_with_each_of_them(changeable, tmp_path):
+    journal = changeable()
+    states = [file_state(tmp_path / name) for name in "abc"]
+    assert journal.states_sha256() == states_digest(states) != states_digest(states[:2])
+    states[1] = [1, 2]
+    assert journal.states_sha256() != states_digest(states)
+
+
+def test_an_interrupted_command_gives_the_answers_of_pictures_that_were_replaced(tmp_path, monkeypatch):
+    pictures = noise(40)
+    for number, pixels in enumerate(pictures[:39]):
+        Image.fromarray(pixels).save(tmp_path / f"{number:02}.png")
+    calls = {
+        "labels.jsonl": lambda output: label([tmp_path], output, "cifar10"),
+        "f.npy": lambda output: extract_features(tmp_path, output, "fc4", "cifar10"),
+    }
+    outputs = {name: tmp_path.with_name(name) for name in calls}
+    for name, call in calls.items():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("tfalexnet.inference.resume.Progress", act_at(34, interrupted))
+            call(outputs[name])
+    Image.fromarray(pictures[39]).save(tmp_path / "20.png")
+    for name, call in calls.items():
+        with pytest.warns(UserWarning, match=r"20\.png has changed"):
+            call(outputs[name])
+    expected = tfalexnet.features(pictures[39], "fc4", "cifar10")["fc4"]
+    np.testing.assert_allclose(np.load(outputs["f.npy"])[20], expected, atol=1e-4)
+    row = json.loads(outputs["labels.jsonl"].read_text("utf-8").splitlines()[20])
+    assert row.keys() == {"file", "predictions"} and row["predictions"][0]["index"] == np.argmax(expected)
+
+
+def interrupted():
+    raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from tfalexnet.images.folders import list_pictures
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import extract_features, features
 from tfalexnet.inference.pipeline import check_positive
+from tfalexnet.inference.resume import file_state, states_digest
 from tfalexnet.io.files import names_digest, sha256
 from tfalexnet.networks.spec import Architecture
 
@@ -112,7 +113,8 @@ def _check_index(index: Path, layer: str, shape: tuple[int, ...], path: Path, fo
             attributes, stored = dict(file.attrs), file[layer].shape[1:] if layer in file else None
     except OSError as error:
         raise ValueError(f"{index}: expected an index in HDF5; it cannot be read: {error}") from None
-    files = [file.relative_to(folder).as_posix() for file in list_pictures(folder, keep_unreadable=True)]
+    paths = list_pictures(folder, keep_unreadable=True)
+    files = [file.relative_to(folder).as_posix() for file in paths]
     preprocessing = json.dumps(read_spec(path).preprocessing.to_dict())
     if stored is None:
         expected = f"of {layer}"
@@ -120,6 +122,8 @@ def _check_index(index: Path, layer: str, shape: tuple[int, ...], path: Path, fo
         expected = f"made with these weights; it was made with {attributes.get('weights', 'others')}"
     elif attributes.get("files_sha256") != names_digest(files):
         expected = f"of the pictures in {folder}; the folder has changed, or is another"
+    elif attributes.get("states_sha256") != states_digest(map(file_state, paths)):
+        expected = f"of the pictures in {folder} as they are; one has changed"
     elif stored != shape or json.loads(attributes["preprocessing"]) != json.loads(preprocessing):
         expected = "of pictures prepared as for these weights, without pooling"
     else:

@@ -142,11 +142,12 @@ def _with_squares(rows: np.ndarray) -> Block:
 def _distances(one: Block, other: Block) -> np.ndarray:
     """Return √(a² + b² − 2ab); where this cancels, the length of a − b."""
     sums = one.norms[:, None] + other.norms
-    squares = sums - 2 * (one.rows @ other.rows.T)
-    for index, cancelled in enumerate(squares < CANCELLED * sums):
-        if cancelled.any():
-            difference = other.rows[cancelled] - one.rows[index]
-            squares[index, cancelled] = np.einsum("ij,ij->i", difference, difference)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞, here and in the differences.
+        squares = sums - 2 * (one.rows @ other.rows.T)
+        for index, cancelled in enumerate(~(squares >= CANCELLED * sums)):
+            if cancelled.any():
+                difference = other.rows[cancelled] - one.rows[index]
+                squares[index, cancelled] = np.einsum("ij,ij->i", difference, difference)
     return np.sqrt(squares)
 
 

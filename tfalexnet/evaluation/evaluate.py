@@ -133,7 +133,7 @@ def _answer(
     labels = [label for _, label in ground_truth.pictures]
     labels_sha256 = names_digest(map(str, labels))
     header = job_header(network, files, crops=crops, max_pixels=max_pixels, labels_sha256=labels_sha256)
-    journal = Journal(journal_path, header, files)
+    journal = Journal(journal_path, header, files, folder)
     resumed_after = journal.count
     wrong = sum(_is_wrong(entry, label) for entry, label in zip(journal, labels, strict=False))
 
@@ -143,10 +143,9 @@ def _answer(
         readable = journal.count - journal.unreadable
         return f"top-1 error {100 * wrong / readable:.2f} %" if readable else ""
 
-    remaining = [picture for picture, _ in ground_truth.pictures[resumed_after:]]
     timing = Timing()
-    results = run_network(network, remaining, crops, batch, max_pixels, timing)
-    journal.record(results, _top5, folder, {folder}, timing, running_error)
+    results = run_network(network, journal.remaining(), crops, batch, max_pixels, timing)
+    journal.record(results, _top5, {folder}, timing, running_error)
     entries = list(journal)
     if journal.unreadable == len(files):
         journal_path.unlink()  # It would make the next call fail without reading a picture.

@@ -244,7 +244,7 @@ def _extract_files(
     part, rows_part = (output.with_name(f"{output.name}{suffix}") for suffix in (PART, ROWS))
     stored = rows_part.stat().st_size // row.itemsize if rows_part.exists() else 0
     remove_stale_parts(output)  # Now: the disk may need their space for the rows.
-    journal = Journal(part, header, files, max_readable=stored, batch=batch)
+    journal = Journal(part, header, files, root, max_readable=stored, batch=batch)
     if rows_part.exists():
         os.truncate(rows_part, (journal.count - journal.unreadable) * row.itemsize)
     with appending(rows_part) as append_row:
@@ -254,12 +254,12 @@ def _extract_files(
             return {}
 
         folders = {root} if root != Path() else {Path(file).parent for file in files}
-        remaining, timing = (root / file for file in files[journal.count :]), Timing()
-        journal.record(run(remaining, timing=timing), store, root, folders, timing)
+        timing = Timing()
+        journal.record(run(journal.remaining(), timing=timing), store, folders, timing)
     entries = list(journal)
     if journal.unreadable < len(files):
         with explain_write_errors(part):
-            write(header, entries, np.memmap(rows_part, row, "r"))
+            write(header | {"states_sha256": journal.states_sha256()}, entries, np.memmap(rows_part, row, "r"))
     for file in (part, rows_part):
         file.unlink()
     return entries

@@ -96,11 +96,10 @@ def label(
     top = min(top, len(classes))
     with exclusive_output(output, overwrite):
         journal = Journal(part, job_header(network, files, top=top, max_pixels=max_pixels), files)
-        remaining, timing = itertools.islice(files, journal.count, None), Timing()
+        timing = Timing()
         journal.record(
-            run_network(network, remaining, max_pixels=max_pixels, timing=timing),
+            run_network(network, journal.remaining(), max_pixels=max_pixels, timing=timing),
             lambda outputs: {"predictions": as_json(top_predictions(outputs[0], classes, top))},
-            root=Path(),
             folders=map(_folder, sources),
             timing=timing,
         )

@@ -1,9 +1,12 @@
 """Resume interrupted jobs: a journal on disk with a line for each file that is done."""
 
+import collections
 import contextlib
+import hashlib
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
 
-VERSION = 2  # Of the journal; others are refused.
+VERSION = 3  # Of the journal; others are refused.
+STATE = "state"  # Of an entry: the size of its file in bytes and its time of modification in ns, None if unknown.
 DIGEST = "_sha256"  # Suffix of digests in a header; their values are not printed.
 
 Entry = dict[str, Any]
@@ -28,12 +32,14 @@ class Journal:
 
     The journal is a text file of JSON lines: a header that identifies the job, then an entry for each file, in the
     order of the list. Each entry is handed to the system before the next one, so that a kill does not lose it. What an
-    interruption left of an incomplete line is removed.
+    interruption left of an incomplete line is removed, and with a warning the entry of a file that has changed since,
+    and those after it.
 
     Args:
         path: of the journal; created if it does not exist.
         header: facts that must be equal when the job is resumed, as JSON holds them.
         files: the names of all files of the job.
+        root: the folder that the names of files are relative to.
         max_readable: entries after so many readable files are removed; None keeps all.
         batch: files computed at a time. Entries of an incomplete batch are removed, unless it is the last one, so that
             the others are computed in the batches of an uninterrupted job: results depend on them in the last digits.
@@ -52,11 +58,13 @@ class Journal:
         path: Path,
         header: Mapping[str, Any],
         files: Sequence[str],
+        root: Path = Path(),
         max_readable: int | None = None,
         batch: int = 1,
     ) -> None:
-        self.path, self.files = path, files
+        self.path, self.files, self.root = path, files, root
         self.count = self.unreadable = 0
+        self._states: collections.deque[list[int] | None] = collections.deque()  # Of the files that are being read.
         header = json.loads(json_line({"journal": VERSION, **header}))
         if not path.exists():
             with atomic_write(path) as temporary:
@@ -69,6 +77,10 @@ class Journal:
             for entry, size in self._complete_entries(file):
                 readable += "error" not in entry
                 if max_readable is not None and readable > max_readable:
+                    break
+                if self._has_changed(entry):
+                    name = self.files[self.count + len(entries)]
+                    warnings.warn(f"{name} has changed: it and the files after it are computed again", stacklevel=3)
                     break
                 entries.append(entry)
                 position += size
@@ -84,6 +96,22 @@ class Journal:
         Raises:
             ValueError: the file does not hold as many.
         """
+        for entry in self._recorded_entries():
+            entry.pop(STATE, None)
+            yield entry
+
+    def remaining(self) -> Iterator[Path]:
+        """Yield the paths of the files that have no entry, for `run_network`; `record` takes the results."""
+        for file in itertools.islice(self.files, self.count, None):
+            path = self.root / file
+            self._states.append(file_state(path))  # Before it is read, so that any change after this is seen.
+            yield path
+
+    def states_sha256(self) -> str:
+        """Return the SHA-256 of the sizes and times of all files, as they were when they were read."""
+        return states_digest(entry.get(STATE) for entry in self._recorded_entries())
+
+    def _recorded_entries(self) -> Iterator[Entry]:
         count = 0
         with self.path.open("rb") as file:
             file.readline()
@@ -98,7 +126,6 @@ class Journal:
         self,
         results: Iterator[Any],
         to_entry: Callable[[Any], Entry],
-        root: Path,
         folders: Iterable[Path],
         timing: Timing,
         note: Callable[[Entry], str] | None = None,
@@ -106,9 +133,8 @@ class Journal:
         """Append an entry for the result of each remaining file, with a progress line.
 
         Args:
-            results: for each remaining file a result, or the `PictureError` of one that cannot be read.
+            results: for each file of `remaining` a result, or the `PictureError` of one that cannot be read.
             to_entry: makes the entry of a result, without `file`.
-            root: the folder that the names of files are relative to.
             folders: see `check_folder_present`.
             timing: measures the network of `results`; the last line of the progress says which part limits the speed.
             note: text behind the progress after an entry; None shows the number of unreadable files.
@@ -118,18 +144,19 @@ class Journal:
             OSError: an entry cannot be written.
         """
         folders, note = set(folders), note or self._count_unreadable
-        remaining = itertools.islice(self.files, self.count, None)
+        names = itertools.islice(self.files, self.count, None)
         with (
             contextlib.closing(results),
             appending(self.path) as append,
             Progress(len(self.files), "pictures", self.count) as progress,
         ):
-            for file, result in zip(remaining, results, strict=True):
+            for file, result in zip(names, results, strict=True):
                 if isinstance(result, PictureError):
-                    check_folder_present(root / file, folders)
+                    check_folder_present(self.root / file, folders)
                     entry = {"file": file, "error": result.reason}
                 else:
                     entry = {"file": file, **to_entry(result)}
+                entry[STATE] = self._states.popleft()
                 append(json_line(entry))
                 self._add(entry)
                 progress.advance(1, note(entry))
@@ -137,6 +164,11 @@ class Journal:
 
     def _add(self, entry: Entry) -> None:
         self.count, self.unreadable = self.count + 1, self.unreadable + ("error" in entry)
+
+    def _has_changed(self, entry: Entry) -> bool:
+        """Return whether the file of an entry was replaced or changed; one that is gone keeps its result."""
+        state = file_state(self.root / entry["file"])
+        return state is not None and state != entry.get(STATE)
 
     def _count_unreadable(self, _: Entry) -> str:
         return f"{self.unreadable} unreadable" if self.unreadable else ""
@@ -148,6 +180,22 @@ class Journal:
             if not line.endswith(b"\n") or entry.get("file") != name:
                 return
             yield entry, len(line)
+
+
+def states_digest(states: Iterable[list[int] | None]) -> str:
+    """Return the SHA-256 of the sizes and times of files in hexadecimal."""
+    state = hashlib.sha256()
+    for line in map(json_line, states):
+        state.update(line)
+    return state.hexdigest()
+
+
+def file_state(path: Path) -> list[int] | None:
+    """Return the size in bytes and the time of modification in ns of a file, None if there is none."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: the name holds a null character.
+        state = path.stat()
+        return [state.st_size, state.st_mtime_ns]
+    return None
 
 
 @contextlib.contextmanager

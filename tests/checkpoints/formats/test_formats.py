@@ -52,5 +52,5 @@ def test_headers_with_false_sizes_are_refused(tmp_path):
     path.write_bytes(caffe.field(100, caffe.field(1, b"a"))[:-1])
     with pytest.raises(CheckpointError, match="truncated"):
         caffemodel.read(path)
-    with pytest.raises(CheckpointError, match="expected arrays called like conv1.weight"):
+    with pytest.raises(CheckpointError, match="expected arrays of floats called like conv1.weight"):
         state_dict.contents({"x": np.ones(3)})

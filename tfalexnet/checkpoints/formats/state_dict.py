@@ -61,8 +61,8 @@ def contents(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str | in
         kernel = channels_last(kernel) if layer in channels_first_layers else kernel
         parameters[layer] = to_float32(kernel), to_float32(bias)
     if not parameters:
-        received = ", ".join(sorted(arrays)[:8]) or "none"
-        raise CheckpointError(f"expected arrays called like conv1.weight and conv1.bias; received {received}")
+        received = "; ".join(left_out[:4]) or "none"
+        raise CheckpointError(f"expected arrays of floats called like conv1.weight and conv1.bias; received {received}")
     channels_first_layers &= set(parameters)
     if 0 < len(channels_first_layers) < len(parameters):
         raise CheckpointError("expected either .weight (channels first) or .kernel (channels last); received both")
