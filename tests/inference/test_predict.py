@@ -53,7 +53,7 @@ def test_a_list_is_answered_in_order_and_in_batches(weights_file, monkeypatch):
     pictures, sizes, call = noise(70), [], Network.__call__
     monkeypatch.setattr(Network, "__call__", lambda self, x, n: sizes.append(len(x)) or call(self, x, n))
     answers = scores_of(tfalexnet.predict(pictures, weights=weights_file))
-    assert sorted(sizes) == [8, 32, 32]  # The last six pictures are padded to eight.
+    assert sizes == [32, 32, 32]  # The last six pictures are padded.
     singly = scores_of([tfalexnet.predict(picture, weights=weights_file) for picture in pictures])
     np.testing.assert_allclose(answers, singly, atol=1e-6)
     assert len({tuple(row) for row in singly.round(4)}) == len(pictures)  # Another order would be noticed.

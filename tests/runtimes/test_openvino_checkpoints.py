@@ -184,7 +184,25 @@ def test_the_memory_of_mapped_weights_is_returned(tmp_path):
     write_checkpoint(path, Checkpoint(random_parameters(net), ModelSpec(net, None, numbered_classes(3))))
     expected = load_network(path, engine="tensorflow", preprocessed=True)(inputs_for(net, 5))
     network = load_network(path, engine="openvino", preprocessed=True)
-    mappings = re.findall(rf"{path}\n(?:.*\n)*?Rss: +(\d+) kB", Path("/proc/self/smaps").read_text())
-    assert path.stat().st_size > 8e6 and sum(map(int, mappings)) < 1000
+    assert path.stat().st_size > 8e6
     for count in (5, 1, 2):
         np.testing.assert_allclose(network(inputs_for(net, 5)[:count])[0], expected[0][:count], atol=1e-5)
+        mappings = re.findall(rf"{path}\n(?:.*\n)*?Rss: +(\d+) kB", Path("/proc/self/smaps").read_text())
+        assert mappings and sum(map(int, mappings)) < 1000
+
+
+def test_a_network_is_compiled_for_two_sizes_of_batches_then_for_any(monkeypatch):
+    net, compiled, core = small(ARCHITECTURES["bvlc_alexnet"]), [], engine.process_core()
+
+    class Core:
+        def compile_model(self, model, *given):
+            compiled.append(model.input().partial_shape[0].to_string())
+            return core.compile_model(model, *given)
+
+    parameters, x = random_parameters(net), inputs_for(net, 5)
+    (expected,) = compile_network(net, parameters, ["prob"])[1](x)
+    monkeypatch.setattr(engine, "process_core", Core)
+    _, function = compile_network(net, parameters, ["prob"])
+    for count in (5, 5, 3, 3, 5, 1, 2):
+        np.testing.assert_allclose(function(x[:count])[0], expected[:count], atol=1e-6)
+    assert compiled == ["5", "3", "?"]

@@ -255,7 +255,8 @@ def _extract_files(
 
         folders = {root} if root != Path() else {Path(file).parent for file in files}
         timing = Timing()
-        journal.record(run(journal.remaining(), timing=timing), store, folders, timing)
+        results = run(journal.remaining(), timing=timing, total=len(files))
+        journal.record(results, store, folders, timing)
     entries = list(journal)
     if journal.unreadable < len(files):
         with explain_write_errors(part):

@@ -52,6 +52,7 @@ def run_network(
     batch: int = BATCH_SIZE,
     max_pixels: int = MAX_PIXELS,
     timing: Timing | None = None,
+    total: int = 0,
 ) -> Iterator[Outputs | PictureError]:
     """Yield the outputs of each picture, in order, or the error of one that cannot be read.
 
@@ -62,12 +63,15 @@ def run_network(
         batch: crops a step.
         max_pixels: a picture of more pixels is answered with an error.
         timing: measures when the network computes.
+        total: number of pictures of the whole job, of which these are the last. Engines are faster, and a continued job
+            gives the same last digits, if all batches of a job have one size.
 
     Raises:
         CheckpointError: an output is not finite.
         ValueError: an input has another shape.
     """
     pictures, pictures_per_batch = iter(pictures), max(1, batch // crops)
+    size = padded_count(crops * min(total, pictures_per_batch), batch) if total else 0  # Of every batch.
     timing = timing or Timing()
     batches: collections.deque[tuple[list[Picture], Future]] = collections.deque()
     buffers: list[np.ndarray] = []  # Inputs of full batches, used again: new memory takes the system milliseconds.
@@ -88,7 +92,8 @@ def run_network(
     try:
         while True:
             while len(batches) < BATCHES_AHEAD and (chunk := list(itertools.islice(pictures, pictures_per_batch))):
-                shape = (padded_count(crops * len(chunk), batch), *network.spec.architecture.input_shape)
+                size = size or padded_count(crops * len(chunk), batch)
+                shape = (size, *network.spec.architecture.input_shape)
                 inputs = buffers.pop() if buffers and len(chunk) == pictures_per_batch else aligned_memory(shape)
                 views = inputs[: crops * len(chunk)].reshape(len(chunk), crops, *shape[1:])
                 prepared = [
