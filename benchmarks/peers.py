@@ -30,8 +30,8 @@ class Peer(NamedTuple):
 
 
 def this_package(folder: Path, _: int, precision: str = "float32", engine: str = "auto", file: str = H5) -> Network:
-    from tfalexnet.runtimes.engine import aligned_memory
     from tfalexnet.runtimes import network as networks
+    from tfalexnet.runtimes.engine import aligned_memory
 
     networks._load.cache_clear()  # A network for each size of batches: those of a job have one size.
     network = networks.load_network(folder / file, precision=precision, engine=engine)
