@@ -36,7 +36,7 @@ from tfalexnet.inference.pipeline import run_network
 from tfalexnet.inference.predict import top_predictions
 from tfalexnet.runtimes.cpu import PRECISIONS
 from tfalexnet.runtimes.network import load_network
-from tfalexnet.runtimes.openvino import process_core
+from tfalexnet.runtimes.openvino_library import process_core
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Folder for the labels, new or empty.", required=True)

@@ -18,18 +18,9 @@ import tfalexnet
 from tfalexnet import PictureError, evaluate
 from tfalexnet.inference.features import extract_features
 from tfalexnet.inference.label import label
-from tfalexnet.inference.resume import (
-    VERSION,
-    Journal,
-    appending,
-    exclusive_output,
-    explain_write_errors,
-    file_state,
-    json_line,
-    states_digest,
-)
+from tfalexnet.inference.resume import VERSION, Journal, appending, exclusive_output, explain_write_errors, json_line
 from tfalexnet.inference.timing import Timing
-from tfalexnet.io.files import names_digest
+from tfalexnet.io.files import file_state, names_digest
 from tfalexnet.io.locks import file_lock
 
 HEADER = {"of": "a test", "lines": 5}
@@ -278,10 +269,10 @@ def test_the_result_of_a_file_that_is_gone_is_kept(changeable, tmp_path):
 
 def test_the_digest_of_the_files_changes_with_each_of_them(changeable, tmp_path):
     journal = changeable()
-    states = [file_state(tmp_path / name) for name in "abc"]
-    assert journal.states_sha256() == states_digest(states) != states_digest(states[:2])
-    states[1] = [1, 2]
-    assert journal.states_sha256() != states_digest(states)
+    states = [str(file_state(tmp_path / name)) for name in "abc"]
+    assert journal.states_sha256() == names_digest(states) != names_digest(states[:2])
+    states[1] = "[1, 2]"
+    assert journal.states_sha256() != names_digest(states)
 
 
 def test_an_interrupted_command_gives_the_answers_of_pictures_that_were_replaced(tmp_path, monkeypatch):

@@ -1,9 +1,6 @@
 """The engine OpenVINO computes every layer of a checkpoint as Keras, from mapped weights."""
 
-import builtins
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -16,13 +13,13 @@ from support.nets import each_norm, nearly_equal_tables, random_parameters, smal
 import tfalexnet
 from tfalexnet.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from tfalexnet.checkpoints.spec import ModelSpec
-from tfalexnet.exporters.export import export
 from tfalexnet.images.classes import numbered_classes
 from tfalexnet.networks import row_json
 from tfalexnet.networks.build import build_model, set_parameters
 from tfalexnet.networks.catalog import ARCHITECTURES
 from tfalexnet.networks.spec import Activation, Architecture, Conv, Dense, Flatten, Pad, Pool
 from tfalexnet.runtimes import openvino as engine
+from tfalexnet.runtimes import openvino_graph, openvino_library
 from tfalexnet.runtimes.network import load_network
 from tfalexnet.runtimes.openvino import compile_network
 
@@ -124,7 +121,7 @@ def test_matrices_are_used_in_the_memory_of_the_mapped_file(tmp_path):
     matrix = np.random.default_rng(0).standard_normal((30, 20)).astype("f4")
     matrix.tofile(tmp_path / "matrix")
     mapped = np.memmap(tmp_path / "matrix", "f4", "r", shape=(30, 20))
-    constant = engine._constant(engine.import_openvino().opset13, np.asarray(mapped))
+    constant = openvino_graph._constant(openvino_library.import_openvino().opset13, np.asarray(mapped))
     assert np.shares_memory(constant.data, mapped) and not mapped.flags.writeable
     address = mapped.ctypes.data
     del mapped  # The constant keeps the mapping.
@@ -146,34 +143,6 @@ def test_features_of_every_name_are_those_of_tensorflow(weights_file, photo):
     for layer in layers:
         assert fast[layer].shape == slow[layer].shape
         np.testing.assert_allclose(fast[layer], slow[layer], rtol=0, atol=1e-5 * np.abs(slow[layer]).max())
-
-
-def test_two_threads_may_import_openvino_at_the_same_time(monkeypatch):
-    """The other thread ends its import while this one imports."""
-    original = builtins.__import__
-
-    def import_as_the_other_ends(name, *arguments, **options):
-        if name == "openvino":
-            sys.modules.pop(engine.CONVERTER, None)
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr("builtins.__import__", import_as_the_other_ends)
-    assert engine.import_openvino().__name__ == "openvino"
-    assert engine.CONVERTER not in sys.modules
-
-
-def test_others_in_the_process_have_the_converter_of_openvino(weights_file):
-    pytest.importorskip("onnx")
-    export(weights_file, "net.onnx", "onnx")
-    code = """if True:
-        import sys
-        from tfalexnet.runtimes.openvino import import_openvino
-        openvino = import_openvino()
-        assert "openvino.tools.ovc" not in sys.modules
-        print(openvino.convert_model("net.onnx", verbose=False).inputs[0].partial_shape)
-    """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
-    assert run.stdout == "[?,3,32,32]\n", run.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say which pages are in memory")

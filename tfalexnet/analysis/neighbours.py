@@ -14,8 +14,7 @@ from tfalexnet.images.folders import list_pictures
 from tfalexnet.images.opening import Picture
 from tfalexnet.inference.features import extract_features, features
 from tfalexnet.inference.pipeline import check_positive
-from tfalexnet.inference.resume import file_state, states_digest
-from tfalexnet.io.files import names_digest, sha256
+from tfalexnet.io.files import file_state, names_digest, sha256
 from tfalexnet.networks.spec import Architecture
 
 VALUES_AT_ONCE = 1 << 22  # Numbers of an index in memory at a time.
@@ -122,7 +121,7 @@ def _check_index(index: Path, layer: str, shape: tuple[int, ...], path: Path, fo
         expected = f"made with these weights; it was made with {attributes.get('weights', 'others')}"
     elif attributes.get("files_sha256") != names_digest(files):
         expected = f"of the pictures in {folder}; the folder has changed, or is another"
-    elif attributes.get("states_sha256") != states_digest(map(file_state, paths)):
+    elif attributes.get("states_sha256") != names_digest(str(file_state(path)) for path in paths):
         expected = f"of the pictures in {folder} as they are; one has changed"
     elif stored != shape or json.loads(attributes["preprocessing"]) != json.loads(preprocessing):
         expected = "of pictures prepared as for these weights, without pooling"

@@ -13,7 +13,7 @@ from tfalexnet.checkpoints.exported import KEY, Samples
 from tfalexnet.exporters import onnx
 from tfalexnet.io.packages import require_packages
 from tfalexnet.networks.spec import Architecture, Norm
-from tfalexnet.runtimes.openvino import import_openvino, process_core
+from tfalexnet.runtimes.openvino_library import import_openvino, process_core
 
 NAME, BESIDE, LAYOUT, MARKER = "{}.xml", (".bin",), onnx.LAYOUT, ""
 PACKAGES: tuple[str, ...] = ("openvino", "onnx")

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 from tfalexnet.images.folders import check_folder_present
 from tfalexnet.images.opening import PictureError
 from tfalexnet.inference.timing import Timing
-from tfalexnet.io.files import atomic_write, names_digest, require_absent
+from tfalexnet.io.files import atomic_write, file_state, names_digest, require_absent
 from tfalexnet.io.locks import file_lock
 from tfalexnet.io.progress import Progress
 from tfalexnet.runtimes.network import Network
@@ -79,8 +78,8 @@ class Journal:
                 if max_readable is not None and readable > max_readable:
                     break
                 if self._has_changed(entry):
-                    name = self.files[self.count + len(entries)]
-                    warnings.warn(f"{name} has changed: it and the files after it are computed again", stacklevel=3)
+                    advice = "it and the files after it are computed again"
+                    warnings.warn(f"{entry['file']} has changed: {advice}", stacklevel=3)
                     break
                 entries.append(entry)
                 position += size
@@ -109,7 +108,7 @@ class Journal:
 
     def states_sha256(self) -> str:
         """Return the SHA-256 of the sizes and times of all files, as they were when they were read."""
-        return states_digest(entry.get(STATE) for entry in self._recorded_entries())
+        return names_digest(str(entry.get(STATE)) for entry in self._recorded_entries())
 
     def _recorded_entries(self) -> Iterator[Entry]:
         count = 0
@@ -180,22 +179,6 @@ class Journal:
             if not line.endswith(b"\n") or entry.get("file") != name:
                 return
             yield entry, len(line)
-
-
-def states_digest(states: Iterable[list[int] | None]) -> str:
-    """Return the SHA-256 of the sizes and times of files in hexadecimal."""
-    state = hashlib.sha256()
-    for line in map(json_line, states):
-        state.update(line)
-    return state.hexdigest()
-
-
-def file_state(path: Path) -> list[int] | None:
-    """Return the size in bytes and the time of modification in ns of a file, None if there is none."""
-    with contextlib.suppress(OSError, ValueError):  # ValueError: the name holds a null character.
-        state = path.stat()
-        return [state.st_size, state.st_mtime_ns]
-    return None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Files: written completely or not at all, never overwritten unasked, identified by digests."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -108,6 +109,14 @@ def names_digest(names: Iterable[str]) -> str:
     for name in names:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0")
     return state.hexdigest()
+
+
+def file_state(path: Path) -> list[int] | None:
+    """Return the size in bytes and the time of modification in ns of a file, None if there is none."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: the name holds a null character.
+        state = path.stat()
+        return [state.st_size, state.st_mtime_ns]
+    return None
 
 
 def check_output(path: Path, suffixes: Collection[str], overwrite: bool) -> None:
